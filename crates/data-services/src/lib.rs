@@ -1,0 +1,1 @@
+//! The data-service interface and its plugins.

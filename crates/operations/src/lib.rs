@@ -1,0 +1,1 @@
+//! What Kiven does, one file an operation.

@@ -1,0 +1,2 @@
+//! The functions.
+fn main() {}

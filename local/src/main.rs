@@ -1,0 +1,2 @@
+//! The embedded default.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The Terraform provider of Kiven.
+fn main() {}
