@@ -1,1 +1,26 @@
-//! The words of Kiven.
+//! The words of Kiven: one type per thing, from HCL to DynamoDB.
+//!
+//! Invariants of this crate:
+//! - pure: no I/O, no async, no clock, no randomness; everything is a function over values;
+//! - what is parsed stays parsed: a [`names::DatabaseName`] or [`Valid`] cannot hold a wrong value;
+//! - nothing here ever holds a password.
+pub mod api;
+pub mod command;
+pub mod database;
+pub mod environment;
+pub mod ids;
+pub mod lifecycle;
+pub mod names;
+pub mod operation;
+pub mod organization;
+pub mod parameters;
+pub mod plan;
+pub mod price;
+pub mod problem;
+pub mod report;
+pub mod request;
+pub mod sizing;
+
+pub use ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId};
+pub use problem::{Code, Problem, Violation};
+pub use request::Valid;

@@ -1,0 +1,431 @@
+//! What goes over `/v1`: requests as sent, resources as answered. Shared by API, client, provider and CLI.
+//!
+//! | method and path | body | answer |
+//! |---|---|---|
+//! | `GET /v1/me` | | [`Me`] |
+//! | `GET /v1/plans` | | `[PlanView]` |
+//! | `GET /v1/environments`, `GET /v1/environments/{id}` | | [`EnvironmentView`] |
+//! | `PUT /v1/environments/{id}` | [`EnvironmentRequest`] | [`EnvironmentView`] |
+//! | `DELETE /v1/environments/{id}` | | 204 |
+//! | `PUT /v1/environments/{id}/connection` | [`ConnectionRequest`] | 202 [`EnvironmentView`] with `operation_id` |
+//! | `DELETE /v1/environments/{id}/connection` | | [`EnvironmentView`] |
+//! | `GET /v1/databases?environment_id=&name=` | | `[DatabaseView]` |
+//! | `GET /v1/databases/{id}` | | [`DatabaseView`]; claims it |
+//! | `PUT /v1/databases/{id}` | [`DatabaseRequest`] | 200 or 202 [`DatabaseView`] with `operation_id` |
+//! | `POST /v1/databases/{id}/pause`, `/resume` | | 202 [`DatabaseView`] |
+//! | `DELETE /v1/databases/{id}` | | 202 [`DatabaseView`] with `operation_id` |
+//! | `GET /v1/operations?database_id=` | | `[OperationView]` |
+//! | `GET /v1/operations/{id}?after=N` | | [`OperationView`], or 304 when there is nothing after N |
+//! | `POST /v1/operations/{id}/cancel` | | [`OperationView`] |
+//! | `POST /v1/agents/enrol` | [`EnrolRequest`] | [`EnrolResponse`] |
+//!
+//! Every error is a [`crate::Problem`] as JSON. Authentication: `Authorization: Bearer kiven_…`.
+use crate::command::Consent;
+use crate::database::{Connection, Database, Power, Published};
+use crate::environment::{ConnectionSpec, Environment, EnvironmentStatus};
+use crate::ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId};
+use crate::lifecycle::DatabaseStatus;
+use crate::names::{DatabaseName, POSTGRES_PORT};
+use crate::operation::{Operation, OperationEvent, OperationKind, OperationStatus, Subject};
+use crate::organization::Role;
+use crate::plan::PlanName;
+use crate::price::monthly_usd;
+use crate::sizing::sizing;
+use crate::Problem;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The header that makes a retried request the same request.
+pub const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+/// The largest body that the API reads, in bytes.
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// Who the caller is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Me {
+    /// The organization.
+    pub organization_id: OrganizationId,
+    /// Its name.
+    pub organization_name: String,
+    /// What the key may do.
+    pub role: Role,
+}
+
+/// An environment as asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentRequest {
+    /// See [`crate::environment::EnvironmentSpec`].
+    pub name: String,
+    /// Twelve digits.
+    pub aws_account_id: String,
+    /// As AWS writes it.
+    pub aws_region: String,
+    /// The EKS cluster's name.
+    pub eks_cluster_name: String,
+}
+
+/// The way into an account as asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionRequest {
+    /// The role Kiven assumes.
+    pub role_arn: String,
+    /// Subnet by zone.
+    pub subnets: BTreeMap<String, String>,
+    /// The launch template of node groups.
+    pub launch_template: String,
+}
+
+/// An environment as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentView {
+    /// Its id.
+    pub id: EnvironmentId,
+    /// See [`EnvironmentRequest`].
+    pub name: String,
+    /// See [`EnvironmentRequest`].
+    pub aws_account_id: String,
+    /// See [`EnvironmentRequest`].
+    pub aws_region: String,
+    /// See [`EnvironmentRequest`].
+    pub eks_cluster_name: String,
+    /// Where it is in its life.
+    pub status: EnvironmentStatus,
+    /// What the customer's role must demand.
+    pub external_id: String,
+    /// Kiven's principal, which the customer's role trusts.
+    pub principal_arn: String,
+    /// Values for the agent's chart.
+    pub agent_values: BTreeMap<String, String>,
+    /// The way in, once said.
+    pub connection: Option<ConnectionSpec>,
+    /// The PostgreSQL majors on offer, newest first; empty before it is connected.
+    pub postgres_versions: Vec<u32>,
+    /// The operation that runs or ran last.
+    pub operation_id: Option<OperationId>,
+    /// What went wrong, while it needs attention.
+    pub problem: Option<Problem>,
+}
+
+/// What the backend says of itself to every environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Kiven's principal in AWS.
+    pub principal_arn: String,
+    /// Where agents find the relay: `host:port`.
+    pub relay_address: String,
+    /// Where agents enrol: the API's base URL.
+    pub api_url: String,
+}
+
+impl EnvironmentView {
+    /// The view of a record.
+    #[must_use]
+    pub fn of(environment: &Environment, backend: &Backend) -> Self {
+        let values = [
+            ("environmentId", environment.id.to_string()),
+            ("relayAddress", backend.relay_address.clone()),
+            ("apiUrl", backend.api_url.clone()),
+        ];
+        Self {
+            id: environment.id.clone(),
+            name: environment.spec.name.clone(),
+            aws_account_id: environment.spec.aws_account_id.clone(),
+            aws_region: environment.spec.aws_region.clone(),
+            eks_cluster_name: environment.spec.eks_cluster_name.clone(),
+            status: environment.status,
+            external_id: environment.external_id.clone(),
+            principal_arn: backend.principal_arn.clone(),
+            agent_values: values.map(|(name, value)| (name.to_owned(), value)).into(),
+            connection: environment.connection.clone(),
+            postgres_versions: environment.postgres_versions().to_vec(),
+            operation_id: environment.operation_id.clone(),
+            problem: environment.problem.clone(),
+        }
+    }
+}
+
+/// A pooler as asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolerRequest {
+    /// Default true.
+    pub enabled: Option<bool>,
+    /// `transaction` (default) or `session`.
+    pub mode: Option<String>,
+    /// Default from the plan.
+    pub pool_size: Option<u32>,
+}
+
+/// Backups as asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BackupRequest {
+    /// Default 30.
+    pub backup_retention_days: Option<u32>,
+    /// Default 5.
+    pub rpo_minutes: Option<u32>,
+}
+
+/// Deletion as asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeletionRequest {
+    /// Default false.
+    pub final_backup: Option<bool>,
+    /// Default 7.
+    pub grace_days: Option<u32>,
+}
+
+/// The customer's own size as asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CustomRequest {
+    /// Cores.
+    pub vcpu: u32,
+    /// GiB.
+    pub memory_gib: u32,
+}
+
+/// A database as asked for: what is left out takes its default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DatabaseRequest {
+    /// Required.
+    pub name: String,
+    /// Required.
+    pub environment_id: String,
+    /// Required.
+    pub plan: String,
+    /// For plan `custom`.
+    pub custom: Option<CustomRequest>,
+    /// Default: the newest on offer.
+    pub postgres_version: Option<u32>,
+    /// Default from the plan.
+    pub storage_gb: Option<u32>,
+    /// Default from the plan.
+    pub instances: Option<u32>,
+    /// Default none.
+    pub parameters: BTreeMap<String, String>,
+    /// Defaults inside.
+    pub pooler: PoolerRequest,
+    /// Defaults inside.
+    pub backup: BackupRequest,
+    /// Default none.
+    pub allowed_namespaces: Vec<String>,
+    /// Default none.
+    pub extensions: Vec<String>,
+    /// `on` (default) or `off`.
+    pub power: Option<String>,
+    /// Default true.
+    pub deletion_protection: Option<bool>,
+    /// Defaults inside.
+    pub deletion: DeletionRequest,
+}
+
+/// A database as it is. Nothing in it is secret.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DatabaseView {
+    /// Its id.
+    pub id: DatabaseId,
+    /// What was asked for, with every default filled in.
+    #[serde(flatten)]
+    pub spec: crate::database::DatabaseSpec,
+    /// Where it is in its life.
+    pub status: DatabaseStatus,
+    /// What Terraform compares `power` with: where it is, or is going.
+    pub power_state: Power,
+    /// The addresses; deterministic, inside the cluster.
+    #[serde(flatten)]
+    pub addresses: Addresses,
+    /// `postgresql://user@host:port/database?sslmode=verify-full…`, without password; once it answers.
+    pub connection_uri: Option<String>,
+    /// The authority that clients verify, PEM; once it answers.
+    pub ca_certificate: Option<String>,
+    /// PostgreSQL's system identifier, once it has answered.
+    pub system_identifier: Option<String>,
+    /// Where its Services are published outside of the cluster.
+    pub published: BTreeMap<String, Published>,
+    /// The Secret in the customer's cluster with user name and password.
+    pub password_secret: String,
+    /// The node class.
+    pub node_type: String,
+    /// USD a month when always on, at most.
+    pub monthly_cost_usd: f64,
+    /// The operation that runs or ran last.
+    pub operation_id: Option<OperationId>,
+    /// What went wrong, while it needs attention.
+    pub problem: Option<Problem>,
+    /// When the grace ends.
+    pub delete_after: Option<Timestamp>,
+}
+
+/// The addresses of a database: a function of its name alone, so known at plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addresses {
+    /// The primary.
+    pub host: String,
+    /// Of every host.
+    pub port: u16,
+    /// PgBouncer, or the primary where there is none.
+    pub pooler_host: String,
+    /// The standbys.
+    pub read_only_host: String,
+    /// The initial database.
+    pub database: String,
+    /// Its owner.
+    pub username: String,
+}
+
+impl Addresses {
+    /// The addresses that a database of this name has.
+    #[must_use]
+    pub fn of(name: &DatabaseName, pooler: bool) -> Self {
+        let host = DatabaseName::host_of(&name.read_write_service());
+        Self {
+            pooler_host: if pooler { DatabaseName::host_of(&name.pooler_service()) } else { host.clone() },
+            read_only_host: DatabaseName::host_of(&name.read_only_service()),
+            port: POSTGRES_PORT,
+            database: name.initial_database(),
+            username: name.owner_role(),
+            host,
+        }
+    }
+}
+
+/// The connection string without password. Where the Service is published outside of the cluster, the host name stays, so that
+/// verify-full holds, and `hostaddr` and the published port are added.
+#[must_use]
+pub fn connection_uri(name: &DatabaseName, connection: &Connection) -> String {
+    let service = name.read_write_service();
+    let addresses = Addresses::of(name, false);
+    let (port, extra) = match connection.published.get(&service) {
+        Some(published) => (published.port, format!("&hostaddr={}", published.address)),
+        None => (addresses.port, String::new()),
+    };
+    format!("postgresql://{}@{}:{port}/{}?sslmode=verify-full{extra}", addresses.username, addresses.host, addresses.database)
+}
+
+impl DatabaseView {
+    /// The view of a record.
+    #[must_use]
+    pub fn of(database: &Database) -> Self {
+        let spec = &database.spec;
+        let power_state = match database.status {
+            DatabaseStatus::Pausing | DatabaseStatus::Paused => Power::Off,
+            DatabaseStatus::Available | DatabaseStatus::Resuming => Power::On,
+            _ => spec.power,
+        };
+        Self {
+            id: database.id.clone(),
+            status: database.status,
+            power_state,
+            addresses: Addresses::of(&spec.name, spec.pooler.enabled),
+            connection_uri: database.connection.as_ref().map(|c| connection_uri(&spec.name, c)),
+            ca_certificate: database.connection.as_ref().map(|c| c.ca_certificate.clone()),
+            system_identifier: database.connection.as_ref().map(|c| c.system_identifier.clone()),
+            published: database.connection.as_ref().map(|c| c.published.clone()).unwrap_or_default(),
+            password_secret: crate::names::role_secret(&spec.name, &database.id, &spec.name.owner_role()),
+            node_type: sizing(spec).map_or(String::new(), |s| s.node.node_type.to_owned()),
+            monthly_cost_usd: monthly_usd(spec),
+            operation_id: database.operation_id.clone(),
+            problem: database.problem.clone(),
+            delete_after: database.delete_after,
+            spec: spec.clone(),
+        }
+    }
+}
+
+/// An operation as followed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationView {
+    /// Its id.
+    pub id: OperationId,
+    /// What it does.
+    pub kind: OperationKind,
+    /// What it is about.
+    pub subject: Subject,
+    /// Where it is.
+    pub status: OperationStatus,
+    /// The step that runs.
+    pub current_step: Option<String>,
+    /// Why it goes back, failed or is stuck.
+    pub problem: Option<Problem>,
+    /// Events after the number asked for, at most 200.
+    pub events: Vec<OperationEvent>,
+    /// When to ask again, in milliseconds; 50 to 10,000; 0 when it is over.
+    pub retry_after_ms: u64,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+impl OperationView {
+    /// The view of a head and the events after some number.
+    #[must_use]
+    pub fn of(operation: &Operation, events: Vec<OperationEvent>) -> Self {
+        Self {
+            id: operation.id.clone(),
+            kind: operation.kind,
+            subject: operation.subject.clone(),
+            status: operation.status,
+            current_step: operation.current_step.clone(),
+            problem: operation.problem.clone(),
+            events,
+            retry_after_ms: if operation.status.over() { 0 } else { operation.poll_after_ms.clamp(50, 10_000) },
+            created_at: operation.created_at,
+            updated_at: operation.updated_at,
+        }
+    }
+}
+
+/// A plan as listed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanView {
+    /// Its name.
+    pub name: PlanName,
+    /// CPU limit in cores.
+    pub vcpu: u32,
+    /// PostgreSQL's memory in GiB.
+    pub memory_gib: u32,
+    /// Volume size in GB.
+    pub storage_gb: u32,
+    /// Instances.
+    pub instances: u8,
+    /// The node class.
+    pub node_type: String,
+    /// USD a month when always on, at most.
+    pub monthly_cost_usd: f64,
+}
+
+/// An agent asks for a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolRequest {
+    /// Which environment it serves.
+    pub environment_id: EnvironmentId,
+    /// A projected ServiceAccount token with audience `kiven`.
+    pub service_account_token: String,
+    /// PEM certificate signing request; only its public key is taken over.
+    pub certificate_request: String,
+}
+
+/// A short-lived certificate for an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolResponse {
+    /// The agent's certificate, PEM.
+    pub certificate: String,
+    /// What the relay's certificate is verified with, PEM.
+    pub authority: String,
+    /// From when it is worthless.
+    pub expires_at: Timestamp,
+}
+
+/// The permission that destroying a database records.
+#[must_use]
+pub fn consent(database: &DatabaseId, given_by: &str, given_at: Timestamp) -> Consent {
+    Consent { database_id: database.clone(), given_by: given_by.to_owned(), given_at }
+}

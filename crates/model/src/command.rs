@@ -1,0 +1,160 @@
+//! What an agent is asked to do. A command says which Secret, never what is in it.
+use crate::{DatabaseId, EnvironmentId, OperationId, Problem};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// One command. Its id is the token of the step that sent it, so a step that runs twice sends it once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Command {
+    /// `{operation id}/{step key}`.
+    pub id: String,
+    /// Whose agent.
+    pub environment_id: EnvironmentId,
+    /// The operation that asks.
+    pub operation_id: OperationId,
+    /// The database it is about.
+    pub database_id: Option<DatabaseId>,
+    /// Grows with each operation on the database; an agent refuses a smaller one than it has seen.
+    pub fence: u64,
+    /// From then on the agent refuses it.
+    pub not_after: Timestamp,
+    /// What to do.
+    pub body: CommandBody,
+}
+
+/// Recorded permission for something that destroys; the agent demands it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consent {
+    /// What it allows: the database's id.
+    pub database_id: DatabaseId,
+    /// Who gave it: an opaque actor.
+    pub given_by: String,
+    /// When.
+    pub given_at: Timestamp,
+}
+
+/// A Secret that the agent makes when it is not there, and never changes when it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretRequest {
+    /// Its name, in the databases' namespace.
+    pub name: String,
+    /// Labels it carries.
+    pub labels: BTreeMap<String, String>,
+    /// What it holds.
+    pub content: SecretContent,
+}
+
+/// The kinds of Secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretContent {
+    /// `kubernetes.io/basic-auth` with a generated password.
+    Password {
+        /// The role.
+        username: String,
+    },
+    /// A certificate authority of the database's own: `ca.crt` and `ca.key`.
+    CertificateAuthority {
+        /// Its common name.
+        common_name: String,
+    },
+}
+
+/// The kinds of commands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandBody {
+    /// Look at the cluster and say what you are: answers with [`CommandOutput::Facts`].
+    Inspect,
+    /// Make these Secrets where they are missing: answers with the public certificate of an authority.
+    EnsureSecrets {
+        /// Which.
+        secrets: Vec<SecretRequest>,
+    },
+    /// Server-side apply of these objects, in order.
+    Apply {
+        /// Whole objects with apiVersion, kind, metadata.
+        objects: Vec<Value>,
+    },
+    /// Checkpoint, switch the WAL and wait until it is archived.
+    ArchiveWal {
+        /// The CNPG Cluster.
+        cluster: String,
+    },
+    /// The database is the customer's now: its objects are no longer removed by an undo.
+    HandOver {
+        /// The CNPG Cluster.
+        cluster: String,
+    },
+    /// Remove what this very operation made and never handed over.
+    Discard {
+        /// The CNPG Cluster.
+        cluster: String,
+    },
+    /// Stop it for good: hibernated, Services removed, volumes marked with the end of their grace.
+    Retire {
+        /// The CNPG Cluster.
+        cluster: String,
+        /// The Services' names, which become free.
+        services: Vec<String>,
+        /// From when, by the agent's own clock, its volumes may go.
+        delete_after: Timestamp,
+        /// The permission.
+        consent: Consent,
+    },
+    /// Remove the Cluster, its Secrets and its volumes, once their grace is over by the agent's own clock and annotation.
+    Purge {
+        /// The CNPG Cluster.
+        cluster: String,
+        /// The permission.
+        consent: Consent,
+    },
+}
+
+impl CommandBody {
+    /// The word for logs and refusals.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Inspect => "inspect",
+            Self::EnsureSecrets { .. } => "ensure_secrets",
+            Self::Apply { .. } => "apply",
+            Self::ArchiveWal { .. } => "archive_wal",
+            Self::HandOver { .. } => "hand_over",
+            Self::Discard { .. } => "discard",
+            Self::Retire { .. } => "retire",
+            Self::Purge { .. } => "purge",
+        }
+    }
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandOutcome {
+    /// Done, or found done.
+    Done(CommandOutput),
+    /// It cannot be done now; asking again may help.
+    Retry(Problem),
+    /// The agent will not do it.
+    Refused(Problem),
+}
+
+/// What a command gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandOutput {
+    /// Nothing to say.
+    Nothing,
+    /// What the agent is.
+    Facts(crate::report::AgentFacts),
+    /// The public certificates of authorities, by Secret, PEM.
+    Certificates(BTreeMap<String, String>),
+    /// The last WAL segment that was confirmed archived.
+    Archived {
+        /// Its file name.
+        wal: String,
+    },
+}

@@ -1,0 +1,164 @@
+//! A database: what was asked for, and the record of what is.
+use crate::lifecycle::DatabaseStatus;
+use crate::names::{DatabaseName, GenerationNames};
+use crate::plan::PlanName;
+use crate::report::Volume;
+use crate::{DatabaseId, EnvironmentId, OperationId, OrganizationId, Problem};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Whether PostgreSQL runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Power {
+    /// PostgreSQL answers.
+    On,
+    /// No PostgreSQL process, no node; volumes, address and credentials stay.
+    Off,
+}
+
+/// How PgBouncer hands out server connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolMode {
+    /// For one transaction.
+    Transaction,
+    /// For the client's whole session.
+    Session,
+}
+
+/// PgBouncer in front of the primary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolerSpec {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// How server connections are handed out.
+    pub mode: PoolMode,
+    /// Server connections per database and user (`default_pool_size`); from the plan when not given.
+    pub pool_size: Option<u32>,
+}
+
+/// Backups of a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupSpec {
+    /// The recovery window in days.
+    pub backup_retention_days: u32,
+    /// The most that may be lost when everything is lost, in minutes; half of it is `archive_timeout`.
+    pub rpo_minutes: u32,
+}
+
+/// What happens when the database is destroyed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletionSpec {
+    /// Whether a last backup is taken first.
+    pub final_backup: bool,
+    /// Days during which the volumes stay and the deletion can be taken back; 0 is a consent to lose them at once.
+    pub grace_days: u32,
+}
+
+/// The customer's own size, for plan `custom`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CustomSize {
+    /// CPU limit in cores.
+    pub vcpu: u32,
+    /// PostgreSQL's memory in GiB.
+    pub memory_gib: u32,
+}
+
+/// What was asked for, with every default filled in. Only [`crate::request`] makes a [`crate::Valid`] one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseSpec {
+    /// Unique in the environment.
+    pub name: DatabaseName,
+    /// Where it lives.
+    pub environment_id: EnvironmentId,
+    /// The plan.
+    pub plan: PlanName,
+    /// The size, for plan `custom` only.
+    pub custom: Option<CustomSize>,
+    /// PostgreSQL's major version.
+    pub postgres_version: u32,
+    /// Volume size of each instance in GB.
+    pub storage_gb: u32,
+    /// Instances, the primary included.
+    pub instances: u8,
+    /// PostgreSQL settings on top of the plan's.
+    pub parameters: BTreeMap<String, String>,
+    /// PgBouncer.
+    pub pooler: PoolerSpec,
+    /// Backups.
+    pub backup: BackupSpec,
+    /// Namespaces whose pods may connect.
+    pub allowed_namespaces: Vec<String>,
+    /// Extensions made in the initial database.
+    pub extensions: Vec<String>,
+    /// Wanted power.
+    pub power: Power,
+    /// While on, every deletion is refused.
+    pub deletion_protection: bool,
+    /// What a deletion does.
+    pub deletion: DeletionSpec,
+}
+
+/// What is known of a running database's addresses and identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// The certificate authority that clients verify, PEM.
+    pub ca_certificate: String,
+    /// PostgreSQL's system identifier: the same for as long as it is the same data.
+    pub system_identifier: String,
+    /// Volumes that hold the data.
+    pub volumes: Vec<Volume>,
+    /// Where the Services are published outside of the cluster, by Service name, if they are.
+    #[serde(default)]
+    pub published: BTreeMap<String, Published>,
+}
+
+/// An address outside of the cluster that leads to a Service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// IP address.
+    pub address: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// The record of a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// Its id, for life.
+    pub id: DatabaseId,
+    /// Whose it is.
+    pub organization_id: OrganizationId,
+    /// What was asked for.
+    pub spec: DatabaseSpec,
+    /// The generation that stands behind the address, from 1.
+    pub generation: u32,
+    /// Where it is in its life.
+    pub status: DatabaseStatus,
+    /// The operation that runs or ran last.
+    pub operation_id: Option<OperationId>,
+    /// What went wrong, while it needs attention.
+    pub problem: Option<Problem>,
+    /// Set once it has been provisioned.
+    pub connection: Option<Connection>,
+    /// Whether a client has read it by id since its creation; an unclaimed one may be adopted by a create.
+    pub claimed: bool,
+    /// When the grace ends, while there is one.
+    pub delete_after: Option<Timestamp>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When this record last changed.
+    pub updated_at: Timestamp,
+    /// Fences writes: each adds one.
+    pub version: u64,
+}
+
+impl Database {
+    /// The names of the current generation.
+    #[must_use]
+    pub fn names(&self) -> GenerationNames {
+        GenerationNames::of(&self.spec.name, &self.id, self.generation)
+    }
+}

@@ -1,0 +1,186 @@
+//! What customers see of a database's life: one pure machine.
+use crate::operation::OperationKind;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Where a database is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DatabaseStatus {
+    /// Being made.
+    Provisioning,
+    /// Answers.
+    Available,
+    /// On its way to no compute.
+    Pausing,
+    /// Data safe, no compute cost.
+    Paused,
+    /// On its way back.
+    Resuming,
+    /// On its way to its grace, or out of the world.
+    Deleting,
+    /// Deleted, its volumes kept until the grace ends.
+    Grace,
+    /// Its remains are being removed.
+    Purging,
+    /// Gone.
+    Deleted,
+    /// Provisioning failed and left nothing behind.
+    Failed,
+    /// An operation could neither go on nor back; people have been told.
+    Stuck,
+}
+
+/// What can happen to a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// An operation has been accepted.
+    Started(OperationKind),
+    /// It has reached its end.
+    Completed(OperationKind),
+    /// It failed and everything it did has been undone.
+    Unwound(OperationKind),
+    /// It can neither go on nor back.
+    Stalled(OperationKind),
+}
+
+/// The event does not fit the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{event:?} cannot happen to a database that is {state}")]
+pub struct Impossible {
+    /// The state.
+    pub state: DatabaseStatus,
+    /// The event.
+    pub event: Event,
+}
+
+impl DatabaseStatus {
+    /// Every state, in the order of a life.
+    pub const ALL: [DatabaseStatus; 11] = [
+        Self::Provisioning, Self::Available, Self::Pausing, Self::Paused, Self::Resuming, Self::Deleting, Self::Grace, Self::Purging, Self::Deleted,
+        Self::Failed, Self::Stuck,
+    ];
+    /// The word as customers see it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Provisioning => "provisioning",
+            Self::Available => "available",
+            Self::Pausing => "pausing",
+            Self::Paused => "paused",
+            Self::Resuming => "resuming",
+            Self::Deleting => "deleting",
+            Self::Grace => "grace",
+            Self::Purging => "purging",
+            Self::Deleted => "deleted",
+            Self::Failed => "failed",
+            Self::Stuck => "stuck",
+        }
+    }
+    /// Whether its name and Services are free for another.
+    #[must_use]
+    pub fn released(self) -> bool {
+        matches!(self, Self::Grace | Self::Purging | Self::Deleted | Self::Failed)
+    }
+    /// Whether an operation is under way.
+    #[must_use]
+    pub fn moving(self) -> bool {
+        matches!(self, Self::Provisioning | Self::Pausing | Self::Resuming | Self::Deleting | Self::Purging)
+    }
+}
+
+impl fmt::Display for DatabaseStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The next state.
+///
+/// # Errors
+/// When the event does not fit the state.
+pub fn next(state: DatabaseStatus, event: Event) -> Result<DatabaseStatus, Impossible> {
+    use DatabaseStatus as S;
+    use Event::{Completed, Stalled, Started, Unwound};
+    use OperationKind as K;
+    match (state, event) {
+        (S::Available | S::Stuck, Started(K::Pause)) => Ok(S::Pausing),
+        (S::Paused | S::Stuck, Started(K::Resume)) => Ok(S::Resuming),
+        (S::Available | S::Paused | S::Stuck, Started(K::Delete)) => Ok(S::Deleting),
+        (S::Grace, Started(K::Purge)) => Ok(S::Purging),
+        (S::Provisioning, Completed(K::Provision)) | (S::Resuming, Completed(K::Resume)) | (S::Pausing, Unwound(K::Pause)) => Ok(S::Available),
+        (S::Provisioning, Unwound(K::Provision)) => Ok(S::Failed),
+        (S::Pausing, Completed(K::Pause)) => Ok(S::Paused),
+        (S::Deleting, Completed(K::Delete)) => Ok(S::Grace),
+        (S::Purging, Completed(K::Purge)) => Ok(S::Deleted),
+        (S::Provisioning, Stalled(K::Provision))
+        | (S::Pausing, Stalled(K::Pause))
+        | (S::Resuming, Stalled(K::Resume))
+        | (S::Deleting, Stalled(K::Delete))
+        | (S::Purging, Stalled(K::Purge)) => Ok(S::Stuck),
+        (state, event) => Err(Impossible { state, event }),
+    }
+}
+
+/// Every event, for tables and diagrams.
+#[must_use]
+pub fn events() -> Vec<Event> {
+    let kinds = OperationKind::OF_DATABASES;
+    let of = |make: fn(OperationKind) -> Event| kinds.into_iter().map(make);
+    of(Event::Started).chain(of(Event::Completed)).chain(of(Event::Unwound)).chain(of(Event::Stalled)).collect()
+}
+
+/// The machine as a Mermaid state diagram.
+#[must_use]
+pub fn diagram() -> String {
+    let mut lines = vec!["stateDiagram-v2".to_owned(), "    [*] --> provisioning".to_owned()];
+    for state in DatabaseStatus::ALL {
+        for event in events() {
+            if let Ok(to) = next(state, event) {
+                let label = match event {
+                    Event::Started(kind) => format!("{} started", kind.as_str()),
+                    Event::Completed(kind) => format!("{} completed", kind.as_str()),
+                    Event::Unwound(kind) => format!("{} unwound", kind.as_str()),
+                    Event::Stalled(kind) => format!("{} stuck", kind.as_str()),
+                };
+                lines.push(format!("    {state} --> {to}: {label}"));
+            }
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every (state, event) pair stands in the golden file; `UPDATE_GOLDEN=1` writes it anew.
+    #[test]
+    fn every_pair_is_in_the_golden_table() {
+        let mut table = String::new();
+        for state in DatabaseStatus::ALL {
+            for event in events() {
+                let to = next(state, event).map_or("-".to_owned(), |to| to.to_string());
+                table.push_str(&format!("{:<13} {:<22} {to}\n", state.to_string(), format!("{event:?}")));
+            }
+        }
+        expect_test::expect_file!["../golden/lifecycle.txt"].assert_eq(&table);
+    }
+
+    #[test]
+    fn nothing_leaves_the_end() {
+        for end in [DatabaseStatus::Deleted, DatabaseStatus::Failed] {
+            assert!(events().into_iter().all(|event| next(end, event).is_err()));
+        }
+    }
+
+    #[test]
+    fn every_state_can_be_reached_and_every_moving_one_left() {
+        let moves: Vec<_> = DatabaseStatus::ALL.into_iter().flat_map(|s| events().into_iter().filter_map(move |e| next(s, e).ok().map(|to| (s, to)))).collect();
+        for state in DatabaseStatus::ALL {
+            assert!(state == DatabaseStatus::Provisioning || moves.iter().any(|(_, to)| *to == state), "{state} is never reached");
+            assert!(!state.moving() || moves.iter().any(|(from, _)| *from == state), "{state} is never left");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! What a database costs a month at most, on the customer's own AWS bill.
+use crate::database::DatabaseSpec;
+use crate::sizing::sizing;
+
+/// Hours in an average month: 365.25 × 24 / 12.
+pub const HOURS_PER_MONTH: f64 = 730.5;
+/// gp3 storage in eu-west-1, USD per GB and month.
+const GP3_USD_PER_GB: f64 = 0.088;
+/// S3 Standard in eu-west-1, USD per GB and month.
+const S3_USD_PER_GB: f64 = 0.023;
+/// Daily base backups kept, of which the sweep of WAL adds about as much again; a cautious multiple of the volume.
+const BACKUP_VOLUMES: f64 = 2.0;
+
+/// USD a month when always on, at most: the dearest listed node type for every instance, full volumes, full archive.
+#[must_use]
+pub fn monthly_usd(spec: &DatabaseSpec) -> f64 {
+    let instances = f64::from(spec.instances);
+    let storage = f64::from(spec.storage_gb);
+    let compute = sizing(spec).map_or(0.0, |s| s.node.usd_per_hour * HOURS_PER_MONTH * instances);
+    let total = compute + storage * instances * GP3_USD_PER_GB + storage * BACKUP_VOLUMES * S3_USD_PER_GB;
+    (total * 100.0).round() / 100.0
+}

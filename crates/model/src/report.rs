@@ -1,0 +1,129 @@
+//! What an agent says: facts about itself, observations of databases, answers to commands.
+use crate::command::CommandOutcome;
+use crate::database::Published;
+use crate::{DatabaseId, EnvironmentId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A volume that holds a database's data.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Volume {
+    /// PersistentVolumeClaim.
+    pub claim: String,
+    /// UID of the claim: a claim of the same name with another UID is another claim.
+    pub claim_uid: String,
+    /// PersistentVolume.
+    pub volume: String,
+}
+
+/// What an agent says of itself and its cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentFacts {
+    /// The agent's version.
+    pub agent_version: String,
+    /// Kubernetes' version.
+    pub kubernetes_version: String,
+    /// The operator's version; `None` when there is none ready.
+    pub operator_version: Option<String>,
+    /// Whether the StorageClass for databases is there.
+    pub storage_class: bool,
+    /// The PostgreSQL majors whose images it may use, newest first.
+    pub postgres_versions: Vec<u32>,
+}
+
+/// What an agent sees of one database's generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// Which database, from the label `kiven.io/database`.
+    pub database_id: DatabaseId,
+    /// The CNPG Cluster's name.
+    pub cluster: String,
+    /// Whether the Cluster object exists.
+    pub exists: bool,
+    /// CNPG's phase, as it says it.
+    pub phase: String,
+    /// Instances asked for.
+    pub instances: u32,
+    /// Instances that answer.
+    pub ready_instances: u32,
+    /// The primary's pod.
+    pub primary: Option<String>,
+    /// PostgreSQL's system identifier.
+    pub system_identifier: Option<String>,
+    /// The condition `cnpg.io/hibernation`.
+    pub hibernated: bool,
+    /// The condition `ContinuousArchiving`.
+    pub archiving: bool,
+    /// Pooler instances that are ready.
+    pub pooler_ready: u32,
+    /// Pods of the database that exist, pooler included.
+    pub pods: u32,
+    /// Volumes that exist.
+    pub volumes: Vec<Volume>,
+    /// Services that lead to something published outside of the cluster.
+    pub published: BTreeMap<String, Published>,
+    /// The base backup of the provisioning: whether one is completed.
+    pub backup_completed: bool,
+}
+
+/// CNPG's phase for a cluster that is as it should be. It stays so while hibernated.
+pub const PHASE_HEALTHY: &str = "Cluster in healthy state";
+
+impl Observation {
+    /// Whether every instance answers.
+    #[must_use]
+    pub fn healthy(&self) -> bool {
+        self.exists && !self.hibernated && self.phase == PHASE_HEALTHY && self.instances > 0 && self.ready_instances == self.instances
+    }
+}
+
+/// One report: numbered per agent session, acknowledged by number, repeated until it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Whose agent.
+    pub environment_id: EnvironmentId,
+    /// The agent's session; a later one is greater.
+    pub session: u64,
+    /// From 1 in each session.
+    pub sequence: u64,
+    /// When the agent saw it.
+    pub at: Timestamp,
+    /// What.
+    pub body: ReportBody,
+}
+
+/// What a report says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportBody {
+    /// Itself, at the start of a session and every 30 s.
+    Facts(AgentFacts),
+    /// A database, whenever it has changed and every 30 s.
+    Observed(Observation),
+    /// The end of a command.
+    Answered {
+        /// The command's id.
+        command_id: String,
+        /// How it ended.
+        outcome: CommandOutcome,
+    },
+    /// Reports that were dropped because the buffer was full.
+    Dropped {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// The last word of an agent, as recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentRecord {
+    /// Whose agent.
+    pub environment_id: EnvironmentId,
+    /// Its session.
+    pub session: u64,
+    /// When it was last heard.
+    pub seen_at: Timestamp,
+    /// What it said of itself.
+    pub facts: AgentFacts,
+}
