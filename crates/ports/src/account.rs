@@ -1,0 +1,139 @@
+//! A customer's AWS account: ensure-shaped, tagged, limited to what Kiven made.
+use crate::PortError;
+use kiven_model::{DatabaseId, EnvironmentId, OperationId, OrganizationId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::future::Future;
+
+/// How to get into an account, and on whose behalf.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// The role to assume.
+    pub role_arn: String,
+    /// What its trust policy demands.
+    pub external_id: String,
+    /// Twelve digits.
+    pub account_id: String,
+    /// The region.
+    pub region: String,
+    /// Session tag.
+    pub organization_id: OrganizationId,
+    /// Session tag.
+    pub environment_id: EnvironmentId,
+    /// In the session's name.
+    pub operation_id: OperationId,
+}
+
+/// An EKS cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterFacts {
+    /// Its ARN.
+    pub arn: String,
+    /// Kubernetes' version.
+    pub version: String,
+    /// The issuer of its ServiceAccount tokens.
+    pub oidc_issuer: String,
+}
+
+/// A node group of one database in one zone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeGroup {
+    /// `kiven-{id10}-{zone}`.
+    pub name: String,
+    /// The EKS cluster.
+    pub cluster: String,
+    /// Whose: tag and node label `kiven.io/database`.
+    pub database_id: DatabaseId,
+    /// Equal-sized types in order of preference.
+    pub node_types: Vec<String>,
+    /// The one subnet, in the one zone.
+    pub subnet: String,
+    /// The launch template, id or name.
+    pub launch_template: String,
+    /// The nodes' role.
+    pub node_role_arn: String,
+    /// Nodes while running.
+    pub nodes: u32,
+}
+
+/// Where a node group is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeGroupState {
+    /// As asked for.
+    Active {
+        /// Nodes wanted.
+        nodes: u32,
+    },
+    /// On its way; look again.
+    Changing,
+    /// EKS gave up; its words.
+    Degraded(String),
+    /// There is none.
+    Absent,
+}
+
+/// The backup bucket of an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupBucket {
+    /// `kiven-backups-{account}-{region}-{hash}`.
+    pub name: String,
+    /// Days that superseded versions are kept.
+    pub noncurrent_days: u32,
+}
+
+/// The IAM role of one generation's backups (IRSA).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupRole {
+    /// Its name.
+    pub name: String,
+    /// Tag.
+    pub database_id: DatabaseId,
+    /// The environment's OIDC provider.
+    pub oidc_provider_arn: String,
+    /// Its issuer.
+    pub oidc_issuer: String,
+    /// The one ServiceAccount that may use it: `namespace:name`.
+    pub service_account: String,
+    /// The bucket.
+    pub bucket: String,
+    /// The one prefix.
+    pub prefix: String,
+}
+
+/// A customer's account. Every method adopts what Kiven made before and refuses what it did not make.
+pub trait CustomerAccount: Send + Sync {
+    /// Assumes the role with the external id, and shows that it cannot be assumed without.
+    fn access_prove(&self, access: &Access) -> impl Future<Output = Result<(), PortError>> + Send;
+    /// Reads an EKS cluster.
+    fn cluster_get(&self, access: &Access, cluster: &str) -> impl Future<Output = Result<ClusterFacts, PortError>> + Send;
+    /// The IAM OIDC provider of an issuer: used when it is there, made when not, never deleted. Answers its ARN.
+    fn oidc_provider_ensure(&self, access: &Access, issuer: &str) -> impl Future<Output = Result<String, PortError>> + Send;
+    /// Makes a node group or finds it, with min = desired = max = nodes. Answers where it is.
+    fn node_group_ensure(&self, access: &Access, group: &NodeGroup, token: &str) -> impl Future<Output = Result<NodeGroupState, PortError>> + Send;
+    /// Sets the number of nodes: n > 0: min = desired = max = n; 0: min 0, desired 0, max 1.
+    fn node_group_scale(&self, access: &Access, cluster: &str, name: &str, nodes: u32, token: &str) -> impl Future<Output = Result<NodeGroupState, PortError>> + Send;
+    /// Deletes a node group; `Absent` when it is gone.
+    fn node_group_delete(&self, access: &Access, cluster: &str, name: &str) -> impl Future<Output = Result<NodeGroupState, PortError>> + Send;
+    /// Where a node group is.
+    fn node_group_get(&self, access: &Access, cluster: &str, name: &str) -> impl Future<Output = Result<NodeGroupState, PortError>> + Send;
+    /// Makes the bucket or finds it: encrypted, versioned, closed to the public, TLS only, tagged.
+    fn backup_bucket_ensure(&self, access: &Access, bucket: &BackupBucket) -> impl Future<Output = Result<(), PortError>> + Send;
+    /// Makes the role or finds it, limited to its ServiceAccount and prefix. Answers its ARN.
+    fn backup_role_ensure(&self, access: &Access, role: &BackupRole) -> impl Future<Output = Result<String, PortError>> + Send;
+    /// Deletes a role that Kiven made; nothing happens when there is none.
+    fn backup_role_delete(&self, access: &Access, name: &str) -> impl Future<Output = Result<(), PortError>> + Send;
+}
+
+/// The tags that say a resource is Kiven's.
+#[must_use]
+pub fn ownership_tags(access: &Access, database: Option<&DatabaseId>) -> BTreeMap<String, String> {
+    let mut tags = BTreeMap::from([
+        ("kiven:organization".to_owned(), access.organization_id.to_string()),
+        ("kiven:environment".to_owned(), access.environment_id.to_string()),
+    ]);
+    if let Some(database) = database {
+        tags.insert("kiven:database".to_owned(), database.to_string());
+    }
+    tags
+}

@@ -1,0 +1,99 @@
+//! What every implementation of [`Agents`] must do.
+use super::values;
+use crate::agents::CommandState;
+use crate::{Agents, PortError};
+use jiff::Timestamp;
+use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
+use kiven_model::report::{AgentFacts, AgentRecord, Observation};
+use kiven_model::{Code, DatabaseId, OperationId, Problem};
+
+fn holds(condition: bool, rule: &str) -> Result<(), String> {
+    if condition { Ok(()) } else { Err(rule.to_owned()) }
+}
+
+fn failed(error: PortError) -> String {
+    format!("unexpected: {error}")
+}
+
+fn command(key: &str) -> Command {
+    let operation_id = OperationId::from_random([4; 16]);
+    Command {
+        id: format!("{operation_id}/{key}"),
+        environment_id: values::environment(1).id,
+        operation_id,
+        database_id: None,
+        fence: 1,
+        not_after: Timestamp::MAX,
+        body: CommandBody::Inspect,
+    }
+}
+
+/// Runs the suite on an empty store.
+///
+/// # Errors
+/// The first rule that does not hold.
+pub async fn agents<A: Agents>(agents: &A) -> Result<(), String> {
+    commands(agents).await?;
+    withdrawal(agents).await?;
+    sayings(agents).await
+}
+
+async fn commands<A: Agents>(agents: &A) -> Result<(), String> {
+    let (first, second) = (command("first"), command("second"));
+    for one in [&first, &second, &first] {
+        agents.command_send(one).await.map_err(failed)?;
+    }
+    let due = agents.commands_due(&first.environment_id, 7).await.map_err(failed)?;
+    holds(due == [first.clone(), second.clone()], "commands are due once, in order of sending")?;
+    holds(agents.command_delivered(&first.id, 7).await.map_err(failed)?, "a pending command may be handed over")?;
+    holds(agents.commands_due(&first.environment_id, 7).await.map_err(failed)? == [second.clone()], "and not twice to one session")?;
+    holds(agents.commands_due(&first.environment_id, 8).await.map_err(failed)?.len() == 2, "but again to the next session")?;
+    let retry = CommandOutcome::Retry(Problem::new(Code::AGENT_FAILED, "not now"));
+    agents.command_answer(&first.id, &retry).await.map_err(failed)?;
+    holds(agents.commands_due(&first.environment_id, 8).await.map_err(failed)? == [second], "an answered command is not due")?;
+    agents.command_reopen(&first.id).await.map_err(failed)?;
+    holds(agents.commands_due(&first.environment_id, 8).await.map_err(failed)?.contains(&first), "unless it is opened again")?;
+    let done = CommandOutcome::Done(CommandOutput::Nothing);
+    agents.command_answer(&first.id, &done).await.map_err(failed)?;
+    agents.command_answer(&first.id, &retry).await.map_err(failed)?;
+    agents.command_reopen(&first.id).await.map_err(failed)?;
+    let state = agents.command_get(&first.id).await.map_err(failed)?.map(|record| record.state);
+    holds(state == Some(CommandState::Answered(done)), "what is done stays done")?;
+    agents.command_send(&first).await.map_err(failed)?;
+    holds(!agents.commands_due(&first.environment_id, 8).await.map_err(failed)?.contains(&first), "sending it again does not open it")
+}
+
+async fn withdrawal<A: Agents>(agents: &A) -> Result<(), String> {
+    let (pending, delivered) = (command("withdrawn"), command("too-late"));
+    holds(agents.command_withdraw(&pending.id).await.map_err(failed)?.is_none(), "what was never sent cannot be withdrawn")?;
+    agents.command_send(&pending).await.map_err(failed)?;
+    agents.command_send(&delivered).await.map_err(failed)?;
+    agents.command_delivered(&delivered.id, 7).await.map_err(failed)?;
+    holds(agents.command_withdraw(&pending.id).await.map_err(failed)? == Some(CommandState::Withdrawn), "a pending command can be withdrawn")?;
+    holds(!agents.command_delivered(&pending.id, 7).await.map_err(failed)?, "and is then not handed over")?;
+    agents.command_send(&pending).await.map_err(failed)?;
+    holds(agents.command_get(&pending.id).await.map_err(failed)?.map(|r| r.state) == Some(CommandState::Withdrawn), "nor sent again")?;
+    let state = agents.command_withdraw(&delivered.id).await.map_err(failed)?;
+    holds(state == Some(CommandState::Delivered { session: 7 }), "a delivered one cannot be withdrawn")
+}
+
+async fn sayings<A: Agents>(agents: &A) -> Result<(), String> {
+    let facts = AgentFacts {
+        agent_version: "1".into(), kubernetes_version: "1.34".into(), operator_version: Some("1.30.0".into()), storage_class: true, postgres_versions: vec![15],
+    };
+    let record = |session| AgentRecord { environment_id: values::environment(1).id, session, seen_at: Timestamp::UNIX_EPOCH, facts: facts.clone() };
+    for session in [5, 6, 5] {
+        agents.agent_put(&record(session)).await.map_err(failed)?;
+    }
+    holds(agents.agent_get(&record(1).environment_id).await.map_err(failed)? == Some(record(6)), "an older session's word changes nothing")?;
+    let observation = |ready| Observation {
+        database_id: DatabaseId::from_random([5; 16]), cluster: "c".into(), exists: true, phase: String::new(), instances: 3, ready_instances: ready, primary: None,
+        system_identifier: None, hibernated: false, archiving: false, pooler_ready: 0, pods: 0, volumes: vec![], published: Default::default(),
+        backup_completed: false,
+    };
+    for (ready, order) in [(1, (1, 9)), (2, (2, 1)), (3, (1, 10))] {
+        agents.observation_put(&observation(ready), order).await.map_err(failed)?;
+    }
+    let seen = agents.observation_get(&observation(0).database_id, "c").await.map_err(failed)?;
+    holds(seen.map(|o| o.ready_instances) == Some(2), "observations are ordered by session and sequence")
+}

@@ -1,0 +1,92 @@
+//! Small valid values for the suites.
+use jiff::Timestamp;
+use kiven_model::api::DatabaseRequest;
+use kiven_model::database::Database;
+use kiven_model::environment::{Environment, EnvironmentSpec, EnvironmentStatus};
+use kiven_model::lifecycle::DatabaseStatus;
+use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
+use kiven_model::{DatabaseId, EnvironmentId, OperationId, OrganizationId, request};
+
+fn random(seed: u8, salt: u8) -> [u8; 16] {
+    let mut bytes = [seed; 16];
+    bytes[15] = salt;
+    bytes
+}
+
+/// An environment; the seed decides every id.
+#[must_use]
+pub fn environment(seed: u8) -> Environment {
+    Environment {
+        id: EnvironmentId::from_random(random(seed, 1)),
+        organization_id: OrganizationId::from_random(random(seed, 2)),
+        spec: EnvironmentSpec {
+            name: format!("env-{seed}"),
+            aws_account_id: "000000000000".to_owned(),
+            aws_region: "eu-west-1".to_owned(),
+            eks_cluster_name: format!("local-{seed}"),
+        },
+        external_id: "e".repeat(32),
+        connection: None,
+        connected: None,
+        status: EnvironmentStatus::Created,
+        operation_id: None,
+        problem: None,
+        created_at: Timestamp::UNIX_EPOCH,
+        version: 1,
+    }
+}
+
+/// A database in [`environment`] of the same seed; `None` only if validation's own defaults were invalid.
+#[must_use]
+pub fn database(seed: u8) -> Option<Database> {
+    let environment = environment(seed);
+    let asked = DatabaseRequest {
+        name: format!("shop-{seed}"),
+        environment_id: environment.id.to_string(),
+        plan: "startup".to_owned(),
+        ..DatabaseRequest::default()
+    };
+    Some(Database {
+        id: DatabaseId::from_random(random(seed, 3)),
+        organization_id: environment.organization_id,
+        spec: request::database(&asked, &[15]).ok()?.into_inner(),
+        generation: 1,
+        status: DatabaseStatus::Provisioning,
+        operation_id: None,
+        problem: None,
+        connection: None,
+        claimed: false,
+        delete_after: None,
+        created_at: Timestamp::UNIX_EPOCH,
+        updated_at: Timestamp::UNIX_EPOCH,
+        version: 1,
+    })
+}
+
+/// An operation on [`environment`] of the same seed.
+#[must_use]
+pub fn operation(seed: u8, salt: u8) -> Operation {
+    let environment = environment(seed);
+    Operation {
+        id: OperationId::from_random(random(seed, salt)),
+        kind: OperationKind::Connect,
+        body_version: 1,
+        organization_id: environment.organization_id,
+        subject: Subject::Environment(environment.id.clone()),
+        environment_id: environment.id,
+        input: serde_json::json!({}),
+        status: OperationStatus::Running,
+        output: None,
+        problem: None,
+        cancel_requested: false,
+        past_no_return: false,
+        current_step: None,
+        poll_after_ms: 100,
+        lease: None,
+        due_at: Some(Timestamp::UNIX_EPOCH),
+        events: 0,
+        created_at: Timestamp::UNIX_EPOCH,
+        updated_at: Timestamp::UNIX_EPOCH,
+        version: 1,
+    }
+}

@@ -1,0 +1,112 @@
+//! The truth: one transactional port over every record.
+use crate::PortError;
+use jiff::Timestamp;
+use kiven_model::database::Database;
+use kiven_model::environment::Environment;
+use kiven_model::ids::ApiKeyId;
+use kiven_model::operation::{Operation, OperationEvent, StepRecord};
+use kiven_model::organization::{ApiKey, Organization};
+use kiven_model::{DatabaseId, EnvironmentId, OperationId, OrganizationId};
+use std::future::Future;
+
+/// Most writes in one transaction.
+pub const WRITES_MAX: usize = 100;
+/// Most events in one answer.
+pub const EVENTS_MAX: usize = 200;
+
+/// A name that only one thing may have.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NameClaim {
+    /// An environment's name in an organization.
+    Environment(OrganizationId, String),
+    /// An EKS cluster: account, region, name.
+    EksCluster(String, String, String),
+    /// A database's name in an environment.
+    Database(EnvironmentId, String),
+}
+
+/// One write of a transaction. `expected` is the version that the record must have now; `None`: it must not exist.
+/// The record carries the version it will have.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// An organization; not fenced.
+    Organization(Organization),
+    /// An API key; not fenced.
+    ApiKey(ApiKey),
+    /// An environment.
+    Environment {
+        /// The whole record.
+        record: Box<Environment>,
+        /// The fence.
+        expected: Option<u64>,
+    },
+    /// An environment's end.
+    EnvironmentGone {
+        /// Which.
+        id: EnvironmentId,
+        /// The fence.
+        expected: u64,
+    },
+    /// A database.
+    Database {
+        /// The whole record.
+        record: Box<Database>,
+        /// The fence.
+        expected: Option<u64>,
+    },
+    /// An operation's head; the due index follows its `due_at`.
+    Operation {
+        /// The whole head.
+        record: Box<Operation>,
+        /// The fence.
+        expected: Option<u64>,
+    },
+    /// A step's record, by key; fenced by its operation's head.
+    Step(OperationId, Box<StepRecord>),
+    /// An event, by sequence; fenced by its operation's head.
+    Event(OperationId, Box<OperationEvent>),
+    /// Claims a name; the transaction conflicts when another owner has it.
+    NameTaken {
+        /// The name.
+        claim: NameClaim,
+        /// The owner's id.
+        owner: String,
+    },
+    /// Frees a name that this owner has; nothing happens when it does not.
+    NameFreed {
+        /// The name.
+        claim: NameClaim,
+        /// The owner's id.
+        owner: String,
+    },
+}
+
+/// Every record. Reads are strongly consistent, except lists and the due index.
+pub trait Records: Send + Sync {
+    /// Writes all or nothing; at most [`WRITES_MAX`]. A broken fence or a taken name is [`PortError::Conflict`].
+    fn records_commit(&self, writes: Vec<Write>) -> impl Future<Output = Result<(), PortError>> + Send;
+    /// Reads an organization.
+    fn organization_get(&self, id: &OrganizationId) -> impl Future<Output = Result<Option<Organization>, PortError>> + Send;
+    /// Reads an API key's record.
+    fn api_key_get(&self, id: &ApiKeyId) -> impl Future<Output = Result<Option<ApiKey>, PortError>> + Send;
+    /// Who has a name.
+    fn name_owner(&self, claim: &NameClaim) -> impl Future<Output = Result<Option<String>, PortError>> + Send;
+    /// Reads an environment.
+    fn environment_get(&self, id: &EnvironmentId) -> impl Future<Output = Result<Option<Environment>, PortError>> + Send;
+    /// An organization's environments, by name.
+    fn environment_list(&self, organization: &OrganizationId) -> impl Future<Output = Result<Vec<Environment>, PortError>> + Send;
+    /// Reads a database.
+    fn database_get(&self, id: &DatabaseId) -> impl Future<Output = Result<Option<Database>, PortError>> + Send;
+    /// An organization's databases, the deleted ones too, by name.
+    fn database_list(&self, organization: &OrganizationId) -> impl Future<Output = Result<Vec<Database>, PortError>> + Send;
+    /// Reads an operation's head.
+    fn operation_get(&self, id: &OperationId) -> impl Future<Output = Result<Option<Operation>, PortError>> + Send;
+    /// An operation's steps by ordinal.
+    fn operation_steps(&self, id: &OperationId) -> impl Future<Output = Result<Vec<StepRecord>, PortError>> + Send;
+    /// An operation's events after a sequence number, at most [`EVENTS_MAX`].
+    fn operation_events(&self, id: &OperationId, after: u64) -> impl Future<Output = Result<Vec<OperationEvent>, PortError>> + Send;
+    /// An organization's operations, newest first, at most 100.
+    fn operation_list(&self, organization: &OrganizationId) -> impl Future<Output = Result<Vec<Operation>, PortError>> + Send;
+    /// Operations whose due time has come, oldest first, at most `limit`.
+    fn operations_due(&self, now: Timestamp, limit: usize) -> impl Future<Output = Result<Vec<OperationId>, PortError>> + Send;
+}

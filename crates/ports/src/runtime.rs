@@ -1,0 +1,32 @@
+//! Time, randomness, the doorbell and blobs.
+use crate::PortError;
+use jiff::Timestamp;
+use kiven_model::OperationId;
+use std::future::Future;
+use std::time::Duration;
+
+/// What time it is.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// Randomness.
+pub trait Random: Send + Sync {
+    /// 128 random bits.
+    fn bits(&self) -> [u8; 16];
+}
+
+/// Wakes a worker for an operation. A hint only: lost, late or doubled rings are harmless.
+pub trait Doorbell: Send + Sync {
+    /// Rings after `delay`, at most 15 minutes; longer waits are the sweep's.
+    fn doorbell_ring(&self, operation: &OperationId, delay: Duration) -> impl Future<Output = Result<(), PortError>> + Send;
+}
+
+/// Payloads by digest.
+pub trait Blobs: Send + Sync {
+    /// Stores bytes and answers their SHA-256, hexadecimal.
+    fn blob_put(&self, bytes: Vec<u8>) -> impl Future<Output = Result<String, PortError>> + Send;
+    /// Reads bytes by their SHA-256.
+    fn blob_get(&self, digest: &str) -> impl Future<Output = Result<Option<Vec<u8>>, PortError>> + Send;
+}
