@@ -1,0 +1,210 @@
+//! Values as msgpack, typed by the schema, the way Terraform sends them.
+use crate::{Number, Type, Value};
+use rmpv::Value as Pack;
+use std::collections::BTreeMap;
+
+/// How deep a value may nest: a bound for the recursion, far above any schema.
+const DEPTH_MAX: usize = 64;
+
+/// Bytes that are not a value of the schema's type.
+#[derive(Debug, thiserror::Error)]
+pub enum MsgpackError {
+    /// Not msgpack at all.
+    #[error("the bytes are not msgpack")]
+    Broken(#[source] rmpv::decode::Error),
+    /// Another type than the schema says.
+    #[error("expected a {expected}")]
+    Type {
+        /// The schema's word for it.
+        expected: &'static str,
+    },
+    /// Nested too deeply.
+    #[error("nested more than {DEPTH_MAX} levels deep")]
+    Depth,
+    /// The writer failed; with a buffer in memory it cannot.
+    #[error("the value could not be written")]
+    Write(#[source] rmpv::encode::Error),
+}
+
+/// Reads a value of the given type.
+///
+/// # Errors
+/// When the bytes are not msgpack or not of that type.
+pub fn from_msgpack(of: &Type, mut bytes: &[u8]) -> Result<Value, MsgpackError> {
+    let pack = rmpv::decode::read_value_with_max_depth(&mut bytes, DEPTH_MAX).map_err(MsgpackError::Broken)?;
+    read(of, &pack, 0)
+}
+
+/// Writes a value.
+///
+/// # Errors
+/// Only when the writer fails, which memory does not.
+pub fn to_msgpack(value: &Value) -> Result<Vec<u8>, MsgpackError> {
+    let mut bytes = Vec::new();
+    rmpv::encode::write_value(&mut bytes, &pack(value)).map_err(MsgpackError::Write)?;
+    Ok(bytes)
+}
+
+fn read(of: &Type, pack: &Pack, depth: usize) -> Result<Value, MsgpackError> {
+    if depth > DEPTH_MAX {
+        return Err(MsgpackError::Depth);
+    }
+    let wrong = || MsgpackError::Type { expected: of.word() };
+    match (of, pack) {
+        (_, Pack::Nil) => Ok(Value::Null),
+        // Extension 0 is a plain unknown, 12 one with refinements; both mean "known after apply" here.
+        (_, Pack::Ext(_, _)) => Ok(Value::Unknown),
+        (Type::Bool, Pack::Boolean(truth)) => Ok(Value::Bool(*truth)),
+        (Type::Number, _) => number(pack).map(Value::Number).ok_or_else(wrong),
+        (Type::String, Pack::String(text)) => Ok(Value::String(text.as_str().ok_or_else(wrong)?.to_owned())),
+        (Type::List(element), Pack::Array(items)) => Ok(Value::List(read_items(element, items, depth)?)),
+        (Type::Set(element), Pack::Array(items)) => Ok(Value::Set(read_items(element, items, depth)?)),
+        (Type::Map(element), Pack::Map(entries)) => {
+            let members = entries.iter().map(|(key, value)| Ok((key.as_str().ok_or_else(wrong)?.to_owned(), read(element, value, depth + 1)?)));
+            Ok(Value::Map(members.collect::<Result<_, _>>()?))
+        }
+        (Type::Object(attributes), Pack::Map(entries)) => {
+            let given: BTreeMap<&str, &Pack> = entries.iter().filter_map(|(key, value)| Some((key.as_str()?, value))).collect();
+            let members = attributes.iter().map(|(name, of)| {
+                let value = given.get(name.as_str()).map_or(Ok(Value::Null), |pack| read(of, pack, depth + 1));
+                value.map(|value| (name.clone(), value))
+            });
+            Ok(Value::Object(members.collect::<Result<_, _>>()?))
+        }
+        (Type::Bool | Type::String | Type::List(_) | Type::Set(_) | Type::Map(_) | Type::Object(_), _) => Err(wrong()),
+    }
+}
+
+fn read_items(element: &Type, items: &[Pack], depth: usize) -> Result<Vec<Value>, MsgpackError> {
+    items.iter().map(|item| read(element, item, depth + 1)).collect()
+}
+
+fn number(pack: &Pack) -> Option<Number> {
+    if let Some(value) = pack.as_i64() {
+        return Some(Number::Int(value));
+    }
+    if let Some(value) = pack.as_u64() {
+        return Some(Number::Uint(value));
+    }
+    match pack {
+        Pack::F32(value) => Some(Number::from(f64::from(*value))),
+        Pack::F64(value) => Some(Number::from(*value)),
+        // Decimal text is how Terraform sends what neither 64 bits nor a double holds.
+        Pack::String(text) => Number::parse(text.as_str()?),
+        _ => None,
+    }
+}
+
+fn pack(value: &Value) -> Pack {
+    match value {
+        Value::Null => Pack::Nil,
+        Value::Unknown => Pack::Ext(0, vec![0]),
+        Value::Bool(truth) => Pack::Boolean(*truth),
+        Value::Number(Number::Int(number)) => Pack::from(*number),
+        Value::Number(Number::Uint(number)) => Pack::from(*number),
+        Value::Number(Number::Float(number)) => Pack::F64(*number),
+        Value::Number(Number::Big(digits)) => Pack::from(digits.as_str()),
+        Value::String(text) => Pack::from(text.as_str()),
+        Value::List(items) | Value::Set(items) => Pack::Array(items.iter().map(pack).collect()),
+        Value::Map(members) | Value::Object(members) => {
+            Pack::Map(members.iter().map(|(name, member)| (Pack::from(name.as_str()), pack(member))).collect())
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+
+    fn types() -> impl Strategy<Value = Type> {
+        let leaf = prop_oneof![Just(Type::Bool), Just(Type::Number), Just(Type::String)];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                inner.clone().prop_map(|of| Type::List(Box::new(of))),
+                inner.clone().prop_map(|of| Type::Set(Box::new(of))),
+                inner.clone().prop_map(|of| Type::Map(Box::new(of))),
+                btree_map("[a-z_]{1,8}", inner, 0..4).prop_map(Type::Object),
+            ]
+        })
+    }
+
+    fn numbers() -> impl Strategy<Value = Number> {
+        prop_oneof![
+            any::<i64>().prop_map(Number::from),
+            any::<u64>().prop_map(Number::from),
+            (-1e12..1e12_f64).prop_map(Number::from),
+        ]
+    }
+
+    fn known(of: &Type) -> BoxedStrategy<Value> {
+        match of {
+            Type::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
+            Type::Number => numbers().prop_map(Value::Number).boxed(),
+            Type::String => ".{0,12}".prop_map(Value::String).boxed(),
+            Type::List(element) => vec(values(element, false), 0..4).prop_map(Value::List).boxed(),
+            Type::Set(element) => vec(values(element, false), 0..4).prop_map(Value::Set).boxed(),
+            Type::Map(element) => btree_map(".{0,6}", values(element, false), 0..4).prop_map(Value::Map).boxed(),
+            Type::Object(attributes) => {
+                let empty = Just(BTreeMap::new()).boxed();
+                let filled = attributes.iter().fold(empty, |all, (name, of)| {
+                    let name = name.clone();
+                    (all, values(of, false)).prop_map(move |(mut all, value)| {
+                        all.insert(name.clone(), value);
+                        all
+                    }).boxed()
+                });
+                filled.prop_map(Value::Object).boxed()
+            }
+        }
+    }
+
+    /// Values of a type: now and then null, and unknown when asked for.
+    pub(crate) fn values(of: &Type, unknown: bool) -> BoxedStrategy<Value> {
+        let second = if unknown { Value::Unknown } else { Value::Null };
+        prop_oneof![8 => known(of), 1 => Just(Value::Null), 1 => Just(second)].boxed()
+    }
+
+    /// A type and a value of it.
+    pub(crate) fn typed(unknown: bool) -> impl Strategy<Value = (Type, Value)> {
+        types().prop_flat_map(move |of| {
+            let value = values(&of, unknown);
+            (Just(of), value)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_survives_msgpack((of, value) in typed(true)) {
+            prop_assert_eq!(from_msgpack(&of, &to_msgpack(&value).unwrap()).unwrap(), value);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..64), (of, _) in typed(false)) {
+            let _ = from_msgpack(&of, &bytes);
+        }
+    }
+
+    #[test]
+    fn numbers_keep_every_digit() {
+        let digits = "123456789012345678901234567890.5";
+        let big = Value::Number(Number::Big(digits.to_owned()));
+        assert_eq!(from_msgpack(&Type::Number, &to_msgpack(&big).unwrap()).unwrap(), big);
+        let whole = to_msgpack(&Value::Number(Number::Float(3.0))).unwrap();
+        assert_eq!(from_msgpack(&Type::Number, &whole).unwrap(), Value::from(3));
+    }
+
+    #[test]
+    fn another_type_is_refused_with_the_expected_word() {
+        let bytes = to_msgpack(&Value::from("x")).unwrap();
+        assert_eq!(from_msgpack(&Type::Bool, &bytes).unwrap_err().to_string(), "expected a bool");
+    }
+
+    #[test]
+    fn a_refined_unknown_is_unknown() {
+        let mut bytes = Vec::new();
+        rmpv::encode::write_value(&mut bytes, &Pack::Ext(12, vec![0x81, 1, 0xc2])).unwrap();
+        assert_eq!(from_msgpack(&Type::String, &bytes).unwrap(), Value::Unknown);
+    }
+}
