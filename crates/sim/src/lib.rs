@@ -1,1 +1,3 @@
 //! A deterministic world.
+
+pub mod nodegroups;
