@@ -1,0 +1,271 @@
+//! Requests: authentication, idempotency, retries, and one method for each thing the API can do.
+use crate::{ClientError, Credentials};
+use kiven_model::api::{
+    ConnectionRequest, DatabaseRequest, DatabaseView, EnvironmentRequest, EnvironmentView, IDEMPOTENCY_HEADER, Me, OperationView, PlanView,
+};
+use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Problem};
+use reqwest::{Method, Response, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often one request is sent at most.
+const ATTEMPTS_MAX: u32 = 10;
+/// How long retries of one request go on at most.
+const RETRY_TIME_MAX: Duration = Duration::from_secs(30);
+/// The first pause between attempts; each next one is twice as long.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// The longest pause between attempts, also when the server asks for more.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// How long one attempt may take.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection to the API. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    credentials: Credentials,
+}
+
+/// An answer: its status, how long to wait before asking again, its bytes.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) retry_after: Option<Duration>,
+    bytes: Vec<u8>,
+}
+
+/// Whether an answer of this status is asked for again.
+pub(crate) fn retried(status: u16) -> bool {
+    matches!(status, 429 | 502 | 503 | 504)
+}
+
+/// A pause with jitter: between half and the whole of the given one, so that many clients spread out.
+pub(crate) fn jittered(pause: Duration) -> Duration {
+    let mut byte = [128_u8];
+    // Without randomness the middle is as good.
+    let _ = getrandom::fill(&mut byte);
+    pause / 2 + pause.mul_f64(f64::from(byte[0]) / 510.0)
+}
+
+impl Client {
+    /// A client of the API.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be made.
+    pub fn new(credentials: Credentials, user_agent: &str) -> Result<Self, ClientError> {
+        // Where the process already has a TLS provider, that one stays.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let http = reqwest::Client::builder()
+            .user_agent(user_agent)
+            .timeout(ATTEMPT_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(ClientError::Setup)?;
+        Ok(Self { http, credentials })
+    }
+    /// The API's base URL.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.credentials.endpoint
+    }
+
+    /// Who the caller is.
+    ///
+    /// # Errors
+    /// When the API refuses or cannot be reached.
+    pub async fn me(&self) -> Result<Me, ClientError> {
+        self.get("/v1/me").await
+    }
+    /// The plans on offer.
+    ///
+    /// # Errors
+    /// When the API refuses or cannot be reached.
+    pub async fn plan_list(&self) -> Result<Vec<PlanView>, ClientError> {
+        self.get("/v1/plans").await
+    }
+    /// Every environment of the organization.
+    ///
+    /// # Errors
+    /// When the API refuses or cannot be reached.
+    pub async fn environment_list(&self) -> Result<Vec<EnvironmentView>, ClientError> {
+        self.get("/v1/environments").await
+    }
+    /// One environment.
+    ///
+    /// # Errors
+    /// When there is none, or the API refuses or cannot be reached.
+    pub async fn environment_get(&self, id: &EnvironmentId) -> Result<EnvironmentView, ClientError> {
+        self.get(&format!("/v1/environments/{id}")).await
+    }
+    /// Makes an environment under an id of the caller's; the answer's id counts.
+    ///
+    /// # Errors
+    /// When the API refuses or cannot be reached.
+    pub async fn environment_put(&self, id: &EnvironmentId, request: &EnvironmentRequest) -> Result<EnvironmentView, ClientError> {
+        self.change(Method::PUT, &format!("/v1/environments/{id}"), Some(request)).await
+    }
+    /// Forgets an environment.
+    ///
+    /// # Errors
+    /// When it has databases, or the API refuses or cannot be reached.
+    pub async fn environment_delete(&self, id: &EnvironmentId) -> Result<(), ClientError> {
+        self.send::<()>(Method::DELETE, &format!("/v1/environments/{id}"), None).await.map(drop)
+    }
+    /// Connects an environment.
+    ///
+    /// # Errors
+    /// When the API refuses or cannot be reached.
+    pub async fn connection_put(&self, id: &EnvironmentId, request: &ConnectionRequest) -> Result<EnvironmentView, ClientError> {
+        self.change(Method::PUT, &format!("/v1/environments/{id}/connection"), Some(request)).await
+    }
+    /// Disconnects an environment; its databases keep running.
+    ///
+    /// # Errors
+    /// When the API refuses or cannot be reached.
+    pub async fn connection_delete(&self, id: &EnvironmentId) -> Result<EnvironmentView, ClientError> {
+        self.change::<(), _>(Method::DELETE, &format!("/v1/environments/{id}/connection"), None).await
+    }
+    /// Databases of the organization, or of one environment.
+    ///
+    /// # Errors
+    /// When the API refuses or cannot be reached.
+    pub async fn database_list(&self, environment: Option<&EnvironmentId>) -> Result<Vec<DatabaseView>, ClientError> {
+        match environment {
+            Some(id) => self.get(&format!("/v1/databases?environment_id={id}")).await,
+            None => self.get("/v1/databases").await,
+        }
+    }
+    /// One database; claims it for whoever reads it.
+    ///
+    /// # Errors
+    /// When there is none, or the API refuses or cannot be reached.
+    pub async fn database_get(&self, id: &DatabaseId) -> Result<DatabaseView, ClientError> {
+        self.get(&format!("/v1/databases/{id}")).await
+    }
+    /// Makes or changes a database under an id of the caller's; the answer's id counts.
+    ///
+    /// # Errors
+    /// When the API refuses or cannot be reached.
+    pub async fn database_put(&self, id: &DatabaseId, request: &DatabaseRequest) -> Result<DatabaseView, ClientError> {
+        self.change(Method::PUT, &format!("/v1/databases/{id}"), Some(request)).await
+    }
+    /// Power off.
+    ///
+    /// # Errors
+    /// When the API refuses or cannot be reached.
+    pub async fn database_pause(&self, id: &DatabaseId) -> Result<DatabaseView, ClientError> {
+        self.change::<(), _>(Method::POST, &format!("/v1/databases/{id}/pause"), None).await
+    }
+    /// Power on.
+    ///
+    /// # Errors
+    /// When the API refuses or cannot be reached.
+    pub async fn database_resume(&self, id: &DatabaseId) -> Result<DatabaseView, ClientError> {
+        self.change::<(), _>(Method::POST, &format!("/v1/databases/{id}/resume"), None).await
+    }
+    /// Deletes a database: to its grace, or out of the world when it has none.
+    ///
+    /// # Errors
+    /// When it is protected, or the API refuses or cannot be reached.
+    pub async fn database_delete(&self, id: &DatabaseId) -> Result<DatabaseView, ClientError> {
+        self.change::<(), _>(Method::DELETE, &format!("/v1/databases/{id}"), None).await
+    }
+    /// Operations of the organization, or of one database.
+    ///
+    /// # Errors
+    /// When the API refuses or cannot be reached.
+    pub async fn operation_list(&self, database: Option<&DatabaseId>) -> Result<Vec<OperationView>, ClientError> {
+        match database {
+            Some(id) => self.get(&format!("/v1/operations?database_id={id}")).await,
+            None => self.get("/v1/operations").await,
+        }
+    }
+    /// One operation from its first event.
+    ///
+    /// # Errors
+    /// When there is none, or the API refuses or cannot be reached.
+    pub async fn operation_get(&self, id: &OperationId) -> Result<OperationView, ClientError> {
+        self.get(&format!("/v1/operations/{id}")).await
+    }
+    /// Asks an operation to go back.
+    ///
+    /// # Errors
+    /// When it is past its point of no return, or the API refuses or cannot be reached.
+    pub async fn operation_cancel(&self, id: &OperationId) -> Result<OperationView, ClientError> {
+        self.change::<(), _>(Method::POST, &format!("/v1/operations/{id}/cancel"), None).await
+    }
+
+    pub(crate) async fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, ClientError> {
+        self.change::<(), A>(Method::GET, path, None).await
+    }
+
+    async fn change<B: Serialize, A: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&B>) -> Result<A, ClientError> {
+        let answer = self.send(method, path, body).await?;
+        self.read(&answer)
+    }
+
+    pub(crate) fn read<A: DeserializeOwned>(&self, answer: &Answer) -> Result<A, ClientError> {
+        let (endpoint, status) = (self.credentials.endpoint.clone(), answer.status.as_u16());
+        serde_json::from_slice(&answer.bytes).map_err(|source| ClientError::Unreadable { endpoint, status, source })
+    }
+
+    /// Sends a request until it is answered, within the bounds on attempts and time. 304 is an answer too.
+    pub(crate) async fn send<B: Serialize>(&self, method: Method, path: &str, body: Option<&B>) -> Result<Answer, ClientError> {
+        let mut key = [0_u8; 16];
+        getrandom::fill(&mut key).map_err(ClientError::Random)?;
+        let key = hex::encode(key);
+        let started = Instant::now();
+        let mut pause = BACKOFF_FIRST;
+        for attempt in 1..=ATTEMPTS_MAX {
+            let last = attempt == ATTEMPTS_MAX || started.elapsed() >= RETRY_TIME_MAX;
+            let wait = match self.attempt(&method, path, body, &key).await {
+                Ok(answer) if retried(answer.status.as_u16()) && !last => answer.retry_after.unwrap_or(pause),
+                Ok(answer) => return self.settle(answer),
+                Err(source) if last => return Err(ClientError::Unreachable { endpoint: self.credentials.endpoint.clone(), source }),
+                Err(_) => pause,
+            };
+            tracing::debug!(path, attempt, "asks again");
+            tokio::time::sleep(jittered(wait.min(BACKOFF_MAX))).await;
+            pause = (pause * 2).min(BACKOFF_MAX);
+        }
+        let problem = Box::new(Problem::new(Code::UNAVAILABLE, "Kiven did not answer within the bound on attempts."));
+        Err(ClientError::Refused { status: 503, problem })
+    }
+
+    async fn attempt<B: Serialize>(&self, method: &Method, path: &str, body: Option<&B>, key: &str) -> Result<Answer, reqwest::Error> {
+        let url = format!("{}{path}", self.credentials.endpoint);
+        let mut request = self.http.request(method.clone(), url).bearer_auth(&self.credentials.api_key);
+        if *method != Method::GET {
+            request = request.header(IDEMPOTENCY_HEADER, key);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await?;
+        let (status, retry_after) = (response.status(), retry_after(&response));
+        Ok(Answer { status, retry_after, bytes: response.bytes().await?.to_vec() })
+    }
+
+    fn settle(&self, answer: Answer) -> Result<Answer, ClientError> {
+        if answer.status.is_success() || answer.status == StatusCode::NOT_MODIFIED {
+            return Ok(answer);
+        }
+        let problem: Problem = self.read(&answer)?;
+        Err(ClientError::Refused { status: answer.status.as_u16(), problem: Box::new(problem) })
+    }
+}
+
+/// What the server asks for: `retry-after-ms`, or the standard `retry-after` in seconds.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let number = |name: &str| response.headers().get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    number("retry-after-ms").map(Duration::from_millis).or_else(|| number("retry-after").map(Duration::from_secs))
+}
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;
