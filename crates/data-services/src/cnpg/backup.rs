@@ -1,0 +1,52 @@
+//! The archive and the scheduled base backups, through the Barman Cloud plugin.
+use super::{API, PLUGIN, metadata};
+use crate::Generation;
+use kiven_model::database::Power;
+use kiven_model::sizing::SIDECAR;
+use serde_json::{Value, json};
+
+/// Every six hours on the hour (cron with seconds).
+const EVERY_SIX_HOURS: &str = "0 0 */6 * * *";
+
+pub(super) fn object_store(generation: &Generation) -> Value {
+    let names = generation.names();
+    let memory = format!("{}Mi", SIDECAR.memory_mib);
+    json!({
+        "apiVersion": "barmancloud.cnpg.io/v1",
+        "kind": "ObjectStore",
+        "metadata": metadata(generation, &names.object_store),
+        "spec": {
+            "retentionPolicy": format!("{}d", generation.spec.backup.backup_retention_days),
+            "configuration": {
+                "destinationPath": format!("s3://{}/{}", generation.bucket, names.backup_prefix),
+                "s3Credentials": { "inheritFromIAMRole": true },
+                "wal": { "compression": "gzip", "maxParallel": 4 },
+                "data": { "compression": "gzip" },
+            },
+            "instanceSidecarConfiguration": {
+                "resources": {
+                    "requests": { "cpu": format!("{}m", SIDECAR.cpu_request_millis), "memory": memory },
+                    "limits": { "cpu": format!("{}m", SIDECAR.cpu_limit_millis), "memory": memory },
+                },
+            },
+        },
+    })
+}
+
+pub(super) fn scheduled(generation: &Generation, power: Power) -> Value {
+    let names = generation.names();
+    json!({
+        "apiVersion": API,
+        "kind": "ScheduledBackup",
+        "metadata": metadata(generation, &names.cluster),
+        "spec": {
+            "cluster": { "name": names.cluster },
+            "schedule": EVERY_SIX_HOURS,
+            "immediate": true,
+            "suspend": power == Power::Off,
+            "method": "plugin",
+            "pluginConfiguration": { "name": PLUGIN },
+            "backupOwnerReference": "cluster",
+        },
+    })
+}

@@ -1,0 +1,102 @@
+//! CloudNativePG 1.29 and 1.30 with the Barman Cloud plugin.
+mod backup;
+mod cluster;
+mod network;
+mod observe;
+mod pooler;
+mod services;
+
+use crate::{DataService, Generation, Seen};
+use kiven_model::DatabaseId;
+use kiven_model::command::{SecretContent, SecretRequest};
+use kiven_model::database::Power;
+use kiven_model::names::{AGENT_ROLE, DATABASE_NAMESPACE, ca_secret, role_secret};
+use kiven_model::report::Observation;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// The label that says which database an object belongs to.
+pub const DATABASE_LABEL: &str = "kiven.io/database";
+/// The label that says which generation.
+pub const GENERATION_LABEL: &str = "kiven.io/generation";
+/// The annotation that says which operation made an object.
+pub const MADE_BY: &str = "kiven.io/made-by";
+/// CNPG's declarative hibernation: annotation and condition.
+pub const HIBERNATION: &str = "cnpg.io/hibernation";
+/// The Barman Cloud plugin's name.
+pub const PLUGIN: &str = "barman-cloud.cloudnative-pg.io";
+/// The StorageClass that comes with the chart.
+pub const STORAGE_CLASS: &str = "kiven-gp3";
+/// The database operator's API.
+const API: &str = "postgresql.cnpg.io/v1";
+
+/// The CloudNativePG plugin.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cnpg;
+
+impl DataService for Cnpg {
+    fn secrets(&self, generation: &Generation) -> Vec<SecretRequest> {
+        let (name, id) = (&generation.spec.name, &generation.id);
+        let request = |secret: String, content| SecretRequest { name: secret, labels: labels(generation), content };
+        let password = |role: &str| request(role_secret(name, id, role), SecretContent::Password { username: role.to_owned() });
+        vec![
+            request(ca_secret(name, id), SecretContent::CertificateAuthority { common_name: format!("Kiven {name}") }),
+            password(&name.owner_role()),
+            password(AGENT_ROLE),
+        ]
+    }
+    fn cluster(&self, generation: &Generation, power: Power) -> Vec<Value> {
+        let mut objects = vec![backup::object_store(generation), cluster::cluster(generation, power)];
+        objects.extend(services::addresses(generation));
+        objects
+    }
+    fn pooler(&self, generation: &Generation, power: Power) -> Vec<Value> {
+        pooler::pooler(generation, power)
+    }
+    fn backups(&self, generation: &Generation, power: Power) -> Vec<Value> {
+        vec![backup::scheduled(generation, power)]
+    }
+    fn network(&self, generation: &Generation) -> Vec<Value> {
+        vec![network::policy(generation)]
+    }
+    fn initial_database(&self, generation: &Generation) -> Vec<Value> {
+        vec![cluster::initial_database(generation)]
+    }
+    fn services(&self, generation: &Generation) -> Vec<String> {
+        services::names(generation)
+    }
+    fn observe(&self, database: &DatabaseId, cluster: &str, seen: &Seen) -> Observation {
+        observe::observe(database, cluster, seen)
+    }
+}
+
+fn labels(generation: &Generation) -> BTreeMap<String, String> {
+    [
+        ("app.kubernetes.io/managed-by", "kiven".to_owned()),
+        (DATABASE_LABEL, generation.id.to_string()),
+        (GENERATION_LABEL, generation.number.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+fn metadata(generation: &Generation, name: &str) -> Value {
+    json!({
+        "name": name,
+        "namespace": DATABASE_NAMESPACE,
+        "labels": labels(generation),
+        "annotations": { MADE_BY: generation.made_by },
+    })
+}
+
+/// Where a database's pods run: on its own tainted nodes.
+fn node_selector(generation: &Generation) -> Value {
+    json!({ DATABASE_LABEL: generation.id })
+}
+
+fn tolerations() -> Value {
+    json!([{ "key": "kiven.io/role", "operator": "Equal", "value": "database", "effect": "NoSchedule" }])
+}
+
+#[cfg(test)]
+mod crd_tests;
