@@ -135,6 +135,8 @@ pub struct Database {
     pub spec: DatabaseSpec,
     /// The generation that stands behind the address, from 1.
     pub generation: u32,
+    /// The operation that provisioned it.
+    pub made_by: Option<OperationId>,
     /// Where it is in its life.
     pub status: DatabaseStatus,
     /// The operation that runs or ran last.

@@ -1,1 +1,24 @@
-//! What Kiven does, one file an operation.
+//! What Kiven does, one file an operation, named as customers see it; each line of a body is one durable step.
+//!
+//! Invariants of this crate: it names no cloud SDK, no kube, no tokio; effects happen in steps only; every step says its undo.
+mod accept;
+mod connect;
+mod delete;
+mod dispatch;
+mod input;
+mod pause;
+mod provision;
+mod purge;
+mod resume;
+mod settle;
+pub mod steps;
+
+pub use accept::{Accepted, accept_connect, accept_database, access_of};
+pub use connect::Connect;
+pub use delete::Delete;
+pub use dispatch::drive_any;
+pub use input::{ConnectInput, DatabaseInput};
+pub use pause::Pause;
+pub use provision::Provision;
+pub use purge::Purge;
+pub use resume::Resume;

@@ -15,7 +15,7 @@ pub use account::CustomerAccount;
 pub use agents::Agents;
 pub use error::PortError;
 pub use records::{NameClaim, Records, Write};
-pub use runtime::{Blobs, Clock, Doorbell, Random};
+pub use runtime::{Blobs, Clock, Doorbell, Random, ReportQueue};
 
 /// Everything an operation may touch.
 pub trait Ports: Send + Sync + 'static {

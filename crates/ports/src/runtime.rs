@@ -2,6 +2,7 @@
 use crate::PortError;
 use jiff::Timestamp;
 use kiven_model::OperationId;
+use kiven_model::report::Report;
 use std::future::Future;
 use std::time::Duration;
 
@@ -29,4 +30,10 @@ pub trait Blobs: Send + Sync {
     fn blob_put(&self, bytes: Vec<u8>) -> impl Future<Output = Result<String, PortError>> + Send;
     /// Reads bytes by their SHA-256.
     fn blob_get(&self, digest: &str) -> impl Future<Output = Result<Option<Vec<u8>>, PortError>> + Send;
+}
+
+/// Where the relay leaves what agents say, until somebody has recorded it.
+pub trait ReportQueue: Send + Sync {
+    /// Leaves a report; once this answers, the agent may forget it.
+    fn report_send(&self, report: &Report) -> impl Future<Output = Result<(), PortError>> + Send;
 }

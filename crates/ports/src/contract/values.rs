@@ -51,6 +51,7 @@ pub fn database(seed: u8) -> Option<Database> {
         organization_id: environment.organization_id,
         spec: request::database(&asked, &[15]).ok()?.into_inner(),
         generation: 1,
+        made_by: None,
         status: DatabaseStatus::Provisioning,
         operation_id: None,
         problem: None,

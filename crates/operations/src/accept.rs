@@ -1,0 +1,152 @@
+//! How a wish becomes an operation: the record, the operation and its due time, for one transaction.
+use crate::input::{ConnectInput, DatabaseInput, Was, generation_of};
+use jiff::{SignedDuration, Timestamp};
+use kiven_model::api::consent;
+use kiven_model::database::{Database, Power};
+use kiven_model::environment::{ConnectionSpec, Environment, EnvironmentStatus};
+use kiven_model::lifecycle::{DatabaseStatus, Event, next};
+use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
+use kiven_model::{Code, OperationId, Problem};
+use kiven_ports::Write;
+use kiven_ports::account::Access;
+use serde::Serialize;
+
+/// What an accepted wish writes.
+#[derive(Debug, Clone)]
+pub struct Accepted<R> {
+    /// The record as it will be.
+    pub record: R,
+    /// The operation as it will be.
+    pub operation: Operation,
+    /// All writes, to be committed together.
+    pub writes: Vec<Write>,
+}
+
+/// The way into an environment's account; `None` before its connection is known.
+#[must_use]
+pub fn access_of(environment: &Environment, operation_id: &OperationId) -> Option<Access> {
+    environment.connection.as_ref().map(|connection| access(environment, connection, operation_id))
+}
+
+fn access(environment: &Environment, connection: &ConnectionSpec, operation_id: &OperationId) -> Access {
+    Access {
+        role_arn: connection.role_arn.clone(),
+        external_id: environment.external_id.clone(),
+        account_id: environment.spec.aws_account_id.clone(),
+        region: environment.spec.aws_region.clone(),
+        organization_id: environment.organization_id.clone(),
+        environment_id: environment.id.clone(),
+        operation_id: operation_id.clone(),
+    }
+}
+
+/// Accepts a connect.
+///
+/// # Errors
+/// Never in practice: when the input cannot be written as JSON.
+pub fn accept_connect(environment: Environment, connection: ConnectionSpec, id: OperationId, now: Timestamp) -> Result<Accepted<Environment>, Problem> {
+    let input = ConnectInput { access: access(&environment, &connection, &id), environment: environment.spec.clone(), connection: connection.clone() };
+    let subject = Subject::Environment(environment.id.clone());
+    let operation = head(&environment, OperationKind::Connect, subject, id, &input, now)?;
+    let expected = Some(environment.version);
+    let record = Environment {
+        connection: Some(connection),
+        status: EnvironmentStatus::Connecting,
+        operation_id: Some(operation.id.clone()),
+        problem: None,
+        version: environment.version + 1,
+        ..environment
+    };
+    let writes = vec![
+        Write::Environment { record: Box::new(record.clone()), expected },
+        Write::Operation { record: Box::new(operation.clone()), expected: None },
+    ];
+    Ok(Accepted { record, operation, writes })
+}
+
+/// Accepts an operation on a database. `expected` is the version of the stored record, `None` for a new one.
+///
+/// # Errors
+/// When the environment is not connected, or the database's state does not allow it.
+pub fn accept_database(
+    environment: &Environment,
+    database: Database,
+    expected: Option<u64>,
+    kind: OperationKind,
+    id: OperationId,
+    actor: &str,
+    now: Timestamp,
+) -> Result<Accepted<Database>, Problem> {
+    let not_ready = || {
+        let hint = "Apply its kiven_environment_connection first and wait until it is connected.";
+        Problem::new(Code::ENVIRONMENT_NOT_READY, format!("environment `{}` is not connected", environment.spec.name)).hint(hint)
+    };
+    let access = access_of(environment, &id).ok_or_else(not_ready)?;
+    let connected = environment.connected.as_ref().ok_or_else(not_ready)?;
+    let connection = environment.connection.clone().ok_or_else(not_ready)?;
+    let version = expected.map_or(1, |version| version + 1);
+    let status = match expected {
+        None => DatabaseStatus::Provisioning,
+        Some(_) => next(database.status, Event::Started(kind)).map_err(|e| wrong_state(&database, &e.to_string()))?,
+    };
+    let made_by = database.made_by.clone().unwrap_or_else(|| id.clone());
+    let destroys = matches!(kind, OperationKind::Delete | OperationKind::Purge);
+    let grace = SignedDuration::from_hours(24 * i64::from(database.spec.deletion.grace_days));
+    let input = DatabaseInput {
+        eks_cluster: environment.spec.eks_cluster_name.clone(),
+        connection,
+        oidc_issuer: connected.oidc_issuer.clone(),
+        oidc_provider_arn: connected.oidc_provider_arn.clone(),
+        generation: generation_of(&database, &access, made_by.clone()),
+        fence: version,
+        was: Was { power: power_of(database.status), connection: database.connection.clone() },
+        consent: destroys.then(|| consent(&database.id, actor, now)),
+        delete_after: destroys.then(|| now + grace),
+        access,
+    };
+    let operation = head(environment, kind, Subject::Database(database.id.clone()), id, &input, now)?;
+    let record = Database { status, made_by: Some(made_by), operation_id: Some(operation.id.clone()), problem: None, updated_at: now, version, ..database };
+    let writes = vec![
+        Write::Database { record: Box::new(record.clone()), expected },
+        Write::Operation { record: Box::new(operation.clone()), expected: None },
+    ];
+    Ok(Accepted { record, operation, writes })
+}
+
+fn wrong_state(database: &Database, detail: &str) -> Problem {
+    let problem = Problem::new(Code::WRONG_STATE, format!("database `{}` is {}", database.spec.name, database.status)).detail(detail);
+    match &database.operation_id {
+        Some(id) => problem.operation(id.clone()),
+        None => problem,
+    }
+}
+
+fn power_of(status: DatabaseStatus) -> Power {
+    if matches!(status, DatabaseStatus::Paused | DatabaseStatus::Grace | DatabaseStatus::Purging) { Power::Off } else { Power::On }
+}
+
+fn head(environment: &Environment, kind: OperationKind, subject: Subject, id: OperationId, input: &impl Serialize, now: Timestamp) -> Result<Operation, Problem> {
+    let input = serde_json::to_value(input).map_err(|e| Problem::new(Code::BODY_BROKEN, "the operation's input cannot be recorded").detail(e.to_string()))?;
+    Ok(Operation {
+        id,
+        kind,
+        body_version: 1,
+        organization_id: environment.organization_id.clone(),
+        environment_id: environment.id.clone(),
+        subject,
+        input,
+        status: OperationStatus::Running,
+        output: None,
+        problem: None,
+        cancel_requested: false,
+        past_no_return: false,
+        current_step: None,
+        poll_after_ms: 50,
+        lease: None,
+        due_at: Some(now),
+        events: 0,
+        created_at: now,
+        updated_at: now,
+        version: 1,
+    })
+}

@@ -1,0 +1,27 @@
+//! From an operation's kind and version to its body.
+use crate::{Connect, Delete, Pause, Provision, Purge, Resume};
+use kiven_durable::{Drive, Driven, drive};
+use kiven_model::OperationId;
+use kiven_model::operation::OperationKind;
+use kiven_ports::{PortError, Ports, Records};
+use std::sync::Arc;
+
+/// Drives whatever operation has this id, with the body it began with.
+///
+/// # Errors
+/// When the records cannot be read.
+pub async fn drive_any<P: Ports>(ports: Arc<P>, id: &OperationId, how: &Drive) -> Result<Driven, PortError> {
+    let Some(head) = ports.records().operation_get(id).await? else { return Ok(Driven::Unknown) };
+    match (head.kind, head.body_version) {
+        (OperationKind::Connect, 1) => drive::<P, Connect>(ports, id, how).await,
+        (OperationKind::Provision, 1) => drive::<P, Provision>(ports, id, how).await,
+        (OperationKind::Pause, 1) => drive::<P, Pause>(ports, id, how).await,
+        (OperationKind::Resume, 1) => drive::<P, Resume>(ports, id, how).await,
+        (OperationKind::Delete, 1) => drive::<P, Delete>(ports, id, how).await,
+        (OperationKind::Purge, 1) => drive::<P, Purge>(ports, id, how).await,
+        (kind, version) => {
+            tracing::error!(operation_id = %id, kind = kind.as_str(), version, "no body of this version is deployed");
+            Ok(Driven::Lost(format!("no body of version {version}")))
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What operations work on: a snapshot taken when they were accepted, so that replay sees the same forever.
+use jiff::Timestamp;
+use kiven_data_services::Generation;
+use kiven_model::OperationId;
+use kiven_model::command::Consent;
+use kiven_model::database::{Connection, Database, Power};
+use kiven_model::environment::{ConnectionSpec, EnvironmentSpec};
+use kiven_model::names::{GenerationNames, backup_bucket, node_group};
+use kiven_model::sizing::sizing;
+use kiven_ports::account::{Access, BackupBucket, BackupRole, NodeGroup};
+use serde::{Deserialize, Serialize};
+
+/// Days that superseded versions in the archive are kept: more than the longest default retention.
+const NONCURRENT_DAYS: u32 = 35;
+
+/// The input of [`crate::Connect`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectInput {
+    /// The way in.
+    pub access: Access,
+    /// What was asked for.
+    pub environment: EnvironmentSpec,
+    /// The way in, as asked for.
+    pub connection: ConnectionSpec,
+}
+
+/// The input of every operation on a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseInput {
+    /// The way into its account.
+    pub access: Access,
+    /// The EKS cluster.
+    pub eks_cluster: String,
+    /// Zones, subnets, launch template.
+    pub connection: ConnectionSpec,
+    /// The cluster's token issuer.
+    pub oidc_issuer: String,
+    /// Its IAM provider.
+    pub oidc_provider_arn: String,
+    /// Which database, and what was asked for.
+    pub generation: Generation,
+    /// Grows with each operation on the database.
+    pub fence: u64,
+    /// What the database was when the operation was accepted.
+    pub was: Was,
+    /// Permission to destroy, for delete and purge.
+    pub consent: Option<Consent>,
+    /// When the grace ends, for delete and purge.
+    pub delete_after: Option<Timestamp>,
+}
+
+/// What a database was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Was {
+    /// Whether its compute was on.
+    pub power: Power,
+    /// Its identity, once provisioned.
+    pub connection: Option<Connection>,
+}
+
+impl DatabaseInput {
+    /// The generation's names.
+    #[must_use]
+    pub fn names(&self) -> GenerationNames {
+        self.generation.names()
+    }
+    /// The environment's bucket.
+    #[must_use]
+    pub fn bucket(&self) -> BackupBucket {
+        BackupBucket { name: self.generation.bucket.clone(), noncurrent_days: NONCURRENT_DAYS }
+    }
+    /// The generation's IAM role.
+    #[must_use]
+    pub fn backup_role(&self) -> BackupRole {
+        let names = self.names();
+        BackupRole {
+            name: names.backup_role,
+            database_id: self.generation.id.clone(),
+            oidc_provider_arn: self.oidc_provider_arn.clone(),
+            oidc_issuer: self.oidc_issuer.clone(),
+            service_account: format!("{}:{}", kiven_model::names::DATABASE_NAMESPACE, names.cluster),
+            bucket: self.generation.bucket.clone(),
+            prefix: names.backup_prefix,
+        }
+    }
+    /// One node group per zone: instances are dealt out to the zones in turn.
+    #[must_use]
+    pub fn node_groups(&self) -> Vec<NodeGroup> {
+        let spec = &self.generation.spec;
+        let zones = u32::try_from(self.connection.subnets.len()).unwrap_or(1).max(1);
+        let instances = u32::from(spec.instances);
+        let node_types = sizing(spec).map(|s| s.node.node_types.iter().map(|&t| t.to_owned()).collect()).unwrap_or_default();
+        let group = |(index, (zone, subnet)): (u32, (&String, &String))| NodeGroup {
+            name: node_group(&self.generation.id, zone),
+            cluster: self.eks_cluster.clone(),
+            database_id: self.generation.id.clone(),
+            node_types: node_types.clone(),
+            subnet: subnet.clone(),
+            launch_template: self.connection.launch_template.clone(),
+            node_role_arn: format!("arn:aws:iam::{}:role/kiven-node", self.access.account_id),
+            nodes: instances / zones + u32::from(index < instances % zones),
+        };
+        (0..).zip(&self.connection.subnets).map(group).filter(|group| group.nodes > 0).collect()
+    }
+}
+
+/// The generation of a database as builders need it.
+#[must_use]
+pub(crate) fn generation_of(database: &Database, access: &Access, made_by: OperationId) -> Generation {
+    let names = database.names();
+    Generation {
+        id: database.id.clone(),
+        spec: database.spec.clone(),
+        number: database.generation,
+        bucket: backup_bucket(&access.account_id, &access.region, &access.environment_id),
+        backup_role_arn: format!("arn:aws:iam::{}:role/{}", access.account_id, names.backup_role),
+        made_by,
+    }
+}

@@ -1,0 +1,107 @@
+//! How an operation's end becomes known: the record it was about, in the same transaction as the end.
+use crate::input::DatabaseInput;
+use kiven_durable::Outcome;
+use kiven_model::database::Database;
+use kiven_model::environment::{Connected, Environment, EnvironmentStatus};
+use kiven_model::lifecycle::{Event, next};
+use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
+use kiven_model::{Code, OperationId, Problem};
+use kiven_ports::{NameClaim, PortError, Ports, Random, Records, Write};
+use serde_json::Value;
+
+/// Changes the record of a database that has reached an operation's end; may add writes.
+pub(crate) type Edit<P> = fn(&P, &Operation, &mut Database) -> Vec<Write>;
+
+fn gone(what: &str) -> PortError {
+    PortError::Refused(Problem::new(Code::NOT_FOUND, format!("the record of the {what} is missing")))
+}
+
+/// Settles an operation on a database.
+pub(crate) async fn database<P: Ports>(ports: &P, operation: &Operation, outcome: &Outcome, edit: Edit<P>) -> Result<Vec<Write>, PortError> {
+    let Subject::Database(id) = &operation.subject else { return Err(gone("database")) };
+    let database = ports.records().database_get(id).await?.ok_or_else(|| gone("database"))?;
+    let expected = database.version;
+    let event = match outcome {
+        Outcome::Succeeded => Event::Completed(operation.kind),
+        Outcome::Failed => Event::Unwound(operation.kind),
+        Outcome::Stuck => Event::Stalled(operation.kind),
+    };
+    let status = next(database.status, event).map_err(|e| PortError::Refused(Problem::new(Code::WRONG_STATE, e.to_string())))?;
+    let problem = if *outcome == Outcome::Succeeded { None } else { operation.problem.clone() };
+    let mut database = Database { status, problem, version: expected + 1, updated_at: operation.updated_at, ..database };
+    let mut writes = Vec::new();
+    if *outcome == Outcome::Succeeded {
+        writes = edit(ports, operation, &mut database);
+    } else if operation.kind == OperationKind::Pause && *outcome == Outcome::Failed {
+        database.spec.power = kiven_model::database::Power::On;
+    }
+    if database.status.released() {
+        writes.push(free_name(&database));
+    }
+    writes.push(Write::Database { record: Box::new(database), expected: Some(expected) });
+    Ok(writes)
+}
+
+fn free_name(database: &Database) -> Write {
+    let claim = NameClaim::Database(database.spec.environment_id.clone(), database.spec.name.to_string());
+    Write::NameFreed { claim, owner: database.id.to_string() }
+}
+
+/// Nothing but the state.
+pub(crate) fn unchanged<P: Ports>(_: &P, _: &Operation, _: &mut Database) -> Vec<Write> {
+    Vec::new()
+}
+
+/// The connection is known from now on.
+pub(crate) fn provisioned<P: Ports>(_: &P, operation: &Operation, database: &mut Database) -> Vec<Write> {
+    database.connection = operation.output.clone().and_then(|output| serde_json::from_value(output).ok());
+    Vec::new()
+}
+
+/// The grace has begun: its end is an operation of its own, due when it is over.
+pub(crate) fn retired<P: Ports>(ports: &P, operation: &Operation, database: &mut Database) -> Vec<Write> {
+    let delete_after = serde_json::from_value::<DatabaseInput>(operation.input.clone()).ok().and_then(|input| input.delete_after);
+    let due_at = delete_after.unwrap_or(operation.updated_at);
+    let purge = Operation {
+        id: OperationId::from_random(ports.random().bits()),
+        kind: OperationKind::Purge,
+        status: OperationStatus::Running,
+        input: next_fence(operation.input.clone()),
+        output: None,
+        problem: None,
+        cancel_requested: false,
+        past_no_return: false,
+        current_step: None,
+        lease: None,
+        due_at: Some(due_at),
+        events: 0,
+        created_at: operation.updated_at,
+        version: 1,
+        ..operation.clone()
+    };
+    database.delete_after = Some(due_at);
+    database.operation_id = Some(purge.id.clone());
+    vec![Write::Operation { record: Box::new(purge), expected: None }]
+}
+
+fn next_fence(mut input: Value) -> Value {
+    let fence = input["fence"].as_u64().unwrap_or(0) + 1;
+    input["fence"] = fence.into();
+    input
+}
+
+/// Settles a connect.
+pub(crate) async fn environment<P: Ports>(ports: &P, operation: &Operation, outcome: &Outcome) -> Result<Vec<Write>, PortError> {
+    let environment = ports.records().environment_get(&operation.environment_id).await?.ok_or_else(|| gone("environment"))?;
+    let expected = environment.version;
+    let connected = operation.output.clone().and_then(|output| serde_json::from_value::<Connected>(output).ok());
+    let (status, connected, problem) = match outcome {
+        Outcome::Succeeded => (EnvironmentStatus::Connected, connected, None),
+        Outcome::Failed | Outcome::Stuck if operation.problem.as_ref().is_some_and(|p| p.code == Code::ACCESS_DENIED) && environment.connected.is_some() => {
+            (EnvironmentStatus::AccessLost, environment.connected.clone(), operation.problem.clone())
+        }
+        Outcome::Failed | Outcome::Stuck => (EnvironmentStatus::Failed, environment.connected.clone(), operation.problem.clone()),
+    };
+    let record = Environment { status, connected, problem, version: expected + 1, ..environment };
+    Ok(vec![Write::Environment { record: Box::new(record), expected: Some(expected) }])
+}

@@ -1,0 +1,100 @@
+//! The way into an account and a cluster.
+use super::{Target, ask};
+use jiff::SignedDuration;
+use kiven_durable::{At, Progress, Step, StepError};
+use kiven_model::command::{CommandBody, CommandOutput};
+use kiven_model::report::AgentFacts;
+use kiven_model::{Code, EnvironmentId, Problem};
+use kiven_ports::account::{Access, ClusterFacts};
+use kiven_ports::{Agents, CustomerAccount, Ports};
+use serde::Serialize;
+use std::time::Duration;
+
+/// An agent that has said nothing for so long is not there; it reports every 30 s.
+const SILENT_SECONDS_MAX: i64 = 90;
+
+/// Assumes the role, and shows that it cannot be assumed without the external id.
+#[derive(Debug, Clone, Serialize)]
+pub struct ProveAccess {
+    pub(crate) access: Access,
+}
+
+impl<P: Ports> Step<P> for ProveAccess {
+    const NAME: &'static str = "prove_access";
+    type Output = ();
+    async fn run(&self, ports: &P, _: &At) -> Result<Progress<()>, StepError> {
+        ports.account().access_prove(&self.access).await?;
+        Ok(Progress::Done(()))
+    }
+    async fn undo(&self, _: &P, _: &At, _: Option<()>) -> Result<Progress<()>, StepError> {
+        Ok(Progress::Done(())) // only looks
+    }
+}
+
+/// Reads the EKS cluster.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReadEksCluster {
+    pub(crate) access: Access,
+    pub(crate) cluster: String,
+}
+
+impl<P: Ports> Step<P> for ReadEksCluster {
+    const NAME: &'static str = "read_eks_cluster";
+    type Output = ClusterFacts;
+    async fn run(&self, ports: &P, _: &At) -> Result<Progress<ClusterFacts>, StepError> {
+        Ok(Progress::Done(ports.account().cluster_get(&self.access, &self.cluster).await?))
+    }
+    async fn undo(&self, _: &P, _: &At, _: Option<ClusterFacts>) -> Result<Progress<()>, StepError> {
+        Ok(Progress::Done(())) // only looks
+    }
+}
+
+/// The IAM provider of the cluster's token issuer.
+#[derive(Debug, Clone, Serialize)]
+pub struct EnsureOidcProvider {
+    pub(crate) access: Access,
+    pub(crate) issuer: String,
+}
+
+impl<P: Ports> Step<P> for EnsureOidcProvider {
+    const NAME: &'static str = "ensure_oidc_provider";
+    type Output = String;
+    async fn run(&self, ports: &P, _: &At) -> Result<Progress<String>, StepError> {
+        Ok(Progress::Done(ports.account().oidc_provider_ensure(&self.access, &self.issuer).await?))
+    }
+    async fn undo(&self, _: &P, _: &At, _: Option<String>) -> Result<Progress<()>, StepError> {
+        Ok(Progress::Done(())) // never deleted: others in the cluster may use it by now
+    }
+}
+
+/// Waits for the agent's first report and asks it a question.
+#[derive(Debug, Clone, Serialize)]
+pub struct HearAgent {
+    pub(crate) environment_id: EnvironmentId,
+}
+
+impl<P: Ports> Step<P> for HearAgent {
+    const NAME: &'static str = "hear_agent";
+    type Output = AgentFacts;
+    async fn run(&self, ports: &P, at: &At) -> Result<Progress<AgentFacts>, StepError> {
+        let record = ports.agents().agent_get(&self.environment_id).await?;
+        let heard = record.is_some_and(|agent| at.now.duration_since(agent.seen_at) < SignedDuration::from_secs(SILENT_SECONDS_MAX));
+        if !heard {
+            let after = at.look_again(Duration::from_millis(500), Duration::from_secs(15));
+            return Ok(Progress::Pending { after, on: "the agent's first report".to_owned() });
+        }
+        let target = Target { environment_id: self.environment_id.clone(), database_id: None, cluster: String::new(), fence: 0 };
+        match ask(ports, at, at.token(), &target, CommandBody::Inspect).await? {
+            Progress::Done(CommandOutput::Facts(facts)) => Ok(Progress::Done(facts)),
+            Progress::Done(_) => Err(StepError::Failed(Problem::new(Code::AGENT_FAILED, "the agent answered another question"))),
+            Progress::Pending { after, on } => Ok(Progress::Pending { after, on }),
+        }
+    }
+    async fn undo(&self, ports: &P, at: &At, _: Option<AgentFacts>) -> Result<Progress<()>, StepError> {
+        super::withdraw(ports, at).await
+    }
+    fn overdue(&self, on: &str) -> Problem {
+        let hint = "Install the agent's chart with the environment's `agent_values`, and look at its log.";
+        Problem::new(Code::AGENT_SILENT, format!("still waiting for {on}")).hint(hint)
+    }
+}

@@ -1,0 +1,105 @@
+//! The steps, by what they touch, and how they talk to an agent.
+mod archive;
+mod cluster;
+mod connect;
+mod nodes;
+mod observed;
+mod retire;
+mod verify;
+
+pub use archive::{EnsureBackupBucket, EnsureBackupRole};
+pub use cluster::{ApplyCluster, ApplyNetworkPolicy, ApplyPooler, ApplyScheduledBackup, ArchiveWal, EnsureInitialDatabase, EnsureSecrets, HibernateCluster, WakeCluster};
+pub use connect::{EnsureOidcProvider, HearAgent, ProveAccess, ReadEksCluster};
+pub use nodes::{AwaitNodeGroup, DeleteNodeGroup, EnsureNodeGroup, ScaleNodeGroup};
+pub use observed::{AwaitHealthy, AwaitHibernated, Identity, ReadConnection, RecordVolumes, VerifyIdentity, VerifyVolumes};
+pub use retire::{BeginPurge, PurgeCluster, RetireCluster};
+pub use verify::{VerifyOperator, VerifyStorageClass};
+
+use crate::input::DatabaseInput;
+use jiff::SignedDuration;
+use kiven_durable::{At, Progress, StepError};
+use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
+use kiven_model::{Code, DatabaseId, EnvironmentId, Problem};
+use kiven_ports::agents::CommandState;
+use kiven_ports::{Agents, Ports};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How long a command stays good: no longer than the step that asks waits.
+const COMMAND_MINUTES: i64 = 15;
+/// An agent's answer rings the doorbell; this is for when the ring is lost.
+const ANSWER_SECONDS: u64 = 5;
+
+/// Where a command goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    environment_id: EnvironmentId,
+    database_id: Option<DatabaseId>,
+    cluster: String,
+    fence: u64,
+}
+
+impl Target {
+    fn of(input: &DatabaseInput) -> Self {
+        Self {
+            environment_id: input.access.environment_id.clone(),
+            database_id: Some(input.generation.id.clone()),
+            cluster: input.names().cluster,
+            fence: input.fence,
+        }
+    }
+}
+
+/// Sends a command once and waits for its end. `id` is the step's token, or derived from it.
+async fn ask<P: Ports>(ports: &P, at: &At, id: String, target: &Target, body: CommandBody) -> Result<Progress<CommandOutput>, StepError> {
+    let wait = || Progress::Pending { after: Duration::from_secs(ANSWER_SECONDS), on: "the agent".to_owned() };
+    let name = body.name();
+    match ports.agents().command_get(&id).await? {
+        None => {
+            let command = Command {
+                id,
+                environment_id: target.environment_id.clone(),
+                operation_id: at.operation.id.clone(),
+                database_id: target.database_id.clone(),
+                fence: target.fence,
+                not_after: at.now + SignedDuration::from_mins(COMMAND_MINUTES),
+                body,
+            };
+            ports.agents().command_send(&command).await?;
+            Ok(wait())
+        }
+        Some(record) => match record.state {
+            CommandState::Pending | CommandState::Delivered { .. } => Ok(wait()),
+            CommandState::Answered(CommandOutcome::Done(output)) => Ok(Progress::Done(output)),
+            CommandState::Answered(CommandOutcome::Refused(problem)) => Err(StepError::Failed(problem)),
+            CommandState::Answered(CommandOutcome::Retry(problem)) => {
+                ports.agents().command_reopen(&id).await?;
+                Err(StepError::Retry { problem, after: Duration::from_millis(500) })
+            }
+            CommandState::Withdrawn => {
+                let problem = Problem::new(Code::AGENT_FAILED, format!("the command `{name}` was withdrawn"));
+                Err(StepError::Failed(problem))
+            }
+        },
+    }
+}
+
+/// Takes an undelivered command back and waits for a delivered one's end, so that nothing happens behind an undo's back.
+async fn withdraw<P: Ports>(ports: &P, at: &At) -> Result<Progress<()>, StepError> {
+    match ports.agents().command_withdraw(&at.token()).await? {
+        None | Some(CommandState::Withdrawn | CommandState::Answered(_)) => Ok(Progress::Done(())),
+        Some(CommandState::Pending | CommandState::Delivered { .. }) => {
+            let expired = at.now > at.started_at + SignedDuration::from_mins(2 * COMMAND_MINUTES);
+            // By then the agent refuses it by its own clock.
+            if expired { Ok(Progress::Done(())) } else { Ok(Progress::Pending { after: Duration::from_secs(ANSWER_SECONDS), on: "the agent".to_owned() }) }
+        }
+    }
+}
+
+/// Maps what is done and leaves what is pending.
+fn done<T, U>(progress: Progress<T>, map: impl FnOnce(T) -> U) -> Progress<U> {
+    match progress {
+        Progress::Done(value) => Progress::Done(map(value)),
+        Progress::Pending { after, on } => Progress::Pending { after, on },
+    }
+}
