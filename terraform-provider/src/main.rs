@@ -1,2 +1,44 @@
-//! The Terraform provider of Kiven.
-fn main() {}
+//! The Terraform provider of Kiven: `terraform-provider-kiven`.
+//!
+//! Invariants of this package:
+//! - no attribute ever forces replacement, and no create ever answers an error together with a state;
+//! - what can be known at plan is known at plan, and what is wrong is on its attribute's line with a code;
+//! - nothing secret is in a state.
+mod data_sources;
+mod diagnose;
+mod durations;
+mod provider;
+mod resources;
+mod session;
+mod wait;
+
+use kiven_tfplugin::{Start, install_log, serve};
+use std::sync::Arc;
+
+/// The address under which Terraform knows this provider.
+const ADDRESS: &str = "registry.terraform.io/kiven/kiven";
+
+fn main() -> std::process::ExitCode {
+    match run() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let start = Start::parse(ADDRESS, std::env::args().skip(1), environment)?;
+    install_log(environment);
+    // One thread is enough for what only waits, and starts fastest.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let provider = provider::Kiven::new(Arc::new(environment));
+    runtime.block_on(serve(Arc::new(provider), start))?;
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place of this binary that reads the environment")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

@@ -1,0 +1,2 @@
+//! Data sources, one file each.
+pub(crate) mod plans;

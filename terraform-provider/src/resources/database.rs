@@ -1,0 +1,286 @@
+//! `kiven_database`: create, read, change, destroy and import, with operations waited for.
+use super::database_schema::{Asked, power_word, schema, state_of};
+use super::{conform, database_plan, done, random, text};
+use crate::diagnose::{failure, problem};
+use crate::durations;
+use crate::session::Shared;
+use crate::wait::{Outcome, Patience, Unfinished};
+use kiven_client::{Client, ClientError};
+use kiven_model::api::DatabaseView;
+use kiven_model::lifecycle::DatabaseStatus;
+use kiven_model::operation::OperationKind;
+use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Violation};
+use kiven_tfplugin::{Applied, Diagnostic, Diagnostics, PlanRequest, Planned, Read, Resource, Schema, Stop, Value, async_trait};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// How often a destroy asks again because operations were in the way.
+const DELETE_ATTEMPTS_MAX: u32 = 10;
+/// The pace at which a destroy without grace looks whether the remains are gone.
+const PURGE_POLL: Duration = Duration::from_millis(250);
+
+/// The resource.
+pub(crate) struct Database {
+    session: Shared,
+    /// The versions on offer by environment: a thousand databases of one environment ask once.
+    offered: Mutex<BTreeMap<EnvironmentId, Vec<u32>>>,
+}
+
+fn id_of(text: &str) -> Result<DatabaseId, Diagnostic> {
+    let wrong = |error: kiven_model::ids::IdError| Violation::new(Code::ID_INVALID, "id", error.to_string(), "Use the `id` of a kiven_database.");
+    DatabaseId::parse(text).map_err(|error| crate::diagnose::violation(&schema(), &wrong(error)))
+}
+
+impl Database {
+    pub(crate) fn new(session: Shared) -> Self {
+        Self { session, offered: Mutex::default() }
+    }
+
+    /// The versions that the environment offers; empty when the environment or the API is not known yet.
+    async fn offered(&self, config: &Value) -> Vec<u32> {
+        let id = config.get("environment_id").as_str().and_then(|text| EnvironmentId::parse(text).ok());
+        let (Some(client), Some(id)) = (self.session.get(), id) else { return Vec::new() };
+        let known = self.offered.lock().ok().and_then(|offered| offered.get(&id).cloned());
+        if let Some(known) = known {
+            return known;
+        }
+        // Without an answer the version is checked again at apply.
+        let versions = client.environment_get(&id).await.map(|view| view.postgres_versions).unwrap_or_default();
+        if let (Ok(mut offered), false) = (self.offered.lock(), versions.is_empty()) {
+            offered.insert(id, versions.clone());
+        }
+        versions
+    }
+
+    async fn find(&self, id: &str, timeouts: &Value) -> Result<Value, Diagnostics> {
+        let client = self.session.client()?;
+        match client.database_get(&id_of(id)?).await {
+            Ok(view) if view.status.released() => Ok(Value::Null),
+            Ok(view) => Ok(state_of(&view, timeouts)?),
+            Err(error) if error.not_found() => Ok(Value::Null),
+            Err(error) => Err(failure(&schema(), "Reading the database", &error)),
+        }
+    }
+
+    async fn make(&self, planned: &Value, stop: &Stop) -> Result<Applied, Applied> {
+        let none = |refused: Diagnostics| Applied::with(Value::Null, refused);
+        let client = self.session.client().map_err(|refused| none(refused.into()))?;
+        let id = DatabaseId::from_random(random().map_err(|refused| none(refused.into()))?);
+        let patience = Patience::new(durations::of(planned, "create"), stop);
+        let request = Asked::read(planned).request;
+        let made = patience.ask(client, || client.database_put(&id, &request)).await;
+        let view = made.map_err(|error| none(failure(&schema(), "Creating the database", &error)))?;
+        let outcome = match view.operation_id.as_ref().filter(|_| !at_rest(&view)) {
+            Some(operation) => patience.follow(client, operation).await,
+            None => Outcome::Succeeded,
+        };
+        Ok(match outcome {
+            // Undone: there is nothing, so nothing stays in the state, and the next apply begins anew.
+            Outcome::Unwound(why) => Applied::with(Value::Null, problem(&why)),
+            Outcome::Succeeded => answer(&refreshed(client, view).await, planned, None),
+            Outcome::Unfinished(why) => answer(&view, planned, Some(&why)),
+        })
+    }
+
+    async fn change(&self, prior: &Value, planned: &Value, stop: &Stop) -> Result<Applied, Applied> {
+        let refuse = |refused: Diagnostics| Applied::with(prior.clone(), refused);
+        // What was unknown at plan may turn out to be a change that is refused.
+        let wrong = database_plan::changes(prior, planned);
+        if wrong.has_error() {
+            return Err(refuse(wrong));
+        }
+        let client = self.session.client().map_err(|refused| refuse(refused.into()))?;
+        let id = id_of(&text(prior, "id")).map_err(|refused| refuse(refused.into()))?;
+        let patience = Patience::new(durations::of(planned, "update"), stop);
+        let failed = |error: ClientError| refuse(failure(&schema(), "Changing the database", &error));
+
+        let view = client.database_get(&id).await.map_err(failed)?;
+        if let Some(operation) = view.operation_id.clone().filter(|_| view.status.moving()) {
+            match patience.follow(client, &operation).await {
+                Outcome::Unfinished(why) => return Ok(answer(&view, planned, Some(&why))),
+                Outcome::Unwound(why) if view.status == DatabaseStatus::Provisioning => return Ok(Applied::with(Value::Null, problem(&why))),
+                // A pause or resume that went back is no reason to give up: what is wanted is asked for again below.
+                Outcome::Succeeded | Outcome::Unwound(_) => {}
+            }
+        }
+        let request = Asked::read(planned).request;
+        let mut view = patience.ask(client, || client.database_put(&id, &request)).await.map_err(failed)?;
+        let wanted = planned.get("power").as_str();
+        if !view.status.moving() && wanted.is_some_and(|wanted| wanted != power_word(view.power_state)) {
+            let asked = if wanted == Some("off") {
+                patience.ask(client, || client.database_pause(&id)).await
+            } else {
+                patience.ask(client, || client.database_resume(&id)).await
+            };
+            view = asked.map_err(failed)?;
+        }
+        let outcome = match view.operation_id.as_ref().filter(|_| !at_rest(&view)) {
+            Some(operation) => patience.follow(client, operation).await,
+            None => Outcome::Succeeded,
+        };
+        Ok(match outcome {
+            Outcome::Succeeded => answer(&refreshed(client, view).await, planned, None),
+            Outcome::Unfinished(why) => answer(&view, planned, Some(&why)),
+            Outcome::Unwound(why) => {
+                let view = refreshed(client, view).await;
+                let state = state_of(&view, planned.get("timeouts")).unwrap_or_else(|_| prior.clone());
+                Applied::with(state, problem(&why))
+            }
+        })
+    }
+
+    async fn remove(&self, prior: &Value, stop: &Stop) -> Result<Applied, Diagnostics> {
+        let client = self.session.client()?;
+        let id = id_of(&text(prior, "id"))?;
+        let patience = Patience::new(durations::of(prior, "delete"), stop);
+        let failed = |error: ClientError| failure(&schema(), "Destroying the database", &error);
+        for _ in 0..DELETE_ATTEMPTS_MAX {
+            let error = match client.database_delete(&id).await {
+                Ok(view) => return self.deleted(client, &id, view, prior, &patience).await,
+                Err(error) => error,
+            };
+            if error.not_found() {
+                return Ok(Applied::default());
+            }
+            let Some(running) = error.running_operation().cloned() else { return Err(failed(error)) };
+            make_way(client, &running).await;
+            if let Outcome::Unfinished(why) = patience.follow(client, &running).await {
+                if !matches!(why, Unfinished::Stuck(_)) {
+                    return Err(why.error(Some(&running)).into());
+                }
+            }
+        }
+        let detail = format!("It was asked {DELETE_ATTEMPTS_MAX} times. See `kiven operations watch`, then destroy again.");
+        Err(Diagnostic::error("Other operations kept the database from being destroyed", detail).into())
+    }
+
+    /// Waits until the grace has begun; where there is none, until nothing is left, so that the environment can go too.
+    async fn deleted(&self, client: &Client, id: &DatabaseId, view: DatabaseView, prior: &Value, patience: &Patience<'_>) -> Result<Applied, Diagnostics> {
+        let mut followed = None;
+        if let Some(operation) = view.operation_id.clone().filter(|_| !view.status.released()) {
+            match patience.follow(client, &operation).await {
+                Outcome::Succeeded => followed = Some(operation),
+                Outcome::Unwound(why) => return Err(problem(&why).into()),
+                Outcome::Unfinished(why) => return Err(why.error(Some(&operation)).into()),
+            }
+        }
+        if prior.get("deletion").get("grace_days").as_i64() != Some(0) {
+            return Ok(Applied::default());
+        }
+        // Ends with the patience: every turn pauses.
+        loop {
+            let view = match client.database_get(id).await {
+                Ok(view) if view.status != DatabaseStatus::Deleted && view.status != DatabaseStatus::Failed => view,
+                Ok(_) => return Ok(Applied::default()),
+                Err(error) if error.not_found() => return Ok(Applied::default()),
+                Err(error) => return Ok(Applied::with(Value::Null, remains(&crate::diagnose::chain(&error)))),
+            };
+            if let Some(operation) = view.operation_id.filter(|operation| followed.as_ref() != Some(operation)) {
+                if let Outcome::Unfinished(why) = patience.follow(client, &operation).await {
+                    return Ok(Applied::with(Value::Null, why.warning(Some(&operation))));
+                }
+                followed = Some(operation);
+            } else if !patience.pause(PURGE_POLL).await {
+                return Ok(Applied::with(Value::Null, remains("the wait is over")));
+            }
+        }
+    }
+}
+
+fn remains(why: &str) -> Diagnostic {
+    Diagnostic::warning("The database is deleted, its remains are still being removed", format!("Nobody waits for them: {why}. Its environment can go once they are gone."))
+}
+
+/// A destroy while the database is being made takes it back instead of finishing it first.
+async fn make_way(client: &Client, running: &OperationId) {
+    let provisioning = client.operation_get(running).await.is_ok_and(|view| view.kind == OperationKind::Provision);
+    if provisioning {
+        // Past the point of no return it ends by itself, and is deleted then.
+        if let Err(error) = client.operation_cancel(running).await {
+            tracing::debug!(error = crate::diagnose::chain(&error), "not cancelled");
+        }
+    }
+}
+
+/// Whether the database is where it should stay, so that there is nothing to wait for.
+fn at_rest(view: &DatabaseView) -> bool {
+    matches!(view.status, DatabaseStatus::Available | DatabaseStatus::Paused)
+}
+
+/// The database as it is now; where that cannot be read, as it was. The next refresh reads it.
+async fn refreshed(client: &Client, view: DatabaseView) -> DatabaseView {
+    match client.database_get(&view.id).await {
+        Ok(view) => view,
+        Err(error) => {
+            tracing::warn!(error = crate::diagnose::chain(&error), "the database could not be read after its operation");
+            view
+        }
+    }
+}
+
+fn answer(view: &DatabaseView, planned: &Value, unfinished: Option<&Unfinished>) -> Applied {
+    let warning = unfinished.map(|why| why.warning(view.operation_id.as_ref()));
+    match state_of(view, planned.get("timeouts")) {
+        Ok(state) => Applied::with(conform(&state, planned), warning.into_iter().collect::<Diagnostics>()),
+        Err(refused) => Applied::with(Value::Null, refused),
+    }
+}
+
+#[async_trait]
+impl Resource for Database {
+    fn schema(&self) -> Schema {
+        schema()
+    }
+
+    async fn validate(&self, config: &Value) -> Diagnostics {
+        database_plan::check(config, &[])
+    }
+
+    async fn plan(&self, request: PlanRequest, _: &Stop) -> Planned {
+        let PlanRequest { prior, proposed, config, private } = request;
+        let offered = self.offered(&config).await;
+        let (state, diagnostics) = if prior.is_null() {
+            database_plan::create(&config, proposed, &offered)
+        } else {
+            database_plan::update(&prior, &config, proposed, &offered)
+        };
+        Planned { diagnostics, ..Planned::of(state, private) }
+    }
+
+    async fn plan_delete(&self, prior: &Value) -> Diagnostics {
+        if prior.get("deletion_protection").as_bool() != Some(true) {
+            return Diagnostics::none();
+        }
+        let hint = "Set `deletion_protection = false`, apply, then destroy.";
+        let message = format!("the database `{}` is protected from deletion", text(prior, "name"));
+        let violation = Violation::new(Code::DELETION_PROTECTED, "deletion_protection", message, hint);
+        crate::diagnose::violation(&schema(), &violation).into()
+    }
+
+    async fn read(&self, state: Value, private: Vec<u8>, _: &Stop) -> Read {
+        match self.find(&text(&state, "id"), state.get("timeouts")).await {
+            Ok(found) => Read { private, ..Read::of(found) },
+            Err(refused) => Read { private, ..Read::with(state, refused) },
+        }
+    }
+
+    async fn create(&self, planned: Value, _: Value, _: Vec<u8>, stop: &Stop) -> Applied {
+        done(self.make(&planned, stop).await)
+    }
+
+    async fn update(&self, prior: Value, planned: Value, _: Value, _: Vec<u8>, stop: &Stop) -> Applied {
+        done(self.change(&prior, &planned, stop).await)
+    }
+
+    async fn delete(&self, prior: Value, _: Vec<u8>, stop: &Stop) -> Applied {
+        self.remove(&prior, stop).await.unwrap_or_else(|refused| Applied::with(prior, refused))
+    }
+
+    async fn import(&self, id: &str, _: &Stop) -> Read {
+        match self.find(id, &Value::Null).await {
+            Ok(found) => Read::of(found),
+            Err(refused) => Read::with(Value::Null, refused),
+        }
+    }
+}
