@@ -1,1 +1,17 @@
-//! The only crate that names an AWS SDK.
+//! The shipped adapters: the store on DynamoDB, SQS and S3, and customers' AWS accounts.
+//!
+//! Invariants of this crate:
+//! - nothing else in Kiven names an AWS SDK;
+//! - no environment variable is read here: a binary's configuration says everything;
+//! - every AWS error is classified: it may pass, it is refused with a code, or somebody else was first;
+//! - every call ends within [`config::CALL_SECONDS_MAX`].
+
+pub mod config;
+mod error;
+
+#[cfg(feature = "account")]
+pub mod account;
+#[cfg(feature = "store")]
+pub mod store;
+
+pub use config::{Config, Credentials, Endpoints, Sdk};

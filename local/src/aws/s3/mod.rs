@@ -170,6 +170,10 @@ impl S3 {
         }
         let body = text(request).await?;
         let region = inner(&body, "LocationConstraint").unwrap_or("us-east-1").to_owned();
+        let tags = inner(&body, "Tags");
+        if tags.is_some() {
+            self.check(caller, "TagResource", name, None)?;
+        }
         if self.access.state.get::<Bucket>(&bucket_key(name))?.is_some() {
             return Err(fault(StatusCode::CONFLICT, "BucketAlreadyOwnedByYou", name));
         }
@@ -178,7 +182,10 @@ impl S3 {
             region,
             owner: self.access.arn_of(caller),
             created_ms: (self.access.now_ms)(),
-            documents: BTreeMap::new(),
+            documents: tags
+                .map(|tags| ("tagging".to_owned(), format!("<Tagging><TagSet>{tags}</TagSet></Tagging>")))
+                .into_iter()
+                .collect(),
         };
         self.access.state.put(&bucket_key(name), &bucket)?;
         let mut response = Response::new(Body::empty());

@@ -1,0 +1,87 @@
+//! Session policies: one fixed document per family of steps, so that a session can do its family's work and no more.
+//!
+//! None of them may delete an object, a version, a bucket or a key.
+
+/// Longest session policy; AWS allows 2,048 characters and packs tags into the same budget.
+#[cfg(test)]
+const POLICY_CHARS_MAX: usize = 1_500;
+
+/// A family of steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// Proving that the role can be assumed: nothing may be done.
+    Prove,
+    /// Reading the EKS cluster and its OIDC provider.
+    Cluster,
+    /// Node groups.
+    Nodes,
+    /// The backup bucket.
+    Bucket,
+    /// Roles of generations.
+    Roles,
+}
+
+impl Family {
+    /// Every family.
+    pub const ALL: [Self; 5] = [Self::Prove, Self::Cluster, Self::Nodes, Self::Bucket, Self::Roles];
+
+    /// The word in session names and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Prove => "prove",
+            Self::Cluster => "cluster",
+            Self::Nodes => "nodes",
+            Self::Bucket => "bucket",
+            Self::Roles => "roles",
+        }
+    }
+
+    /// The family's session policy.
+    #[must_use]
+    pub const fn policy(self) -> &'static str {
+        match self {
+            Self::Prove => {
+                r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:GetCallerIdentity","Resource":"*"}]}"#
+            }
+            Self::Cluster => CLUSTER,
+            Self::Nodes => NODES,
+            Self::Bucket => BUCKET,
+            Self::Roles => ROLES,
+        }
+    }
+}
+
+const CLUSTER: &str = r#"{"Version":"2012-10-17","Statement":[
+{"Effect":"Allow","Action":"eks:DescribeCluster","Resource":"arn:aws:eks:*:*:cluster/*"},
+{"Effect":"Allow","Action":["iam:GetOpenIDConnectProvider","iam:CreateOpenIDConnectProvider","iam:TagOpenIDConnectProvider"],"Resource":"arn:aws:iam::*:oidc-provider/*"}]}"#;
+
+// EKS starts the nodes with the caller's rights, hence the EC2 actions and PassRole.
+const NODES: &str = r#"{"Version":"2012-10-17","Statement":[
+{"Effect":"Allow","Action":["eks:CreateNodegroup","eks:DescribeCluster","eks:ListNodegroups"],"Resource":"arn:aws:eks:*:*:cluster/*"},
+{"Effect":"Allow","Action":["eks:DescribeNodegroup","eks:UpdateNodegroupConfig","eks:DeleteNodegroup","eks:DescribeUpdate","eks:TagResource"],"Resource":"arn:aws:eks:*:*:nodegroup/*/kiven-*/*"},
+{"Effect":"Allow","Action":["ec2:RunInstances","ec2:CreateTags","ec2:Describe*","iam:GetRole","iam:ListAttachedRolePolicies"],"Resource":"*"},
+{"Effect":"Allow","Action":"iam:PassRole","Resource":"*","Condition":{"StringEquals":{"iam:PassedToService":["eks.amazonaws.com","ec2.amazonaws.com"]}}}]}"#;
+
+const BUCKET: &str = r#"{"Version":"2012-10-17","Statement":[
+{"Effect":"Allow","Action":["s3:CreateBucket","s3:TagResource","s3:ListBucket","s3:GetBucketTagging","s3:PutBucketTagging","s3:GetBucketPolicy","s3:PutBucketPolicy","s3:GetEncryptionConfiguration","s3:PutEncryptionConfiguration","s3:GetBucketVersioning","s3:PutBucketVersioning","s3:GetLifecycleConfiguration","s3:PutLifecycleConfiguration","s3:GetBucketPublicAccessBlock","s3:PutBucketPublicAccessBlock"],"Resource":"arn:aws:s3:::kiven-backups-*"}]}"#;
+
+const ROLES: &str = r#"{"Version":"2012-10-17","Statement":[
+{"Effect":"Allow","Action":["iam:CreateRole","iam:GetRole","iam:TagRole","iam:UpdateAssumeRolePolicy","iam:PutRolePolicy","iam:GetRolePolicy","iam:DeleteRolePolicy","iam:DeleteRole"],"Resource":"arn:aws:iam::*:role/kiven-*"}]}"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_are_small_valid_and_delete_no_data() {
+        for family in Family::ALL {
+            let policy = family.policy();
+            assert!(policy.chars().count() < POLICY_CHARS_MAX, "{family:?}");
+            serde_json::from_str::<serde_json::Value>(policy).unwrap();
+            for never in ["s3:Delete", "s3:*", "kms:", "\"*:*\"", "\"Action\":\"*\""] {
+                assert!(!policy.contains(never), "{family:?} allows {never}");
+            }
+        }
+    }
+}

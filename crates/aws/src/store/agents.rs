@@ -1,0 +1,275 @@
+//! [`Agents`] on DynamoDB: a command has one item, and a second one in its environment's partition while it is open.
+//!
+//! The open items make "what is due" one strongly consistent query; both are written in one transaction.
+
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, ReturnValue, TransactWriteItem};
+use kiven_model::command::{Command, CommandOutcome};
+use kiven_model::report::{AgentRecord, Observation};
+use kiven_model::{DatabaseId, EnvironmentId};
+use kiven_ports::agents::{CommandRecord, CommandState};
+use kiven_ports::{Agents, PortError};
+
+use super::Store;
+use super::item::{Attributes, PAYLOAD_BYTES_MAX, key, number, number_of, pack, text, text_of, unpack};
+use super::names::HEAD;
+use super::records::{Range, unbuilt};
+use crate::error::{is, port_error};
+
+/// Open commands of one environment that are handed out at once.
+const COMMANDS_MAX: usize = 200;
+/// How often a change of a command is tried against other writers.
+const TRIES_MAX: usize = 5;
+
+/// A command's item as read.
+struct Stored {
+    record: CommandRecord,
+    order: u64,
+    version: u64,
+}
+
+impl Store {
+    async fn command(&self, id: &str) -> Result<Option<Stored>, PortError> {
+        let Some(item) = self.item(command_key(id)).await? else { return Ok(None) };
+        let record = CommandRecord { command: unpack(&item, &self.blobs).await?, state: state_of(&item)? };
+        let (order, version) = (number_of(&item, "order").unwrap_or(0), number_of(&item, "version").unwrap_or(0));
+        Ok(Some(Stored { record, order, version }))
+    }
+
+    /// The next number in the order of an environment's commands.
+    async fn command_order(&self, environment: &EnvironmentId) -> Result<u64, PortError> {
+        let counted = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(format!("CMDS#{environment}"), "COUNTER")))
+            .update_expression("ADD #count :one")
+            .expression_attribute_names("#count", "count")
+            .expression_attribute_values(":one", number(1))
+            .return_values(ReturnValue::UpdatedNew)
+            .send()
+            .await
+            .map_err(|error| port_error("dynamodb:UpdateItem", error))?;
+        counted
+            .attributes
+            .as_ref()
+            .and_then(|item| number_of(item, "count"))
+            .ok_or_else(|| PortError::retry("dynamodb:UpdateItem", "the counter has no value"))
+    }
+
+    /// Writes a command's new state, and its open item as the state demands, when nobody else did meanwhile.
+    async fn command_write(&self, stored: &Stored, state: CommandState) -> Result<(), PortError> {
+        let command = &stored.record.command;
+        let items = self.command_items(command, &state, stored.order, Some(stored.version)).await?;
+        self.transact(items, "the command").await
+    }
+
+    async fn command_items(
+        &self,
+        command: &Command,
+        state: &CommandState,
+        order: u64,
+        expected: Option<u64>,
+    ) -> Result<Vec<TransactWriteItem>, PortError> {
+        let mut item = command_key(&command.id);
+        pack(&mut item, command, PAYLOAD_BYTES_MAX, &self.blobs).await?;
+        item.insert("state".to_owned(), text(state_text(state)?));
+        item.insert("order".to_owned(), number(order));
+        item.insert("version".to_owned(), number(expected.unwrap_or(0) + 1));
+        let put = Put::builder().table_name(&self.table).set_item(Some(item));
+        let put = match expected {
+            None => put.condition_expression("attribute_not_exists(pk)"),
+            Some(version) => {
+                put.condition_expression("version = :fence").expression_attribute_values(":fence", number(version))
+            }
+        };
+        let put = put.build().map_err(|error| unbuilt(&error))?;
+        let open_key = key(format!("CMDS#{}", command.environment_id), format!("OPEN#{order:020}"));
+        let session = match state {
+            CommandState::Pending => Some(None),
+            CommandState::Delivered { session } => Some(Some(*session)),
+            CommandState::Answered(_) | CommandState::Withdrawn => None,
+        };
+        let second = TransactWriteItem::builder();
+        let second = match session {
+            Some(session) => {
+                let mut open = open_key;
+                open.insert("command".to_owned(), text(&command.id));
+                if let Some(session) = session {
+                    open.insert("session".to_owned(), number(session));
+                }
+                let put = Put::builder().table_name(&self.table).set_item(Some(open));
+                second.put(put.build().map_err(|error| unbuilt(&error))?)
+            }
+            None => {
+                let delete = Delete::builder().table_name(&self.table).set_key(Some(open_key));
+                second.delete(delete.build().map_err(|error| unbuilt(&error))?)
+            }
+        };
+        Ok(vec![TransactWriteItem::builder().put(put).build(), second.build()])
+    }
+
+    /// Reads, decides and writes until nobody else was first; `None` when there is no such command.
+    async fn command_change(
+        &self,
+        id: &str,
+        decide: impl Fn(&CommandState) -> Option<CommandState> + Send + Sync,
+    ) -> Result<Option<(CommandState, bool)>, PortError> {
+        for _ in 0..TRIES_MAX {
+            let Some(stored) = self.command(id).await? else { return Ok(None) };
+            let Some(next) = decide(&stored.record.state) else { return Ok(Some((stored.record.state, false))) };
+            match self.command_write(&stored, next.clone()).await {
+                Ok(()) => return Ok(Some((next, true))),
+                Err(PortError::Conflict(_)) => {}
+                Err(error @ (PortError::Retry { .. } | PortError::Refused(_))) => return Err(error),
+            }
+        }
+        Err(PortError::retry("the command", "it keeps changing"))
+    }
+
+    /// Puts an item unless a newer one is there.
+    async fn put_newer(
+        &self,
+        item: Attributes,
+        condition: &str,
+        order: Vec<(&str, AttributeValue)>,
+    ) -> Result<(), PortError> {
+        let mut put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression(format!("attribute_not_exists(pk) OR {condition}"));
+        for (name, value) in order {
+            put = put.expression_attribute_values(name, value);
+        }
+        match put.expression_attribute_names("#session", "session").send().await {
+            Ok(_) => Ok(()),
+            Err(error) if is(&error, &["ConditionalCheckFailedException"]) => Ok(()),
+            Err(error) => Err(port_error("dynamodb:PutItem", error)),
+        }
+    }
+}
+
+fn command_key(id: &str) -> Attributes {
+    key(format!("CMD#{id}"), HEAD)
+}
+
+fn state_text(state: &CommandState) -> Result<String, PortError> {
+    serde_json::to_string(state).map_err(|error| unbuilt(&error))
+}
+
+fn state_of(item: &Attributes) -> Result<CommandState, PortError> {
+    serde_json::from_str(text_of(item, "state").unwrap_or_default()).map_err(|error| unbuilt(&error))
+}
+
+impl Agents for Store {
+    async fn command_send(&self, command: &Command) -> Result<(), PortError> {
+        // A step that runs again usually finds its command; the counter then need not move.
+        if self.item(command_key(&command.id)).await?.is_some() {
+            return Ok(());
+        }
+        let order = self.command_order(&command.environment_id).await?;
+        let items = self.command_items(command, &CommandState::Pending, order, None).await?;
+        match self.transact(items, "the command").await {
+            // Somebody sent it between the look and the write.
+            Err(PortError::Conflict(_)) => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn command_get(&self, id: &str) -> Result<Option<CommandRecord>, PortError> {
+        Ok(self.command(id).await?.map(|stored| stored.record))
+    }
+
+    async fn command_withdraw(&self, id: &str) -> Result<Option<CommandState>, PortError> {
+        let changed = self
+            .command_change(id, |state| match state {
+                CommandState::Pending => Some(CommandState::Withdrawn),
+                CommandState::Delivered { .. } | CommandState::Answered(_) | CommandState::Withdrawn => None,
+            })
+            .await?;
+        Ok(changed.map(|(state, _)| state))
+    }
+
+    async fn commands_due(&self, environment: &EnvironmentId, session: u64) -> Result<Vec<Command>, PortError> {
+        let open = self
+            .range(Range {
+                index: None,
+                partition: format!("CMDS#{environment}"),
+                sort: Some(("begins_with(sk, :sk)", "OPEN#".to_owned())),
+                newest_first: false,
+                items_max: COMMANDS_MAX,
+            })
+            .await?;
+        let mut commands = Vec::new();
+        for item in open.iter().filter(|item| number_of(item, "session") != Some(session)) {
+            let Some(id) = text_of(item, "command") else { continue };
+            if let Some(stored) = self.command(id).await? {
+                commands.push(stored.record.command);
+            }
+        }
+        Ok(commands)
+    }
+
+    async fn command_delivered(&self, id: &str, session: u64) -> Result<bool, PortError> {
+        let changed = self
+            .command_change(id, |state| match state {
+                CommandState::Pending | CommandState::Delivered { .. } => Some(CommandState::Delivered { session }),
+                CommandState::Answered(_) | CommandState::Withdrawn => None,
+            })
+            .await?;
+        Ok(changed.is_some_and(|(_, written)| written))
+    }
+
+    async fn command_answer(&self, id: &str, outcome: &CommandOutcome) -> Result<(), PortError> {
+        self.command_change(id, |state| match state {
+            CommandState::Pending | CommandState::Delivered { .. } => Some(CommandState::Answered(outcome.clone())),
+            CommandState::Answered(_) | CommandState::Withdrawn => None,
+        })
+        .await
+        .map(|_| ())
+    }
+
+    async fn command_reopen(&self, id: &str) -> Result<(), PortError> {
+        self.command_change(id, |state| match state {
+            CommandState::Answered(CommandOutcome::Retry(_)) => Some(CommandState::Pending),
+            CommandState::Answered(CommandOutcome::Done(_) | CommandOutcome::Refused(_))
+            | CommandState::Pending
+            | CommandState::Delivered { .. }
+            | CommandState::Withdrawn => None,
+        })
+        .await
+        .map(|_| ())
+    }
+
+    async fn agent_put(&self, agent: &AgentRecord) -> Result<(), PortError> {
+        let mut item = key(format!("ENV#{}", agent.environment_id), "AGENT");
+        pack(&mut item, agent, PAYLOAD_BYTES_MAX, &self.blobs).await?;
+        item.insert("session".to_owned(), number(agent.session));
+        self.put_newer(item, "#session <= :session", vec![(":session", number(agent.session))]).await
+    }
+
+    async fn agent_get(&self, environment: &EnvironmentId) -> Result<Option<AgentRecord>, PortError> {
+        match self.item(key(format!("ENV#{environment}"), "AGENT")).await? {
+            Some(item) => unpack(&item, &self.blobs).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn observation_put(&self, observation: &Observation, order: (u64, u64)) -> Result<(), PortError> {
+        let (session, sequence) = order;
+        let mut item = key(format!("DB#{}", observation.database_id), format!("SEEN#{}", observation.cluster));
+        pack(&mut item, observation, PAYLOAD_BYTES_MAX, &self.blobs).await?;
+        item.insert("session".to_owned(), number(session));
+        item.insert("seen".to_owned(), number(sequence));
+        let newer = "#session < :session OR (#session = :session AND seen < :seen)";
+        self.put_newer(item, newer, vec![(":session", number(session)), (":seen", number(sequence))]).await
+    }
+
+    async fn observation_get(&self, database: &DatabaseId, cluster: &str) -> Result<Option<Observation>, PortError> {
+        match self.item(key(format!("DB#{database}"), format!("SEEN#{cluster}"))).await? {
+            Some(item) => unpack(&item, &self.blobs).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}

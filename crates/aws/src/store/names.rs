@@ -1,0 +1,49 @@
+//! Keys of the table, in one place.
+
+use jiff::Timestamp;
+use kiven_model::OperationId;
+use kiven_ports::NameClaim;
+use sha2::{Digest, Sha256};
+
+use super::item::{Attributes, key};
+
+/// The sort key of every head.
+pub(super) const HEAD: &str = "HEAD";
+
+/// The item of a claimed name. Names cannot contain `#`, so scopes never run into each other.
+pub(super) fn claim(claim: &NameClaim) -> Attributes {
+    match claim {
+        NameClaim::Environment(organization, name) => key(format!("NAME#ENV#{organization}"), name.as_str()),
+        NameClaim::EksCluster(account, region, name) => key(format!("NAME#EKS#{account}#{region}"), name.as_str()),
+        NameClaim::Database(environment, name) => key(format!("NAME#DB#{environment}"), name.as_str()),
+    }
+}
+
+/// The shard of an operation in the due index.
+pub(super) fn due_shard(operation: &OperationId, shards: u32) -> u32 {
+    let digest = Sha256::digest(operation.as_str().as_bytes());
+    u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) % shards
+}
+
+/// The partition of a shard.
+pub(super) fn due_partition(shard: u32) -> String {
+    format!("DUE#{shard}")
+}
+
+/// An instant whose text sorts like its time. Instants before 1970 count as 1970: nothing is due earlier.
+pub(super) fn instant(at: Timestamp) -> String {
+    format!("{:020}", at.as_microsecond().max(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_sort_as_text_and_shards_stay_in_range() {
+        let early = instant(Timestamp::UNIX_EPOCH);
+        let late = instant(Timestamp::MAX);
+        assert!(early < late && early.len() == late.len());
+        assert!((0..=255).all(|n| due_shard(&OperationId::from_random([n; 16]), 64) < 64));
+    }
+}

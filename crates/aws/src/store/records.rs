@@ -1,0 +1,368 @@
+//! [`Records`] on DynamoDB: transactions with fences, lists by organization, the due index.
+
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use kiven_model::database::Database;
+use kiven_model::environment::Environment;
+use kiven_model::ids::ApiKeyId;
+use kiven_model::operation::{Operation, OperationEvent, StepRecord};
+use kiven_model::organization::{ApiKey, Organization};
+use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, OrganizationId, Problem};
+use kiven_ports::records::{EVENTS_MAX, WRITES_MAX};
+use kiven_ports::{NameClaim, PortError, Records, Write};
+use serde::de::DeserializeOwned;
+
+use super::Store;
+use super::item::{Attributes, HEAD_BYTES_MAX, PAYLOAD_BYTES_MAX, key, number, pack, text, text_of, unpack};
+use super::names::{HEAD, claim as claim_key, due_partition, due_shard, instant};
+use super::schema::{DUE, OWNED};
+use crate::error::port_error;
+
+/// Pages read for one list: at 1 MB each more than any organization has.
+const PAGES_MAX: usize = 50;
+/// Operations in one list.
+const OPERATIONS_MAX: usize = 100;
+/// Shards asked at the same time.
+const SHARDS_AT_ONCE: usize = 16;
+
+/// A partition's items by sort key.
+pub(super) struct Range<'a> {
+    pub(super) index: Option<&'static str>,
+    pub(super) partition: String,
+    /// Condition on the sort key with `:sk`, and its value.
+    pub(super) sort: Option<(&'a str, String)>,
+    pub(super) newest_first: bool,
+    pub(super) items_max: usize,
+}
+
+impl Store {
+    /// Reads one item, strongly consistent.
+    pub(super) async fn item(&self, key: Attributes) -> Result<Option<Attributes>, PortError> {
+        let get = self.client.get_item().table_name(&self.table).set_key(Some(key)).consistent_read(true);
+        let got = get.send().await.map_err(|error| port_error("dynamodb:GetItem", error))?;
+        Ok(got.item)
+    }
+
+    pub(super) async fn head<T: DeserializeOwned>(&self, pk: String) -> Result<Option<T>, PortError> {
+        match self.item(key(pk, HEAD)).await? {
+            Some(item) => unpack(&item, &self.blobs).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads a range page by page; consistent when it is not an index.
+    pub(super) async fn range(&self, range: Range<'_>) -> Result<Vec<Attributes>, PortError> {
+        let name = range.index.map_or("pk".to_owned(), |index| format!("{index}_pk"));
+        let mut condition = format!("{name} = :pk");
+        if let Some((sort, _)) = &range.sort {
+            condition.push_str(&format!(" AND {sort}"));
+        }
+        let mut items = Vec::new();
+        let mut from = None;
+        for _ in 0..PAGES_MAX {
+            let mut query = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .set_index_name(range.index.map(str::to_owned))
+                .key_condition_expression(&condition)
+                .expression_attribute_values(":pk", text(&range.partition))
+                .scan_index_forward(!range.newest_first)
+                .consistent_read(range.index.is_none())
+                .limit(i32::try_from(range.items_max - items.len()).unwrap_or(i32::MAX))
+                .set_exclusive_start_key(from);
+            if let Some((_, value)) = &range.sort {
+                query = query.expression_attribute_values(":sk", text(value));
+            }
+            let page = query.send().await.map_err(|error| port_error("dynamodb:Query", error))?;
+            items.extend(page.items.unwrap_or_default());
+            from = page.last_evaluated_key;
+            if from.is_none() || items.len() >= range.items_max {
+                break;
+            }
+        }
+        Ok(items)
+    }
+
+    pub(super) async fn unpack_all<T: DeserializeOwned>(&self, items: &[Attributes]) -> Result<Vec<T>, PortError> {
+        let mut values = Vec::with_capacity(items.len());
+        for item in items {
+            values.push(unpack(item, &self.blobs).await?);
+        }
+        Ok(values)
+    }
+
+    async fn owned<T: DeserializeOwned>(
+        &self,
+        organization: &OrganizationId,
+        kind: &str,
+        newest_first: bool,
+        items_max: usize,
+    ) -> Result<Vec<T>, PortError> {
+        let partition = format!("ORG#{organization}#{kind}");
+        let range = Range { index: Some(OWNED), partition, sort: None, newest_first, items_max };
+        let items = self.range(range).await?;
+        self.unpack_all(&items).await
+    }
+
+    async fn prepare(&self, write: Write) -> Result<Option<TransactWriteItem>, PortError> {
+        match write {
+            Write::Organization(record) => {
+                let mut item = key(format!("ORG#{}", record.id), HEAD);
+                pack(&mut item, &record, HEAD_BYTES_MAX, &self.blobs).await?;
+                self.put(item, Fence::None)
+            }
+            Write::ApiKey(record) => {
+                let mut item = key(format!("KEY#{}", record.id), HEAD);
+                pack(&mut item, &record, HEAD_BYTES_MAX, &self.blobs).await?;
+                self.put(item, Fence::None)
+            }
+            Write::Environment { record, expected } => {
+                let mut item = key(format!("ENV#{}", record.id), HEAD);
+                let name = format!("{}#{}", record.spec.name, record.id);
+                owned_by(&mut item, &record.organization_id, "ENV", name, record.version);
+                pack(&mut item, &*record, PAYLOAD_BYTES_MAX, &self.blobs).await?;
+                self.put(item, Fence::version(expected))
+            }
+            Write::EnvironmentGone { id, expected } => {
+                self.delete(key(format!("ENV#{id}"), HEAD), "version = :fence", number(expected))
+            }
+            Write::Database { record, expected } => {
+                let mut item = key(format!("DB#{}", record.id), HEAD);
+                let name = format!("{}#{}", record.spec.name, record.id);
+                owned_by(&mut item, &record.organization_id, "DB", name, record.version);
+                pack(&mut item, &*record, PAYLOAD_BYTES_MAX, &self.blobs).await?;
+                self.put(item, Fence::version(expected))
+            }
+            Write::Operation { record, expected } => {
+                let mut item = key(format!("OP#{}", record.id), HEAD);
+                let order = format!("{}#{}", instant(record.created_at), record.id);
+                owned_by(&mut item, &record.organization_id, "OP", order, record.version);
+                if let Some(due_at) = record.due_at {
+                    let shard = due_shard(&record.id, self.due_shards);
+                    item.insert("due_pk".to_owned(), text(due_partition(shard)));
+                    item.insert("due_sk".to_owned(), text(instant(due_at)));
+                }
+                pack(&mut item, &*record, HEAD_BYTES_MAX, &self.blobs).await?;
+                self.put(item, Fence::version(expected))
+            }
+            Write::Step(operation, record) => {
+                let mut item = key(format!("OP#{operation}"), format!("STEP#{}", record.key));
+                pack(&mut item, &*record, PAYLOAD_BYTES_MAX, &self.blobs).await?;
+                self.put(item, Fence::None)
+            }
+            Write::Event(operation, record) => {
+                let mut item = key(format!("OP#{operation}"), event_key(record.sequence));
+                pack(&mut item, &*record, PAYLOAD_BYTES_MAX, &self.blobs).await?;
+                self.put(item, Fence::None)
+            }
+            Write::NameTaken { claim, owner } => {
+                let mut item = claim_key(&claim);
+                item.insert("owner".to_owned(), text(&owner));
+                self.put(item, Fence::Owner(owner))
+            }
+            Write::NameFreed { claim, owner } => {
+                // Another's name stays, and is no reason to refuse the rest of the transaction.
+                if self.name_owner(&claim).await?.as_deref() != Some(owner.as_str()) {
+                    return Ok(None);
+                }
+                self.delete(claim_key(&claim), "#owner = :fence", text(owner))
+            }
+        }
+    }
+
+    fn put(&self, item: Attributes, fence: Fence) -> Result<Option<TransactWriteItem>, PortError> {
+        let mut put = Put::builder().table_name(&self.table).set_item(Some(item));
+        match fence {
+            Fence::None => {}
+            Fence::Absent => put = put.condition_expression("attribute_not_exists(pk)"),
+            Fence::Version(version) => {
+                put = put.condition_expression("version = :fence").expression_attribute_values(":fence", number(version));
+            }
+            Fence::Owner(owner) => {
+                put = put
+                    .condition_expression("attribute_not_exists(pk) OR #owner = :fence")
+                    .expression_attribute_names("#owner", "owner")
+                    .expression_attribute_values(":fence", text(owner));
+            }
+        }
+        let put = put.build().map_err(|error| unbuilt(&error))?;
+        Ok(Some(TransactWriteItem::builder().put(put).build()))
+    }
+
+    fn delete(
+        &self,
+        key: Attributes,
+        condition: &str,
+        fence: AttributeValue,
+    ) -> Result<Option<TransactWriteItem>, PortError> {
+        let mut delete = Delete::builder()
+            .table_name(&self.table)
+            .set_key(Some(key))
+            .condition_expression(condition)
+            .expression_attribute_values(":fence", fence);
+        if condition.contains("#owner") {
+            delete = delete.expression_attribute_names("#owner", "owner");
+        }
+        let delete = delete.build().map_err(|error| unbuilt(&error))?;
+        Ok(Some(TransactWriteItem::builder().delete(delete).build()))
+    }
+
+    /// Writes all or nothing.
+    pub(super) async fn transact(&self, items: Vec<TransactWriteItem>, what: &str) -> Result<(), PortError> {
+        let sent = self.client.transact_write_items().set_transact_items(Some(items)).send().await;
+        let Err(error) = sent else { return Ok(()) };
+        if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error() {
+            let reasons = cancelled.cancellation_reasons();
+            let codes: Vec<&str> = reasons.iter().filter_map(|reason| reason.code()).filter(|code| *code != "None").collect();
+            if codes.contains(&"ConditionalCheckFailed") {
+                return Err(PortError::Conflict(what.to_owned()));
+            }
+            if codes.iter().any(|code| code.starts_with("Validation") || *code == "ItemCollectionSizeLimitExceeded") {
+                let detail = reasons.iter().filter_map(|reason| reason.message()).collect::<Vec<_>>().join("; ");
+                return Err(PortError::Refused(
+                    Problem::new(Code::UNAVAILABLE, "The store refused a write.").detail(detail),
+                ));
+            }
+            // Another transaction was on the same items, or the table was throttled: both pass.
+            return Err(PortError::retry("dynamodb:TransactWriteItems", codes.join(", ")));
+        }
+        Err(port_error("dynamodb:TransactWriteItems", error))
+    }
+}
+
+enum Fence {
+    None,
+    Absent,
+    Version(u64),
+    Owner(String),
+}
+
+impl Fence {
+    fn version(expected: Option<u64>) -> Self {
+        expected.map_or(Self::Absent, Self::Version)
+    }
+}
+
+fn owned_by(item: &mut Attributes, organization: &OrganizationId, kind: &str, order: String, version: u64) {
+    item.insert("owned_pk".to_owned(), text(format!("ORG#{organization}#{kind}")));
+    item.insert("owned_sk".to_owned(), text(order));
+    item.insert("version".to_owned(), number(version));
+}
+
+fn event_key(sequence: u64) -> String {
+    format!("EVENT#{sequence:020}")
+}
+
+pub(super) fn unbuilt(error: &dyn std::error::Error) -> PortError {
+    PortError::Refused(Problem::new(Code::UNAVAILABLE, "A write could not be built.").detail(error.to_string()))
+}
+
+impl Records for Store {
+    async fn records_commit(&self, writes: Vec<Write>) -> Result<(), PortError> {
+        if writes.len() > WRITES_MAX {
+            let problem = Problem::new(Code::UNAVAILABLE, "A transaction has too many writes.");
+            return Err(PortError::Refused(problem.detail(format!("{} of at most {WRITES_MAX}", writes.len()))));
+        }
+        // In order and together: most writes prepare without waiting, large payloads go up side by side.
+        let prepared: Vec<Option<TransactWriteItem>> =
+            stream::iter(writes).map(|write| self.prepare(write)).buffered(SHARDS_AT_ONCE).try_collect().await?;
+        let items: Vec<TransactWriteItem> = prepared.into_iter().flatten().collect();
+        if items.is_empty() {
+            return Ok(());
+        }
+        self.transact(items, "a record").await
+    }
+
+    async fn organization_get(&self, id: &OrganizationId) -> Result<Option<Organization>, PortError> {
+        self.head(format!("ORG#{id}")).await
+    }
+
+    async fn api_key_get(&self, id: &ApiKeyId) -> Result<Option<ApiKey>, PortError> {
+        self.head(format!("KEY#{id}")).await
+    }
+
+    async fn name_owner(&self, claim: &NameClaim) -> Result<Option<String>, PortError> {
+        let item = self.item(claim_key(claim)).await?;
+        Ok(item.as_ref().and_then(|item| text_of(item, "owner")).map(str::to_owned))
+    }
+
+    async fn environment_get(&self, id: &EnvironmentId) -> Result<Option<Environment>, PortError> {
+        self.head(format!("ENV#{id}")).await
+    }
+
+    async fn environment_list(&self, organization: &OrganizationId) -> Result<Vec<Environment>, PortError> {
+        self.owned(organization, "ENV", false, usize::MAX).await
+    }
+
+    async fn database_get(&self, id: &DatabaseId) -> Result<Option<Database>, PortError> {
+        self.head(format!("DB#{id}")).await
+    }
+
+    async fn database_list(&self, organization: &OrganizationId) -> Result<Vec<Database>, PortError> {
+        self.owned(organization, "DB", false, usize::MAX).await
+    }
+
+    async fn operation_get(&self, id: &OperationId) -> Result<Option<Operation>, PortError> {
+        self.head(format!("OP#{id}")).await
+    }
+
+    async fn operation_steps(&self, id: &OperationId) -> Result<Vec<StepRecord>, PortError> {
+        let sort = Some(("begins_with(sk, :sk)", "STEP#".to_owned()));
+        let range =
+            Range { index: None, partition: format!("OP#{id}"), sort, newest_first: false, items_max: usize::MAX };
+        let items = self.range(range).await?;
+        let mut steps: Vec<StepRecord> = self.unpack_all(&items).await?;
+        steps.sort_by_key(|step| step.ordinal);
+        Ok(steps)
+    }
+
+    async fn operation_events(&self, id: &OperationId, after: u64) -> Result<Vec<OperationEvent>, PortError> {
+        // Between, because a partition's head and steps sort after its events.
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk AND sk BETWEEN :sk AND :last")
+            .expression_attribute_values(":pk", text(format!("OP#{id}")))
+            .expression_attribute_values(":sk", text(event_key(after.saturating_add(1))))
+            .expression_attribute_values(":last", text(event_key(u64::MAX)))
+            .consistent_read(true)
+            .limit(i32::try_from(EVENTS_MAX).unwrap_or(i32::MAX));
+        let page = query.send().await.map_err(|error| port_error("dynamodb:Query", error))?;
+        self.unpack_all(page.items()).await
+    }
+
+    async fn operation_list(&self, organization: &OrganizationId) -> Result<Vec<Operation>, PortError> {
+        self.owned(organization, "OP", true, OPERATIONS_MAX).await
+    }
+
+    async fn operations_due(&self, now: Timestamp, limit: usize) -> Result<Vec<OperationId>, PortError> {
+        let pages: Vec<Vec<Attributes>> = stream::iter(0..self.due_shards)
+            .map(|shard| {
+                self.range(Range {
+                    index: Some(DUE),
+                    partition: due_partition(shard),
+                    sort: Some(("due_sk <= :sk", instant(now))),
+                    newest_first: false,
+                    items_max: limit,
+                })
+            })
+            .buffer_unordered(SHARDS_AT_ONCE)
+            .try_collect()
+            .await?;
+        let mut due: Vec<(String, OperationId)> = pages
+            .iter()
+            .flatten()
+            .filter_map(|item| {
+                let id = OperationId::parse(text_of(item, "pk")?.strip_prefix("OP#")?).ok()?;
+                Some((text_of(item, "due_sk")?.to_owned(), id))
+            })
+            .collect();
+        due.sort();
+        due.truncate(limit);
+        Ok(due.into_iter().map(|(_, id)| id).collect())
+    }
+}
