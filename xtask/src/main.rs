@@ -1,2 +1,6 @@
 //! Build, demo, test, bench, tidy.
-fn main() {}
+mod generate;
+
+fn main() -> anyhow::Result<()> {
+    generate::run(false)
+}

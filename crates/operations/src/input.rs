@@ -89,7 +89,7 @@ impl DatabaseInput {
         let spec = &self.generation.spec;
         let zones = u32::try_from(self.connection.subnets.len()).unwrap_or(1).max(1);
         let instances = u32::from(spec.instances);
-        let node_types = sizing(spec).map(|s| s.node.node_types.iter().map(|&t| t.to_owned()).collect()).unwrap_or_default();
+        let node_types: Vec<String> = sizing(spec).map(|s| s.node.node_types.iter().map(|&t| t.to_owned()).collect()).unwrap_or_default();
         let group = |(index, (zone, subnet)): (u32, (&String, &String))| NodeGroup {
             name: node_group(&self.generation.id, zone),
             cluster: self.eks_cluster.clone(),
