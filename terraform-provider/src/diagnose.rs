@@ -15,10 +15,13 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// One violation, on its attribute.
+/// One violation, on its attribute. Terraform finds the line of attributes at the root only: what is inside of one is
+/// named in the summary and shown on the line where its attribute begins.
 pub(crate) fn violation(schema: &Schema, violation: &Violation) -> Diagnostic {
-    let summary = format!("{}: {}", violation.code, sentence(&violation.message));
-    Diagnostic::error(summary, violation.hint.clone()).at(schema.path_of(&violation.field))
+    let root = violation.field.split('.').next().unwrap_or_default();
+    let inside = if root == violation.field { String::new() } else { format!("`{}`: ", violation.field) };
+    let message = if inside.is_empty() { sentence(&violation.message) } else { violation.message.clone() };
+    Diagnostic::error(format!("{}: {inside}{message}", violation.code), violation.hint.clone()).at(schema.path_of(root))
 }
 
 /// Every violation, each on its attribute.
@@ -28,8 +31,7 @@ pub(crate) fn violations(schema: &Schema, all: &[Violation]) -> Diagnostics {
 
 /// A change that is refused.
 pub(crate) fn refused(schema: &Schema, code: Code, field: &str, hint: &str) -> Diagnostic {
-    let message = format!("{} (`{field}`)", code.title());
-    violation(schema, &Violation::new(code, field, message, hint))
+    violation(schema, &Violation::new(code, field, code.title(), hint))
 }
 
 /// Detail and hint of a problem, as paragraphs.

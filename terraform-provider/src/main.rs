@@ -30,7 +30,7 @@ fn main() -> std::process::ExitCode {
 
 fn run() -> anyhow::Result<()> {
     let start = Start::parse(ADDRESS, std::env::args().skip(1), environment)?;
-    install_log(environment);
+    install_log(&[env!("CARGO_CRATE_NAME"), "kiven_client"], environment);
     // One thread is enough for what only waits, and starts fastest.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let provider = provider::Kiven::new(Arc::new(environment));

@@ -5,6 +5,7 @@ use std::io::Write;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 /// A layer that writes one JSON object a line with `@level`, `@message`, `@module`, `@timestamp` and the event's fields.
@@ -72,9 +73,10 @@ fn timestamp() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
-/// Sends the log to stderr, at the level that Terraform was asked for in TF_LOG_PROVIDER or TF_LOG; silent without either.
+/// Sends the log of these crates to stderr, at the level that Terraform was asked for in TF_LOG_PROVIDER or TF_LOG; silent
+/// without either. Other crates are left out: their wire details would drown what matters, and may name what is secret.
 /// Panics become error lines instead of raw text.
-pub fn install_log(lookup: impl Fn(&str) -> Option<String>) {
+pub fn install_log(crates: &[&'static str], lookup: impl Fn(&str) -> Option<String>) {
     let wanted = lookup("TF_LOG_PROVIDER").or_else(|| lookup("TF_LOG")).unwrap_or_default();
     let level = match wanted.to_ascii_uppercase().as_str() {
         "TRACE" | "JSON" => LevelFilter::TRACE,
@@ -84,9 +86,10 @@ pub fn install_log(lookup: impl Fn(&str) -> Option<String>) {
         "ERROR" => LevelFilter::ERROR,
         _ => LevelFilter::OFF,
     };
+    let targets = crates.iter().chain(&[env!("CARGO_CRATE_NAME")]).fold(Targets::new(), |all, name| all.with_target(*name, level));
     // A line that cannot be written has nowhere else to go.
     let layer = HclogLayer::new(|line| drop(std::io::stderr().write_all(line)));
-    let subscriber = tracing_subscriber::registry().with(layer.with_filter(level));
+    let subscriber = tracing_subscriber::registry().with(layer.with_filter(targets));
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         std::panic::set_hook(Box::new(|info| {
             let place = info.location().map(ToString::to_string).unwrap_or_default();

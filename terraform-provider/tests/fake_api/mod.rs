@@ -1,0 +1,347 @@
+//! A small API in memory: the model's own rules and views, operations that end after a few looks.
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use axum::{Json, Router};
+use kiven_model::api::{Backend, DatabaseView, EnvironmentView, OperationView, PlanView};
+use kiven_model::database::{Connection, Database, DatabaseSpec, Power};
+use kiven_model::environment::{Connected, Environment, EnvironmentStatus};
+use kiven_model::lifecycle::{DatabaseStatus, Event, next};
+use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
+use kiven_model::plan::PlanName;
+use kiven_model::report::AgentFacts;
+use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, OrganizationId, Problem, Valid, request};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
+
+/// How often an operation is looked at before it ends.
+const LOOKS: u32 = 2;
+
+#[derive(Default)]
+pub struct World {
+    pub environments: BTreeMap<EnvironmentId, Environment>,
+    pub databases: BTreeMap<DatabaseId, Database>,
+    operations: BTreeMap<OperationId, (Operation, u32)>,
+    /// While set, operations stay where they are.
+    pub hold: bool,
+    /// The next operation fails and is undone.
+    pub unwind_next: bool,
+    made: u8,
+}
+
+#[derive(Clone)]
+pub struct Fake {
+    pub world: Arc<Mutex<World>>,
+    /// Counts changes, so that a test can wait for one.
+    pub changed: Arc<watch::Sender<u64>>,
+    pub endpoint: String,
+}
+
+impl Fake {
+    pub async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let fake = Self { world: Arc::default(), changed: Arc::new(watch::channel(0).0), endpoint };
+        let app = Router::new().fallback(any(handle)).with_state(fake.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        fake
+    }
+    pub fn with<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
+        look(&mut self.world.lock().unwrap())
+    }
+    /// The one database.
+    pub fn database(&self) -> Database {
+        self.with(|world| world.databases.values().next().unwrap().clone())
+    }
+}
+
+type Answer = Result<Response, Problem>;
+
+async fn handle(State(fake): State<Fake>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let path = parts.uri.path().trim_start_matches("/v1/").to_owned();
+    let segments: Vec<&str> = path.split('/').collect();
+    let authorised = parts.headers.get("authorization").is_some_and(|value| value == "Bearer k");
+    let answer = if authorised {
+        fake.with(|world| world.answer(&parts.method, &segments, &body))
+    } else {
+        Err(Problem::new(Code::UNAUTHENTICATED, "The API key is not known."))
+    };
+    if parts.method != Method::GET {
+        fake.changed.send_modify(|count| *count += 1);
+    }
+    answer.unwrap_or_else(|problem| {
+        let status = match problem.code {
+            Code::NOT_FOUND => StatusCode::NOT_FOUND,
+            Code::UNAUTHENTICATED => StatusCode::UNAUTHORIZED,
+            Code::OPERATION_RUNNING | Code::NAME_TAKEN | Code::DELETION_PROTECTED => StatusCode::CONFLICT,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        (status, Json(problem)).into_response()
+    })
+}
+
+fn ok(body: impl serde::Serialize) -> Answer {
+    Ok(Json(body).into_response())
+}
+
+fn gone() -> Problem {
+    Problem::new(Code::NOT_FOUND, "There is no such thing.")
+}
+
+fn at() -> jiff::Timestamp {
+    jiff::Timestamp::UNIX_EPOCH
+}
+
+fn backend() -> Backend {
+    Backend { principal_arn: "arn:aws:iam::111111111111:role/kiven".to_owned(), relay_address: "relay:443".to_owned(), api_url: "http://api".to_owned() }
+}
+
+impl World {
+    fn answer(&mut self, method: &Method, segments: &[&str], body: &Bytes) -> Answer {
+        match (method.as_str(), segments) {
+            ("GET", ["plans"]) => ok(plans()),
+            ("GET", ["environments", id]) => ok(EnvironmentView::of(self.environment(id)?, &backend())),
+            ("PUT", ["environments", id]) => self.environment_put(id, body),
+            ("DELETE", ["environments", id]) => {
+                self.environments.remove(&EnvironmentId::parse(id).unwrap()).ok_or_else(gone)?;
+                Ok(StatusCode::NO_CONTENT.into_response())
+            }
+            ("PUT", ["environments", id, "connection"]) => self.connection_put(id, body),
+            ("DELETE", ["environments", id, "connection"]) => {
+                let environment = self.environment(id)?;
+                (environment.connection, environment.connected, environment.status) = (None, None, EnvironmentStatus::Created);
+                ok(EnvironmentView::of(environment, &backend()))
+            }
+            ("GET", ["databases", id]) => {
+                let database = self.database(id)?;
+                database.claimed = true;
+                ok(DatabaseView::of(database))
+            }
+            ("PUT", ["databases", id]) => self.database_put(id, body),
+            ("DELETE", ["databases", id]) => self.database_delete(id),
+            ("GET", ["operations", id]) => self.operation(id),
+            ("POST", ["operations", id, "cancel"]) => self.cancel(id),
+            _ => Err(gone()),
+        }
+    }
+
+    fn environment(&mut self, id: &str) -> Result<&mut Environment, Problem> {
+        self.environments.get_mut(&EnvironmentId::parse(id).map_err(|_| gone())?).ok_or_else(gone)
+    }
+
+    fn database(&mut self, id: &str) -> Result<&mut Database, Problem> {
+        self.databases.get_mut(&DatabaseId::parse(id).map_err(|_| gone())?).ok_or_else(gone)
+    }
+
+    fn environment_put(&mut self, id: &str, body: &Bytes) -> Answer {
+        let id = EnvironmentId::parse(id).unwrap();
+        let spec = request::environment(&serde_json::from_slice(body).unwrap()).map_err(Problem::from)?.into_inner();
+        let environment = Environment {
+            id: id.clone(),
+            organization_id: OrganizationId::from_random([9; 16]),
+            spec,
+            external_id: "external".to_owned(),
+            connection: None,
+            connected: None,
+            status: EnvironmentStatus::Created,
+            operation_id: None,
+            problem: None,
+            created_at: at(),
+            version: 1,
+        };
+        ok(EnvironmentView::of(self.environments.entry(id).or_insert(environment), &backend()))
+    }
+
+    fn connection_put(&mut self, id: &str, body: &Bytes) -> Answer {
+        let environment = self.environment(id)?.clone();
+        let spec = request::connection(&serde_json::from_slice(body).unwrap(), &environment.spec).map_err(Problem::from)?.into_inner();
+        let operation = self.begin(OperationKind::Connect, Subject::Environment(environment.id.clone()), &environment.id);
+        let environment = self.environment(id)?;
+        (environment.connection, environment.status, environment.operation_id) = (Some(spec), EnvironmentStatus::Connecting, Some(operation));
+        ok(EnvironmentView::of(environment, &backend()))
+    }
+
+    fn database_put(&mut self, id: &str, body: &Bytes) -> Answer {
+        let asked: kiven_model::api::DatabaseRequest = serde_json::from_slice(body).unwrap();
+        let offered = self.environment(&asked.environment_id)?.postgres_versions().to_vec();
+        let spec: Valid<DatabaseSpec> = request::database(&asked, &offered).map_err(Problem::from)?;
+        let spec = spec.into_inner();
+        let id = DatabaseId::parse(id).unwrap();
+        let Some(database) = self.databases.get_mut(&id) else { return self.provision(id, spec) };
+        if database.status.moving() {
+            return Err(Problem::new(Code::OPERATION_RUNNING, "busy").operation(database.operation_id.clone().unwrap()));
+        }
+        let (before, after) = (database.spec.power, spec.power);
+        database.spec = spec;
+        let kind = match (before, after) {
+            (Power::On, Power::Off) => OperationKind::Pause,
+            (Power::Off, Power::On) => OperationKind::Resume,
+            (Power::On, Power::On) | (Power::Off, Power::Off) => return ok(DatabaseView::of(database)),
+        };
+        self.move_database(&id, kind)
+    }
+
+    fn provision(&mut self, id: DatabaseId, spec: DatabaseSpec) -> Answer {
+        if self.databases.values().any(|other| other.spec.name == spec.name && !other.status.released()) {
+            return Err(Problem::new(Code::NAME_TAKEN, "The name is taken.").hint("terraform import"));
+        }
+        let environment = spec.environment_id.clone();
+        let operation = self.begin(OperationKind::Provision, Subject::Database(id.clone()), &environment);
+        let database = Database {
+            id: id.clone(),
+            organization_id: OrganizationId::from_random([9; 16]),
+            spec,
+            generation: 1,
+            status: DatabaseStatus::Provisioning,
+            operation_id: Some(operation.clone()),
+            problem: None,
+            connection: None,
+            made_by: Some(operation),
+            claimed: false,
+            delete_after: None,
+            created_at: at(),
+            updated_at: at(),
+            version: 1,
+        };
+        ok(DatabaseView::of(self.databases.entry(id).or_insert(database)))
+    }
+
+    fn database_delete(&mut self, id: &str) -> Answer {
+        let database = self.database(id)?;
+        if database.spec.deletion_protection {
+            return Err(Problem::new(Code::DELETION_PROTECTED, "protected"));
+        }
+        if database.status.moving() {
+            return Err(Problem::new(Code::OPERATION_RUNNING, "busy").operation(database.operation_id.clone().unwrap()));
+        }
+        let id = database.id.clone();
+        self.move_database(&id, OperationKind::Delete)
+    }
+
+    fn move_database(&mut self, id: &DatabaseId, kind: OperationKind) -> Answer {
+        let environment = self.databases[id].spec.environment_id.clone();
+        let operation = self.begin(kind, Subject::Database(id.clone()), &environment);
+        let database = self.databases.get_mut(id).unwrap();
+        database.status = next(database.status, Event::Started(kind)).unwrap();
+        database.operation_id = Some(operation);
+        ok(DatabaseView::of(database))
+    }
+
+    fn begin(&mut self, kind: OperationKind, subject: Subject, environment_id: &EnvironmentId) -> OperationId {
+        self.made += 1;
+        let id = OperationId::from_random([self.made; 16]);
+        let operation = Operation {
+            id: id.clone(),
+            kind,
+            body_version: 1,
+            organization_id: OrganizationId::from_random([9; 16]),
+            environment_id: environment_id.clone(),
+            subject,
+            input: serde_json::Value::Null,
+            status: OperationStatus::Running,
+            output: None,
+            problem: None,
+            cancel_requested: false,
+            past_no_return: false,
+            current_step: Some("AwaitHealthy".to_owned()),
+            poll_after_ms: 50,
+            lease: None,
+            due_at: None,
+            events: 0,
+            created_at: at(),
+            updated_at: at(),
+            version: 1,
+        };
+        self.operations.insert(id.clone(), (operation, LOOKS));
+        id
+    }
+
+    fn cancel(&mut self, id: &str) -> Answer {
+        let entry = self.operations.get_mut(&OperationId::parse(id).unwrap()).ok_or_else(gone)?;
+        entry.0.cancel_requested = true;
+        ok(OperationView::of(&entry.0, Vec::new()))
+    }
+
+    fn operation(&mut self, id: &str) -> Answer {
+        let id = OperationId::parse(id).unwrap();
+        let entry = self.operations.get_mut(&id).ok_or_else(gone)?;
+        if !entry.0.status.over() && (!self.hold || entry.0.cancel_requested) {
+            entry.1 = entry.1.saturating_sub(1);
+            if entry.1 == 0 {
+                self.end(&id);
+            }
+        }
+        ok(OperationView::of(&self.operations[&id].0, Vec::new()))
+    }
+
+    fn end(&mut self, id: &OperationId) {
+        let operation = &mut self.operations.get_mut(id).unwrap().0;
+        let unwinds = std::mem::take(&mut self.unwind_next) || operation.cancel_requested;
+        operation.status = if unwinds { OperationStatus::Failed } else { OperationStatus::Succeeded };
+        operation.problem = unwinds.then(|| Problem::new(Code::ACCESS_DENIED, "the role cannot be assumed").hint("Look at its trust policy."));
+        let (kind, subject) = (operation.kind, operation.subject.clone());
+        match subject {
+            Subject::Environment(id) => self.end_connect(&id, unwinds),
+            Subject::Database(id) => self.end_database(&id, kind, unwinds),
+        }
+    }
+
+    fn end_connect(&mut self, id: &EnvironmentId, unwinds: bool) {
+        let environment = self.environments.get_mut(id).unwrap();
+        environment.status = if unwinds { EnvironmentStatus::Failed } else { EnvironmentStatus::Connected };
+        let agent = AgentFacts {
+            agent_version: "0".to_owned(),
+            kubernetes_version: "1".to_owned(),
+            operator_version: None,
+            storage_class: true,
+            postgres_versions: vec![16, 15],
+        };
+        environment.connected = (!unwinds).then(|| Connected {
+            cluster_arn: String::new(),
+            oidc_issuer: String::new(),
+            oidc_provider_arn: String::new(),
+            agent,
+        });
+    }
+
+    fn end_database(&mut self, id: &DatabaseId, kind: OperationKind, unwinds: bool) {
+        let database = self.databases.get_mut(id).unwrap();
+        let event = if unwinds { Event::Unwound(kind) } else { Event::Completed(kind) };
+        database.status = next(database.status, event).unwrap();
+        if kind == OperationKind::Provision && !unwinds {
+            database.connection = Some(Connection {
+                ca_certificate: "ca".to_owned(),
+                system_identifier: "7".to_owned(),
+                volumes: Vec::new(),
+                published: BTreeMap::new(),
+            });
+        }
+        if kind == OperationKind::Delete && database.spec.deletion.grace_days == 0 {
+            let id = id.clone();
+            drop(self.move_database(&id, OperationKind::Purge));
+        }
+    }
+}
+
+fn plans() -> Vec<PlanView> {
+    PlanName::ALL
+        .into_iter()
+        .filter_map(|name| {
+            let size = name.size()?;
+            Some(PlanView {
+                name,
+                vcpu: size.vcpu,
+                memory_gib: size.memory_gib,
+                storage_gb: size.storage_gb,
+                instances: size.instances,
+                node_type: "m6g.large".to_owned(),
+                monthly_cost_usd: 1.5,
+            })
+        })
+        .collect()
+}
