@@ -1,2 +1,40 @@
-//! The agent.
-fn main() {}
+//! The agent: outbound only, in the customer's cluster, doing what its guardrails allow and saying what it sees.
+//!
+//! Invariants: no inbound port; a Secret's content never leaves the cluster; nothing is destroyed without a consent.
+mod archive;
+mod commands;
+mod config;
+mod enrol;
+mod guardrails;
+mod ledger;
+mod objects;
+mod outbox;
+mod retire;
+mod secrets;
+mod session;
+mod watch;
+
+use anyhow::Context;
+use std::sync::Arc;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt().json().with_env_filter(tracing_subscriber::EnvFilter::new("info,kube=warn")).with_writer(std::io::stderr).init();
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider was installed before");
+    }
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    let config = config::Config::parse(|name| std::env::var(name).ok())?;
+    let client = kube::Client::try_default().await.context("the Kubernetes API server cannot be configured")?;
+    let outbox = Arc::new(outbox::Outbox::default());
+    let world = watch::World::start(client.clone(), Arc::clone(&outbox));
+    let commands = Arc::new(commands::Commands::load(client, config.environment_id.clone(), Arc::clone(&world)).await?);
+    session::run_for_ever(config, commands, outbox, world).await;
+    Ok(())
+}
+
+/// Now, by the agent's own clock: the one that decides whether a grace is over.
+pub(crate) fn now() -> jiff::Timestamp {
+    #[expect(clippy::disallowed_methods, reason = "the agent is a shell")]
+    jiff::Timestamp::now()
+}

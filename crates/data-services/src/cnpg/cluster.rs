@@ -1,5 +1,5 @@
 //! The Cluster and its initial database.
-use super::{API, HIBERNATION, PLUGIN, STORAGE_CLASS, metadata, node_selector, tolerations};
+use super::{API, HIBERNATION, IMAGE_CATALOG, PLUGIN, STORAGE_CLASS, metadata, node_selector, tolerations};
 use crate::Generation;
 use kiven_model::database::Power;
 use kiven_model::names::{AGENT_ROLE, ca_secret, role_secret};
@@ -21,7 +21,7 @@ pub(super) fn cluster(generation: &Generation, power: Power) -> Value {
         "metadata": metadata(generation, &names.cluster),
         "spec": {
             "instances": spec.instances,
-            "imageName": format!("ghcr.io/cloudnative-pg/postgresql:{}", spec.postgres_version),
+            "imageCatalogRef": { "apiGroup": "postgresql.cnpg.io", "kind": "ImageCatalog", "name": IMAGE_CATALOG, "major": spec.postgres_version },
             "enableSuperuserAccess": false,
             "enablePDB": spec.instances > 1,
             "primaryUpdateStrategy": "unsupervised",

@@ -1,0 +1,111 @@
+//! Carries out commands: judged, done once in effect, in order for each database, answered.
+use crate::guardrails::{judge, judge_transition};
+use crate::ledger::Ledger;
+use crate::objects::{api, applicable, apply};
+use crate::watch::World;
+use crate::{archive, retire, secrets};
+use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
+use kiven_model::names::DATABASE_NAMESPACE;
+use kiven_model::{Code, EnvironmentId, Problem};
+use kube::Client;
+use serde_json::Value;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// Carries out commands one at a time: they are short, and their order is their meaning.
+pub(crate) struct Commands {
+    client: Client,
+    environment: EnvironmentId,
+    world: Arc<World>,
+    ledger: Mutex<Ledger>,
+}
+
+impl Commands {
+    /// Reads what is remembered of earlier commands.
+    pub(crate) async fn load(client: Client, environment: EnvironmentId, world: Arc<World>) -> kube::Result<Self> {
+        let ledger = Mutex::new(Ledger::load(&client).await?);
+        Ok(Self { client, environment, world, ledger })
+    }
+
+    /// Carries out one command; one that has ended before only gets its answer again.
+    pub(crate) async fn carry_out(&self, command: &Command) -> CommandOutcome {
+        let mut ledger = self.ledger.lock().await;
+        if let Some(outcome) = ledger.end_of(&command.id) {
+            return outcome;
+        }
+        let outcome = match self.attempt(&mut ledger, command).await {
+            Ok(outcome) => outcome,
+            Err(error) => failed(&error),
+        };
+        if let Err(error) = ledger.end(&self.client, &command.id, &outcome).await {
+            tracing::warn!(%error, command_id = command.id, "the end of a command could not be remembered");
+        }
+        tracing::info!(command_id = command.id, kind = command.body.name(), outcome = label(&outcome), "command ended");
+        outcome
+    }
+
+    async fn attempt(&self, ledger: &mut Ledger, command: &Command) -> kube::Result<CommandOutcome> {
+        if command.environment_id != self.environment {
+            return Ok(CommandOutcome::Refused(Problem::new(Code::AGENT_REFUSED, "the command is another environment's")));
+        }
+        if let Err(problem) = judge(command, crate::now(), ledger.fence_of(command)) {
+            return Ok(CommandOutcome::Refused(problem));
+        }
+        ledger.begin(&self.client, command).await?;
+        match &command.body {
+            CommandBody::Inspect => Ok(CommandOutcome::Done(CommandOutput::Facts(self.world.facts().await))),
+            CommandBody::EnsureSecrets { secrets } => Ok(match secrets::ensure(&self.client, secrets).await {
+                Ok(certificates) => CommandOutcome::Done(CommandOutput::Certificates(certificates)),
+                Err(error) => CommandOutcome::Retry(Problem::new(Code::AGENT_FAILED, error.to_string())),
+            }),
+            CommandBody::Apply { objects } => self.apply_all(objects).await,
+            CommandBody::ArchiveWal { cluster } => match &command.database_id {
+                Some(database) => Ok(archive::archive_wal(&self.client, database, cluster).await),
+                None => Ok(CommandOutcome::Refused(Problem::new(Code::AGENT_REFUSED, "the command names no database"))),
+            },
+            CommandBody::HandOver { cluster } => retire::hand_over(&self.client, command, cluster).await,
+            CommandBody::Discard { cluster } => retire::discard(&self.client, command, cluster).await,
+            CommandBody::Retire { cluster, services, delete_after, .. } => {
+                retire::retire(&self.client, command, cluster, services, *delete_after).await
+            }
+            CommandBody::Purge { cluster, .. } => retire::purge(&self.client, command, cluster).await,
+        }
+    }
+
+    /// Applies objects in order; each is judged against what is there.
+    async fn apply_all(&self, objects: &[Value]) -> kube::Result<CommandOutcome> {
+        for object in objects {
+            let Some(resource) = applicable(object) else {
+                return Ok(CommandOutcome::Refused(Problem::new(Code::AGENT_REFUSED, "a kind that commands may not apply")));
+            };
+            let api = api(&self.client, DATABASE_NAMESPACE, &resource);
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            if let Some(current) = api.get_opt(name).await? {
+                let current = serde_json::to_value(current).map_err(kube::Error::SerdeError)?;
+                if let Err(problem) = judge_transition(&current, object) {
+                    return Ok(CommandOutcome::Refused(problem));
+                }
+            }
+            apply(&api, object).await?;
+        }
+        Ok(CommandOutcome::Done(CommandOutput::Nothing))
+    }
+}
+
+/// What the API server refuses for good is refused; everything else may pass.
+fn failed(error: &kube::Error) -> CommandOutcome {
+    match error {
+        kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) => {
+            CommandOutcome::Refused(Problem::new(Code::AGENT_FAILED, "the API server refused an object").detail(status.message.clone()))
+        }
+        error => CommandOutcome::Retry(Problem::new(Code::AGENT_FAILED, "the API server did not answer").detail(error.to_string())),
+    }
+}
+
+fn label(outcome: &CommandOutcome) -> &'static str {
+    match outcome {
+        CommandOutcome::Done(_) => "done",
+        CommandOutcome::Retry(_) => "retry",
+        CommandOutcome::Refused(_) => "refused",
+    }
+}

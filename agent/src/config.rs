@@ -1,0 +1,49 @@
+//! The agent's configuration: environment variables, all missing ones named together.
+use anyhow::bail;
+use kiven_model::EnvironmentId;
+use std::path::PathBuf;
+
+/// What the chart sets.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// `KIVEN_ENVIRONMENT_ID`.
+    pub(crate) environment_id: EnvironmentId,
+    /// `KIVEN_RELAY_ADDRESS`: `host:port`; the relay's certificate must carry the host.
+    pub(crate) relay_address: String,
+    /// `KIVEN_API_URL`: where to enrol.
+    pub(crate) api_url: String,
+    /// `KIVEN_TOKEN_PATH`: the projected ServiceAccount token with audience `kiven`.
+    pub(crate) token_path: PathBuf,
+}
+
+impl Config {
+    pub(crate) fn parse(lookup: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        let names = ["KIVEN_ENVIRONMENT_ID", "KIVEN_RELAY_ADDRESS", "KIVEN_API_URL", "KIVEN_TOKEN_PATH"];
+        let missing: Vec<&str> = names.into_iter().filter(|name| lookup(name).is_none_or(|value| value.is_empty())).collect();
+        if !missing.is_empty() {
+            bail!("missing environment variables: {}. The chart sets them from the environment's `agent_values`.", missing.join(", "));
+        }
+        let value = |name: &str| lookup(name).unwrap_or_default();
+        Ok(Self {
+            environment_id: EnvironmentId::parse(&value(names[0]))?,
+            relay_address: value(names[1]),
+            api_url: value(names[2]).trim_end_matches('/').to_owned(),
+            token_path: PathBuf::from(value(names[3])),
+        })
+    }
+    /// The name that the relay's certificate must carry.
+    pub(crate) fn relay_host(&self) -> &str {
+        self.relay_address.rsplit_once(':').map_or(self.relay_address.as_str(), |(host, _)| host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_missing_variables_are_named_together() {
+        let error = Config::parse(|name| (name == "KIVEN_API_URL").then(|| "http://x".to_owned())).unwrap_err().to_string();
+        assert!(error.contains("KIVEN_ENVIRONMENT_ID") && error.contains("KIVEN_TOKEN_PATH") && !error.contains("KIVEN_API_URL,"));
+    }
+}

@@ -1,0 +1,130 @@
+//! Guardrails: pure judgements of what a command would change. They hold even when the control plane is compromised.
+use jiff::Timestamp;
+use kiven_model::command::{Command, CommandBody, Consent};
+use kiven_model::names::DATABASE_NAMESPACE;
+use kiven_model::{Code, Problem};
+use serde_json::Value;
+
+/// Most objects in one command.
+const OBJECTS_MAX: usize = 10;
+/// The label that ties an object to its database.
+const DATABASE_LABEL: &str = kiven_data_services::cnpg::DATABASE_LABEL;
+
+fn refuse(why: impl Into<String>) -> Problem {
+    Problem::new(Code::AGENT_REFUSED, why).hint("The agent's guardrails do not allow it; see docs/security/guardrails.md.")
+}
+
+/// Judges a command by itself: time, order, and permission.
+pub(crate) fn judge(command: &Command, now: Timestamp, fence: u64) -> Result<(), Problem> {
+    if now > command.not_after {
+        return Err(Problem::new(Code::COMMAND_EXPIRED, format!("the command `{}` came too late", command.body.name())));
+    }
+    if command.fence < fence {
+        return Err(refuse(format!("the command `{}` is of an older operation", command.body.name())));
+    }
+    match &command.body {
+        CommandBody::Apply { objects } if objects.len() > OBJECTS_MAX => Err(refuse("too many objects in one command")),
+        CommandBody::Apply { objects } => objects.iter().try_for_each(|object| judge_object(command, object)),
+        CommandBody::EnsureSecrets { secrets } if secrets.len() > OBJECTS_MAX => Err(refuse("too many Secrets in one command")),
+        CommandBody::EnsureSecrets { secrets } => secrets.iter().try_for_each(|s| belongs(command, s.labels.get(DATABASE_LABEL).map(String::as_str))),
+        CommandBody::Retire { consent, .. } | CommandBody::Purge { consent, .. } => judge_consent(command, consent),
+        CommandBody::Inspect | CommandBody::ArchiveWal { .. } | CommandBody::HandOver { .. } | CommandBody::Discard { .. } => Ok(()),
+    }
+}
+
+fn belongs(command: &Command, label: Option<&str>) -> Result<(), Problem> {
+    match (&command.database_id, label) {
+        (Some(id), Some(label)) if id.as_str() == label => Ok(()),
+        _ => Err(refuse("an object of another database, or of none")),
+    }
+}
+
+fn judge_consent(command: &Command, consent: &Consent) -> Result<(), Problem> {
+    if command.database_id.as_ref() == Some(&consent.database_id) { Ok(()) } else { Err(refuse("the consent is another database's")) }
+}
+
+fn judge_object(command: &Command, object: &Value) -> Result<(), Problem> {
+    let kind = object["kind"].as_str().unwrap_or("an object without kind");
+    if crate::objects::applicable(object).is_none() {
+        return Err(refuse(format!("{kind} is not a kind that commands may apply")));
+    }
+    if object["metadata"]["namespace"] != DATABASE_NAMESPACE {
+        return Err(refuse(format!("{kind} outside of {DATABASE_NAMESPACE}")));
+    }
+    belongs(command, object["metadata"]["labels"][DATABASE_LABEL].as_str())?;
+    judge_content(kind, &object["spec"])
+}
+
+/// What no Kiven object ever carries: images of its own choice, privileges, the node's disk, addresses outside.
+fn judge_content(kind: &str, spec: &Value) -> Result<(), Problem> {
+    const NEVER: [&str; 12] = [
+        "image", "imageName", "hostPath", "privileged", "hostNetwork", "hostPID", "externalIPs", "externalName", "env", "envFrom", "command", "postInitSQLRefs",
+    ];
+    match find_key(spec, &NEVER, 0) {
+        Some(key) => Err(refuse(format!("{kind} with `{key}`"))),
+        None if kind == "Service" && spec["type"] != "ClusterIP" => Err(refuse("a Service that is not ClusterIP")),
+        None => Ok(()),
+    }
+}
+
+/// Deepest nesting that is looked into; deeper is refused.
+const DEPTH_MAX: usize = 24;
+
+fn find_key<'a>(value: &'a Value, keys: &[&'a str], depth: usize) -> Option<&'a str> {
+    if depth > DEPTH_MAX {
+        return Some("too deep a nesting");
+    }
+    match value {
+        Value::Object(map) => map.iter().find_map(|(key, inner)| {
+            let found = keys.iter().find(|k| *k == key).copied();
+            found.or_else(|| find_key(inner, keys, depth + 1))
+        }),
+        Value::Array(list) => list.iter().find_map(|inner| find_key(inner, keys, depth + 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
+
+/// Judges what an object becomes by what it is: nothing shrinks, moves or changes its archive without a consent.
+pub(crate) fn judge_transition(current: &Value, wanted: &Value) -> Result<(), Problem> {
+    let kind = wanted["kind"].as_str().unwrap_or_default();
+    if current["metadata"]["labels"][DATABASE_LABEL] != wanted["metadata"]["labels"][DATABASE_LABEL] {
+        return Err(refuse(format!("{kind} `{}` is not this database's", wanted["metadata"]["name"].as_str().unwrap_or_default())));
+    }
+    let (is, becomes) = (&current["spec"], &wanted["spec"]);
+    match kind {
+        "Cluster" => judge_cluster(is, becomes),
+        "ObjectStore" if days(&becomes["retentionPolicy"]) < days(&is["retentionPolicy"]) => Err(refuse("a shorter retention")),
+        "ObjectStore" if is["configuration"]["destinationPath"] != becomes["configuration"]["destinationPath"] => Err(refuse("another archive")),
+        "Database" if is["name"] != becomes["name"] || becomes["ensure"] == "absent" => Err(refuse("a dropped database")),
+        _ => Ok(()),
+    }
+}
+
+fn judge_cluster(is: &Value, becomes: &Value) -> Result<(), Problem> {
+    if becomes["instances"].as_u64() < is["instances"].as_u64() {
+        return Err(refuse("fewer instances"));
+    }
+    if gibibytes(&becomes["storage"]["size"]) < gibibytes(&is["storage"]["size"]) || is["storage"]["storageClass"] != becomes["storage"]["storageClass"] {
+        return Err(refuse("smaller or other storage"));
+    }
+    if is["plugins"][0]["parameters"]["serverName"] != becomes["plugins"][0]["parameters"]["serverName"] {
+        return Err(refuse("another server name in the archive"));
+    }
+    let roles = |spec: &Value| spec["managed"]["roles"].as_array().map_or(0, Vec::len);
+    if roles(becomes) < roles(is) {
+        return Err(refuse("dropped roles"));
+    }
+    Ok(())
+}
+
+fn days(value: &Value) -> u64 {
+    value.as_str().and_then(|text| text.strip_suffix('d')).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn gibibytes(value: &Value) -> u64 {
+    value.as_str().and_then(|text| text.strip_suffix("Gi")).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+#[path = "guardrails_tests.rs"]
+mod tests;

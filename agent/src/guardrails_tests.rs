@@ -1,0 +1,94 @@
+//! A compromised control plane asks; the guardrails answer.
+use super::*;
+use kiven_data_services::cnpg::Cnpg;
+use kiven_data_services::{DataService, Generation};
+use kiven_model::api::DatabaseRequest;
+use kiven_model::database::Power;
+use kiven_model::{DatabaseId, EnvironmentId, OperationId, request};
+use serde_json::json;
+
+fn generation() -> Generation {
+    let environment = EnvironmentId::from_random([1; 16]);
+    let asked = DatabaseRequest { name: "shop".into(), environment_id: environment.to_string(), plan: "business".into(), ..DatabaseRequest::default() };
+    Generation {
+        id: DatabaseId::from_random([2; 16]),
+        spec: request::database(&asked, &[16]).unwrap().into_inner(),
+        number: 1,
+        bucket: "bucket".into(),
+        backup_role_arn: "arn:aws:iam::000000000000:role/r".into(),
+        made_by: OperationId::from_random([3; 16]),
+    }
+}
+
+fn command(body: CommandBody) -> Command {
+    Command {
+        id: "op/x".into(),
+        environment_id: EnvironmentId::from_random([1; 16]),
+        operation_id: OperationId::from_random([3; 16]),
+        database_id: Some(DatabaseId::from_random([2; 16])),
+        fence: 5,
+        not_after: Timestamp::UNIX_EPOCH,
+        body,
+    }
+}
+
+fn all_objects() -> Vec<Value> {
+    let g = generation();
+    [Cnpg.cluster(&g, Power::On), Cnpg.pooler(&g, Power::On), Cnpg.backups(&g, Power::On), Cnpg.network(&g), Cnpg.initial_database(&g)].concat()
+}
+
+fn check(change: impl FnOnce(&mut Value), allowed: bool) {
+    let mut cluster = Cnpg.cluster(&generation(), Power::On).remove(1);
+    change(&mut cluster);
+    let verdict = judge(&command(CommandBody::Apply { objects: vec![cluster] }), Timestamp::UNIX_EPOCH, 5);
+    assert_eq!(verdict.is_ok(), allowed, "{verdict:?}");
+}
+
+#[test]
+fn everything_that_kiven_builds_passes() {
+    for object in all_objects() {
+        judge(&command(CommandBody::Apply { objects: vec![object.clone()] }), Timestamp::UNIX_EPOCH, 5).unwrap();
+        judge_transition(&object, &object).unwrap();
+    }
+}
+
+#[test]
+fn foreign_kinds_namespaces_labels_images_and_privileges_are_refused() {
+    check(|_| {}, true);
+    check(|o| o["kind"] = json!("Secret"), false);
+    check(|o| (o["apiVersion"], o["kind"]) = (json!("rbac.authorization.k8s.io/v1"), json!("ClusterRole")), false);
+    check(|o| o["metadata"]["namespace"] = json!("default"), false);
+    check(|o| o["metadata"]["labels"][DATABASE_LABEL] = json!("db_00000000000000000000"), false);
+    check(|o| o["spec"]["imageName"] = json!("evil"), false);
+    check(|o| o["spec"]["env"] = json!([{ "name": "A" }]), false);
+    check(|o| o["spec"]["projectedVolumeTemplate"] = json!({ "sources": [{ "hostPath": "/" }] }), false);
+}
+
+#[test]
+fn late_old_and_unpermitted_commands_are_refused() {
+    let inspect = command(CommandBody::Inspect);
+    assert!(judge(&inspect, Timestamp::UNIX_EPOCH, 5).is_ok());
+    assert_eq!(judge(&inspect, Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(1), 5).unwrap_err().code, Code::COMMAND_EXPIRED);
+    assert!(judge(&inspect, Timestamp::UNIX_EPOCH, 6).is_err());
+    let consent = |seed| Consent { database_id: DatabaseId::from_random([seed; 16]), given_by: "key".into(), given_at: Timestamp::UNIX_EPOCH };
+    let purge = |seed| command(CommandBody::Purge { cluster: "c".into(), consent: consent(seed) });
+    assert!(judge(&purge(2), Timestamp::UNIX_EPOCH, 5).is_ok() && judge(&purge(9), Timestamp::UNIX_EPOCH, 5).is_err());
+}
+
+#[test]
+fn nothing_shrinks() {
+    let cluster = Cnpg.cluster(&generation(), Power::On).remove(1);
+    let store = Cnpg.cluster(&generation(), Power::On).remove(0);
+    let refused = |object: &Value, pointer: &str, value: Value| {
+        let mut wanted = object.clone();
+        *wanted.pointer_mut(pointer).unwrap() = value;
+        assert!(judge_transition(object, &wanted).is_err(), "{pointer}");
+    };
+    refused(&cluster, "/spec/instances", json!(1));
+    refused(&cluster, "/spec/storage/size", json!("1Gi"));
+    refused(&cluster, "/spec/storage/storageClass", json!("other"));
+    refused(&cluster, "/spec/plugins/0/parameters/serverName", json!("other"));
+    refused(&cluster, "/spec/managed/roles", json!([]));
+    refused(&store, "/spec/retentionPolicy", json!("1d"));
+    refused(&store, "/spec/configuration/destinationPath", json!("s3://elsewhere"));
+}

@@ -1,0 +1,142 @@
+//! The ends of a database: discarded before it was handed over, retired into its grace, purged after it.
+use crate::objects::{annotate, api, cnpg, delete, delete_labelled, labelled, resource};
+use jiff::Timestamp;
+use kiven_data_services::cnpg::{DATABASE_LABEL, HIBERNATION, MADE_BY};
+use kiven_model::command::{Command, CommandOutcome, CommandOutput};
+use kiven_model::names::DATABASE_NAMESPACE;
+use kiven_model::{Code, Problem};
+use kube::Client;
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::ResourceExt;
+use serde_json::json;
+
+/// Set once the database is its owner's: from then on an undo must not remove it.
+const HANDED_OVER: &str = "kiven.io/handed-over";
+/// From when, by the agent's own clock, a volume or a Cluster may go.
+const DELETE_AFTER: &str = "kiven.io/delete-after";
+
+fn done() -> CommandOutcome {
+    CommandOutcome::Done(CommandOutput::Nothing)
+}
+
+fn refused(why: &str) -> CommandOutcome {
+    CommandOutcome::Refused(Problem::new(Code::AGENT_REFUSED, why))
+}
+
+fn clusters(client: &Client) -> Api<DynamicObject> {
+    cnpg(client, DATABASE_NAMESPACE, "Cluster", "clusters")
+}
+
+/// Whether a Cluster is the command's own database's.
+fn is_of(object: &DynamicObject, command: &Command) -> bool {
+    command.database_id.as_ref().is_some_and(|id| object.labels().get(DATABASE_LABEL).is_some_and(|label| label == id.as_str()))
+}
+
+/// Marks a database as its owner's.
+pub(crate) async fn hand_over(client: &Client, command: &Command, cluster: &str) -> kube::Result<CommandOutcome> {
+    let object = clusters(client).get(cluster).await?;
+    if !is_of(&object, command) {
+        return Ok(refused("the Cluster is another database's"));
+    }
+    annotate(&clusters(client), cluster, json!({ HANDED_OVER: "true" })).await?;
+    Ok(done())
+}
+
+/// Removes what this very operation made and never handed over.
+pub(crate) async fn discard(client: &Client, command: &Command, cluster: &str) -> kube::Result<CommandOutcome> {
+    if let Some(object) = clusters(client).get_opt(cluster).await? {
+        let made_here = object.annotations().get(MADE_BY).is_some_and(|by| by == command.operation_id.as_str());
+        if !is_of(&object, command) || !made_here || object.annotations().contains_key(HANDED_OVER) {
+            return Ok(refused("the Cluster was handed over, or another operation made it"));
+        }
+    }
+    remove(client, command, cluster).await
+}
+
+/// Stops it for good: hibernated, its Services' names free, its volumes marked.
+pub(crate) async fn retire(client: &Client, command: &Command, cluster: &str, services: &[String], after: Timestamp) -> kube::Result<CommandOutcome> {
+    let Some(object) = clusters(client).get_opt(cluster).await? else { return Ok(done()) };
+    if !is_of(&object, command) {
+        return Ok(refused("the Cluster is another database's"));
+    }
+    let marked = object.annotations().get(DELETE_AFTER).and_then(|text| text.parse::<Timestamp>().ok());
+    if marked.is_some_and(|known| known > after) {
+        return Ok(refused("the end of a grace is never moved earlier"));
+    }
+    let label = selector(command);
+    let cnpg_kind = |kind, plural| cnpg(client, DATABASE_NAMESPACE, kind, plural);
+    delete_labelled(&cnpg_kind("ScheduledBackup", "scheduledbackups"), &label).await?;
+    delete_labelled(&cnpg_kind("Pooler", "poolers"), &label).await?;
+    let mine = api(client, DATABASE_NAMESPACE, &resource("", "v1", "Service", "services"));
+    for service in labelled(&mine, &label).await?.iter().filter(|s| services.contains(&s.name_any())) {
+        delete(&mine, &service.name_any()).await?;
+    }
+    for volume in volumes(client, cluster).await? {
+        annotate(&persistent_volumes(client), &volume, json!({ DELETE_AFTER: after.to_string() })).await?;
+    }
+    annotate(&clusters(client), cluster, json!({ HIBERNATION: "on", DELETE_AFTER: after.to_string() })).await?;
+    Ok(done())
+}
+
+/// Removes what the grace kept, once it is over by this clock.
+pub(crate) async fn purge(client: &Client, command: &Command, cluster: &str) -> kube::Result<CommandOutcome> {
+    if let Some(object) = clusters(client).get_opt(cluster).await? {
+        if !is_of(&object, command) {
+            return Ok(refused("the Cluster is another database's"));
+        }
+        let Some(after) = object.annotations().get(DELETE_AFTER).and_then(|text| text.parse::<Timestamp>().ok()) else {
+            return Ok(refused("the Cluster was never retired"));
+        };
+        if crate::now() < after {
+            return Ok(CommandOutcome::Retry(Problem::new(Code::AGENT_REFUSED, format!("the grace lasts until {after}"))));
+        }
+    }
+    remove(client, command, cluster).await
+}
+
+fn selector(command: &Command) -> String {
+    let id = command.database_id.as_ref().map(ToString::to_string).unwrap_or_default();
+    format!("{DATABASE_LABEL}={id}")
+}
+
+fn persistent_volumes(client: &Client) -> Api<DynamicObject> {
+    Api::all_with(client.clone(), &resource("", "v1", "PersistentVolume", "persistentvolumes"))
+}
+
+/// The volumes behind a Cluster's claims.
+async fn volumes(client: &Client, cluster: &str) -> kube::Result<Vec<String>> {
+    let claims = api(client, DATABASE_NAMESPACE, &resource("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"));
+    let found = labelled(&claims, &format!("cnpg.io/cluster={cluster}")).await?;
+    Ok(found.iter().filter_map(|claim| claim.data["spec"]["volumeName"].as_str().map(ToOwned::to_owned)).collect())
+}
+
+/// Everything of a database: its volumes are set to go with their claims, then proved gone.
+async fn remove(client: &Client, command: &Command, cluster: &str) -> kube::Result<CommandOutcome> {
+    let volumes = volumes(client, cluster).await?;
+    for volume in &volumes {
+        let patch = json!({ "spec": { "persistentVolumeReclaimPolicy": "Delete" } });
+        persistent_volumes(client).patch(volume, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+    }
+    let label = selector(command);
+    let kinds = [("Pooler", "poolers"), ("ScheduledBackup", "scheduledbackups"), ("Database", "databases"), ("Cluster", "clusters")];
+    for (kind, plural) in kinds {
+        delete_labelled(&cnpg(client, DATABASE_NAMESPACE, kind, plural), &label).await?;
+    }
+    let others = [
+        resource("barmancloud.cnpg.io", "v1", "ObjectStore", "objectstores"),
+        resource("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
+        resource("", "v1", "Service", "services"),
+    ];
+    for kind in &others {
+        delete_labelled(&api(client, DATABASE_NAMESPACE, kind), &label).await?;
+    }
+    let claims = api(client, DATABASE_NAMESPACE, &resource("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"));
+    let left = labelled(&claims, &format!("cnpg.io/cluster={cluster}")).await?.len();
+    let cluster_left = clusters(client).get_opt(cluster).await?.is_some();
+    if left > 0 || cluster_left || !volumes.is_empty() {
+        return Ok(CommandOutcome::Retry(Problem::new(Code::AGENT_FAILED, format!("{left} volumes are still going"))));
+    }
+    // Last, so that an interrupted removal can still be told whose it was.
+    delete_labelled(&api(client, DATABASE_NAMESPACE, &resource("", "v1", "Secret", "secrets")), &label).await?;
+    Ok(done())
+}

@@ -1,0 +1,104 @@
+//! Secrets that the agent makes itself: a command says which, never what is in it. An existing one is never changed.
+use crate::objects::{api, resource};
+use jiff::SignedDuration;
+use kiven_model::command::{SecretContent, SecretRequest};
+use kiven_model::names::DATABASE_NAMESPACE;
+use kube::Client;
+use kube::api::{Api, DynamicObject, PostParams};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// How long a database's own authority is good for. Clients pin it, so it outlives generations.
+const AUTHORITY_YEARS: i32 = 10;
+/// Random bytes in a password: 192 bits.
+const PASSWORD_BYTES: usize = 24;
+
+/// Why a Secret could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SecretError {
+    #[error("the API server did not take a Secret")]
+    Kube(#[from] kube::Error),
+    #[error("a certificate could not be made")]
+    Certificate(#[from] rcgen::Error),
+    #[error("there is no randomness")]
+    Randomness,
+}
+
+fn secrets(client: &Client) -> Api<DynamicObject> {
+    api(client, DATABASE_NAMESPACE, &resource("", "v1", "Secret", "secrets"))
+}
+
+/// Makes the missing ones; answers the public certificates of authorities, by Secret.
+pub(crate) async fn ensure(client: &Client, requests: &[SecretRequest]) -> Result<BTreeMap<String, String>, SecretError> {
+    let api = secrets(client);
+    let mut certificates = BTreeMap::new();
+    for request in requests {
+        let present = match api.get_opt(&request.name).await? {
+            Some(found) => found,
+            None => create(&api, request).await?,
+        };
+        if matches!(request.content, SecretContent::CertificateAuthority { .. }) {
+            certificates.insert(request.name.clone(), decoded(&present.data, "ca.crt"));
+        }
+    }
+    Ok(certificates)
+}
+
+/// Reads one entry of a Secret for use inside the cluster.
+pub(crate) async fn read(client: &Client, name: &str, key: &str) -> kube::Result<String> {
+    Ok(decoded(&secrets(client).get(name).await?.data, key))
+}
+
+fn decoded(object: &Value, key: &str) -> String {
+    let text = object["data"][key].as_str().unwrap_or_default();
+    let bytes: Result<k8s_openapi::ByteString, _> = serde_json::from_value(json!(text));
+    bytes.ok().and_then(|bytes| String::from_utf8(bytes.0).ok()).unwrap_or_default()
+}
+
+async fn create(api: &Api<DynamicObject>, request: &SecretRequest) -> Result<DynamicObject, SecretError> {
+    let (kind, data) = match &request.content {
+        SecretContent::Password { username } => ("kubernetes.io/basic-auth", json!({ "username": username, "password": password()? })),
+        SecretContent::CertificateAuthority { common_name } => {
+            let (certificate, key) = authority(common_name)?;
+            ("Opaque", json!({ "ca.crt": certificate, "ca.key": key }))
+        }
+    };
+    let encoded: BTreeMap<String, k8s_openapi::ByteString> = match data {
+        Value::Object(map) => map.into_iter().map(|(k, v)| (k, k8s_openapi::ByteString(v.as_str().unwrap_or_default().as_bytes().to_vec()))).collect(),
+        _ => BTreeMap::new(),
+    };
+    let object = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": kind,
+        "metadata": { "name": request.name, "namespace": DATABASE_NAMESPACE, "labels": request.labels },
+        "data": encoded,
+    });
+    let object: DynamicObject = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
+    match api.create(&PostParams::default(), &object).await {
+        Ok(made) => Ok(made),
+        // Another run of this command was first; what it made stays.
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(api.get(&request.name).await?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn password() -> Result<String, SecretError> {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut bytes = [0u8; PASSWORD_BYTES];
+    getrandom::fill(&mut bytes).map_err(|_| SecretError::Randomness)?;
+    Ok(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 63)])).collect())
+}
+
+fn authority(common_name: &str) -> Result<(String, String), rcgen::Error> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    // Whole days: a day earlier than now, so that clocks may differ.
+    let day = (crate::now() - SignedDuration::from_hours(24)).to_zoned(jiff::tz::TimeZone::UTC).date();
+    let (month, date) = (day.month().unsigned_abs(), day.day().min(28).unsigned_abs());
+    params.not_before = rcgen::date_time_ymd(i32::from(day.year()), month, date);
+    params.not_after = rcgen::date_time_ymd(i32::from(day.year()) + AUTHORITY_YEARS, month, date);
+    Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
+}

@@ -1,0 +1,123 @@
+//! The outbound stream to the relay: hello, reports out, commands in, until it breaks; then again, with jitter.
+use crate::commands::Commands;
+use crate::config::Config;
+use crate::enrol::{Identity, enrol};
+use crate::outbox::Outbox;
+use crate::watch::World;
+use anyhow::Context;
+use kiven_model::command::Command;
+use kiven_model::report::{Report, ReportBody};
+use kiven_proto::v1::agent_relay_service_client::AgentRelayServiceClient;
+use kiven_proto::v1::{Hello, SessionRequest, session_request, session_response};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+
+/// Everything is said again this often, changed or not.
+const SUMMARY: Duration = Duration::from_secs(30);
+/// Pauses between attempts: doubled from the least to the most, with up to half of it as jitter.
+const PAUSE_MS_LEAST: u64 = 200;
+const PAUSE_MS_MOST: u64 = 16_000;
+/// The NLB in front of the relay drops connections that are silent for 350 s.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Messages on their way to the relay.
+const OUTGOING_MAX: usize = 64;
+
+/// Keeps a session for as long as the process lives.
+pub(crate) async fn run_for_ever(config: Config, commands: Arc<Commands>, outbox: Arc<Outbox>, world: Arc<World>) {
+    let mut identity: Option<Identity> = None;
+    let mut pause = PAUSE_MS_LEAST;
+    loop {
+        let started = tokio::time::Instant::now();
+        if let Err(error) = attempt(&config, &mut identity, &commands, &outbox, &world).await {
+            tracing::warn!(error = format!("{error:#}"), "session ended");
+        }
+        if started.elapsed() > SUMMARY {
+            pause = PAUSE_MS_LEAST;
+        }
+        tokio::time::sleep(Duration::from_millis(pause + jitter(pause / 2))).await;
+        pause = (pause * 2).min(PAUSE_MS_MOST);
+    }
+}
+
+fn jitter(most: u64) -> u64 {
+    let mut bytes = [0u8; 8];
+    // Without randomness the pause is the longest: safe, if less polite.
+    if getrandom::fill(&mut bytes).is_err() { most } else { u64::from_le_bytes(bytes) % most.max(1) }
+}
+
+/// One session: a certificate if there is none or it is old, a connection, and talk.
+async fn attempt(config: &Config, identity: &mut Option<Identity>, commands: &Arc<Commands>, outbox: &Arc<Outbox>, world: &Arc<World>) -> anyhow::Result<()> {
+    if identity.as_ref().is_none_or(|identity| identity.renew_at <= crate::now()) {
+        *identity = Some(enrol(config).await?);
+    }
+    let Some(known) = identity.as_ref() else { return Ok(()) };
+    let renew_in = Duration::try_from(known.renew_at.duration_since(crate::now())).unwrap_or_default();
+    let channel = connect(config, known).await.inspect_err(|_| tracing::debug!("the relay cannot be reached"))?;
+    let session = u64::try_from(crate::now().as_millisecond()).unwrap_or(0);
+    let (out, outgoing) = mpsc::channel(OUTGOING_MAX);
+    let hello = Hello { environment_id: config.environment_id.to_string(), session, agent_version: env!("CARGO_PKG_VERSION").to_owned() };
+    out.send(SessionRequest { message: Some(session_request::Message::Hello(hello)) }).await?;
+    let mut client = AgentRelayServiceClient::new(channel);
+    let mut incoming = client.session(ReceiverStream::new(outgoing)).await.context("the relay refused the session")?.into_inner();
+    tracing::info!(session, "connected to the relay");
+    outbox.begin();
+    let mut summary = tokio::time::interval(SUMMARY);
+    let renewal = tokio::time::sleep(renew_in);
+    let mut renewal = std::pin::pin!(renewal);
+    loop {
+        tokio::select! {
+            message = incoming.message() => match message?.and_then(|m| m.message) {
+                Some(session_response::Message::Command(command)) => receive(command, commands, outbox),
+                Some(session_response::Message::Acknowledgement(acknowledgement)) => outbox.acknowledge(acknowledgement.sequence),
+                None => anyhow::bail!("the relay ended the session"),
+            },
+            _ = summary.tick() => {
+                outbox.push(ReportBody::Facts(world.facts().await));
+                world.say(outbox, true);
+            }
+            () = outbox.ready.notified() => {}
+            () = &mut renewal => return Ok(()), // comes back at once with a new certificate
+        }
+        flush(config, session, outbox, &out).await?;
+    }
+}
+
+/// Sends everything that waits.
+async fn flush(config: &Config, session: u64, outbox: &Outbox, out: &mpsc::Sender<SessionRequest>) -> anyhow::Result<()> {
+    while let Some((sequence, body)) = outbox.take() {
+        let report = Report { environment_id: config.environment_id.clone(), session, sequence, at: crate::now(), body };
+        let message = kiven_proto::v1::Report { sequence, body: serde_json::to_vec(&report)? };
+        out.send(SessionRequest { message: Some(session_request::Message::Report(message)) }).await?;
+    }
+    Ok(())
+}
+
+/// Carries a command out beside the session, so that reports go on meanwhile.
+fn receive(message: kiven_proto::v1::Command, commands: &Arc<Commands>, outbox: &Arc<Outbox>) {
+    let Ok(command) = serde_json::from_slice::<Command>(&message.body) else {
+        tracing::warn!(command_id = message.id, "a command that cannot be read was ignored");
+        return;
+    };
+    let (commands, outbox) = (Arc::clone(commands), Arc::clone(outbox));
+    tokio::spawn(async move {
+        let outcome = commands.carry_out(&command).await;
+        outbox.push(ReportBody::Answered { command_id: command.id, outcome });
+    });
+}
+
+async fn connect(config: &Config, identity: &Identity) -> anyhow::Result<Channel> {
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(&identity.authority))
+        .identity(tonic::transport::Identity::from_pem(&identity.certificate, &identity.key))
+        .domain_name(config.relay_host());
+    let endpoint = Endpoint::from_shared(format!("https://{}", config.relay_address))?
+        .tls_config(tls)?
+        .connect_timeout(Duration::from_secs(5))
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true);
+    endpoint.connect().await.context("the relay cannot be reached")
+}

@@ -1,0 +1,172 @@
+//! What the agent sees: watches into small stores, and an observation of each database whenever it has changed.
+use crate::objects::{api, resource};
+use crate::outbox::Outbox;
+use futures_util::StreamExt;
+use kiven_data_services::cnpg::{Cnpg, DATABASE_LABEL, STORAGE_CLASS};
+use kiven_data_services::{DataService, Seen};
+use kiven_model::DatabaseId;
+use kiven_model::names::{DATABASE_NAMESPACE, SYSTEM_NAMESPACE};
+use kiven_model::report::{AgentFacts, Observation, ReportBody};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use kube::runtime::reflector::{Store, reflector, store};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, ResourceExt};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Changes that come together are looked at together.
+const SETTLE: Duration = Duration::from_millis(15);
+/// The label CNPG puts on pods and claims.
+const CLUSTER_LABEL: &str = "cnpg.io/cluster";
+/// The label CNPG puts on poolers' pods.
+const POOLER_LABEL: &str = "cnpg.io/poolerName";
+
+/// Everything watched.
+pub(crate) struct World {
+    client: Client,
+    clusters: Store<DynamicObject>,
+    poolers: Store<DynamicObject>,
+    backups: Store<DynamicObject>,
+    pods: Store<DynamicObject>,
+    claims: Store<DynamicObject>,
+    services: Store<DynamicObject>,
+    changed: Arc<Notify>,
+    /// What was last said of each Cluster.
+    said: Mutex<BTreeMap<String, Observation>>,
+}
+
+impl World {
+    /// Starts the watches and the task that reports changes.
+    pub(crate) fn start(client: Client, outbox: Arc<Outbox>) -> Arc<Self> {
+        let changed = Arc::new(Notify::new());
+        let cnpg = |kind, plural| watch(&client, &resource("postgresql.cnpg.io", "v1", kind, plural), &changed);
+        let core = |kind, plural| watch(&client, &resource("", "v1", kind, plural), &changed);
+        cnpg("ScheduledBackup", "scheduledbackups");
+        let world = Arc::new(Self {
+            clusters: cnpg("Cluster", "clusters"),
+            poolers: cnpg("Pooler", "poolers"),
+            backups: cnpg("Backup", "backups"),
+            pods: core("Pod", "pods"),
+            claims: core("PersistentVolumeClaim", "persistentvolumeclaims"),
+            services: core("Service", "services"),
+            client: client.clone(),
+            changed,
+            said: Mutex::default(),
+        });
+        let watching = Arc::clone(&world);
+        tokio::spawn(async move {
+            loop {
+                watching.changed.notified().await;
+                tokio::time::sleep(SETTLE).await;
+                watching.say(&outbox, false);
+            }
+        });
+        world
+    }
+
+    /// Reports databases that have changed, or all of them.
+    pub(crate) fn say(&self, outbox: &Outbox, all: bool) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen: BTreeMap<String, Observation> = BTreeMap::new();
+        for cluster in self.clusters.state() {
+            let Some(id) = cluster.labels().get(DATABASE_LABEL).and_then(|id| DatabaseId::parse(id).ok()) else { continue };
+            let name = cluster.name_any();
+            seen.insert(name.clone(), self.observe(&id, &name, Some(&cluster)));
+        }
+        for (name, known) in said.iter() {
+            if !seen.contains_key(name) {
+                seen.insert(name.clone(), self.observe(&known.database_id, name, None));
+            }
+        }
+        for (name, observation) in &seen {
+            if all || said.get(name) != Some(observation) {
+                outbox.push(ReportBody::Observed(observation.clone()));
+            }
+        }
+        // What is gone for good has been said and is forgotten.
+        seen.retain(|_, observation| observation.exists || observation.pods > 0 || !observation.volumes.is_empty());
+        *said = seen;
+    }
+
+    fn observe(&self, database: &DatabaseId, name: &str, cluster: Option<&DynamicObject>) -> Observation {
+        let of_cluster = |object: &DynamicObject| object.labels().get(CLUSTER_LABEL).is_some_and(|label| label == name);
+        let names_it = |object: &DynamicObject| object.data["spec"]["cluster"]["name"] == name;
+        let labelled = |object: &DynamicObject| object.labels().get(DATABASE_LABEL).is_some_and(|label| label == database.as_str());
+        let poolers = matching(&self.poolers, names_it);
+        let pooler_names: Vec<&str> = poolers.iter().filter_map(|p| p["metadata"]["name"].as_str()).collect();
+        let of_pooler = |object: &DynamicObject| object.labels().get(POOLER_LABEL).is_some_and(|label| pooler_names.contains(&label.as_str()));
+        let seen = Seen {
+            cluster: cluster.and_then(|object| serde_json::to_value(object).ok()),
+            pods: matching(&self.pods, |pod| of_cluster(pod) || of_pooler(pod)),
+            claims: matching(&self.claims, of_cluster),
+            services: matching(&self.services, labelled),
+            backups: matching(&self.backups, names_it),
+            poolers,
+        };
+        Cnpg.observe(database, name, &seen)
+    }
+
+    /// What the agent says of itself and its cluster.
+    pub(crate) async fn facts(&self) -> AgentFacts {
+        let version = self.client.apiserver_version().await.map(|v| v.git_version).unwrap_or_default();
+        let classes = Api::<DynamicObject>::all_with(self.client.clone(), &resource("storage.k8s.io", "v1", "StorageClass", "storageclasses"));
+        AgentFacts {
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            kubernetes_version: version,
+            operator_version: self.operator_version().await,
+            storage_class: matches!(classes.get_opt(STORAGE_CLASS).await, Ok(Some(_))),
+            postgres_versions: self.postgres_versions().await,
+        }
+    }
+
+    /// The version in the image of a ready CloudNativePG Deployment.
+    async fn operator_version(&self) -> Option<String> {
+        let deployments = api(&self.client, SYSTEM_NAMESPACE, &resource("apps", "v1", "Deployment", "deployments"));
+        let selector = ListParams::default().labels("app.kubernetes.io/name=cloudnative-pg");
+        let found = deployments.list(&selector).await.ok()?.items;
+        let ready = found.into_iter().find(|d| d.data["status"]["readyReplicas"].as_u64().unwrap_or(0) > 0)?;
+        let image = ready.data["spec"]["template"]["spec"]["containers"][0]["image"].as_str()?.to_owned();
+        let tag = image.split('@').next()?.rsplit_once(':')?.1;
+        Some(tag.trim_start_matches('v').to_owned())
+    }
+
+    /// The majors in the ImageCatalog that the chart brings, newest first.
+    async fn postgres_versions(&self) -> Vec<u32> {
+        let catalogs = api(&self.client, DATABASE_NAMESPACE, &resource("postgresql.cnpg.io", "v1", "ImageCatalog", "imagecatalogs"));
+        let Ok(Some(catalog)) = catalogs.get_opt(kiven_data_services::cnpg::IMAGE_CATALOG).await else { return Vec::new() };
+        let images = catalog.data["spec"]["images"].as_array().cloned().unwrap_or_default();
+        let mut majors: Vec<u32> = images.iter().filter_map(|image| image["major"].as_u64()).filter_map(|m| u32::try_from(m).ok()).collect();
+        majors.sort_unstable_by(|a, b| b.cmp(a));
+        majors
+    }
+}
+
+/// Watches one kind into a store; every change rings.
+fn watch(client: &Client, resource: &ApiResource, changed: &Arc<Notify>) -> Store<DynamicObject> {
+    let (reader, writer) = store_of(resource);
+    let api = api(client, DATABASE_NAMESPACE, resource);
+    let (changed, kind) = (Arc::clone(changed), resource.kind.clone());
+    let stream = reflector(writer, watcher(api, watcher::Config::default()).default_backoff());
+    tokio::spawn(async move {
+        let mut stream = std::pin::pin!(stream);
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(_) => changed.notify_one(),
+                Err(error) => tracing::warn!(%error, kind, "watch interrupted"),
+            }
+        }
+    });
+    reader
+}
+
+fn store_of(resource: &ApiResource) -> (Store<DynamicObject>, store::Writer<DynamicObject>) {
+    let writer = store::Writer::new(resource.clone());
+    (writer.as_reader(), writer)
+}
+
+fn matching(store: &Store<DynamicObject>, keep: impl Fn(&DynamicObject) -> bool) -> Vec<Value> {
+    store.state().iter().filter(|object| keep(object)).filter_map(|object| serde_json::to_value(object.as_ref()).ok()).collect()
+}
