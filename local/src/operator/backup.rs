@@ -88,11 +88,11 @@ impl Operator {
         self.postgres.folder(scratch)?;
         let (folder, source) = (scratch.join("base").display().to_string(), socket(primary, "streaming_replica"));
         // Without WAL in it the backup ends only when the server has archived all that it needs.
-        let args = ["-D", &folder, "-d", &source, "-F", "tar", "-X", "none", "-c", "fast", "-v"];
-        let said = self.postgres.run("pg_basebackup", &args).await?;
-        let point = |name: &str| Point::read(&said, name).ok_or_else(|| OperatorError::Missing(format!("the {name} of a base backup")));
-        let points = (point("start point")?, point("end point")?);
-        let (id, folder) = (id.to_owned(), folder.clone());
+        let args = ["-D", &folder, "-d", &source, "-F", "tar", "-X", "none", "-c", "fast"];
+        self.postgres.run("pg_basebackup", &args).await?;
+        let manifest: Value = serde_json::from_slice(&fs::read(scratch.join("base/backup_manifest"))?).map_err(std::io::Error::from)?;
+        let points = points(&manifest).ok_or_else(|| OperatorError::Missing("the WAL range of a base backup".into()))?;
+        let id = id.to_owned();
         let upload = tokio::task::spawn_blocking(move || upload(&bucket, Path::new(&folder), &id));
         upload.await.map_err(|_| OperatorError::Timeout("an upload".into()))??;
         Ok(points)
@@ -141,17 +141,19 @@ struct Point {
     wal: String,
 }
 
-impl Point {
-    /// Finds `start point: 0/2000028 on timeline 1`, or an end point on the start's time line, in what was said.
-    fn read(said: &str, name: &str) -> Option<Self> {
-        let timeline: u64 = said.split("on timeline ").nth(1)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
-        let lsn = said.split(&format!("{name}: ")).nth(1)?.split_whitespace().next()?;
-        let (high, low) = lsn.split_once('/')?;
-        let (high, low) = (u64::from_str_radix(high, 16).ok()?, u64::from_str_radix(low, 16).ok()?);
-        // A position at a segment's very start belongs to the file that ends there when it closes a backup.
-        let low = if name.starts_with("end") && low > 0 { low - 1 } else { low };
-        Some(Self { lsn: lsn.into(), wal: format!("{timeline:08X}{high:08X}{:08X}", low / SEGMENT_BYTES) })
-    }
+/// The first and the last place in the WAL that a backup needs, from its manifest.
+fn points(manifest: &Value) -> Option<(Point, Point)> {
+    let range = manifest["WAL-Ranges"].as_array()?.last()?;
+    let timeline = range["Timeline"].as_u64()?;
+    // A position at a segment's very start belongs to the file that ends there when it closes a backup.
+    Some((point(timeline, text(range, "/Start-LSN"), 0)?, point(timeline, text(range, "/End-LSN"), 1)?))
+}
+
+fn point(timeline: u64, lsn: &str, back: u64) -> Option<Point> {
+    let (high, low) = lsn.split_once('/')?;
+    let position = (u64::from_str_radix(high, 16).ok()? << 32) + u64::from_str_radix(low, 16).ok()? - back;
+    let (high, low) = (position >> 32, position & 0xFFFF_FFFF);
+    Some(Point { lsn: lsn.into(), wal: format!("{timeline:08X}{high:08X}{:08X}", low / SEGMENT_BYTES) })
 }
 
 #[cfg(test)]
@@ -160,9 +162,10 @@ mod tests {
 
     #[test]
     fn points_name_their_wal_files() {
-        let said = "pg_basebackup: write-ahead log start point: 0/2000028 on timeline 1\npg_basebackup: write-ahead log end point: 1/3000000\n";
-        assert_eq!(Point::read(said, "start point").unwrap().wal, "000000010000000000000002");
-        assert_eq!(Point::read(said, "end point").unwrap(), Point { lsn: "1/3000000".into(), wal: "000000010000000100000002".into() });
-        assert_eq!(Point::read("nothing", "start point"), None);
+        let manifest = json!({ "WAL-Ranges": [{ "Timeline": 2, "Start-LSN": "0/2000028", "End-LSN": "1/3000000" }] });
+        let (start, end) = points(&manifest).unwrap();
+        assert_eq!((start.wal.as_str(), start.lsn.as_str()), ("000000020000000000000002", "0/2000028"));
+        assert_eq!(end.wal, "000000020000000100000002");
+        assert_eq!(points(&json!({})), None);
     }
 }

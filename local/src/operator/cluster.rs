@@ -17,6 +17,7 @@ pub(crate) const HEALTHY: &str = "Cluster in healthy state";
 const SETTING_UP: &str = "Setting up primary";
 const CREATING_REPLICA: &str = "Creating a new replica";
 const FAILING_OVER: &str = "Failing over";
+pub(crate) const APPLYING: &str = "Applying configuration";
 const WAITING: &str = "Waiting for the instances to become active";
 const UNRECOVERABLE: &str = "Cluster is unrecoverable and needs manual intervention";
 const HIBERNATION: &str = "cnpg.io/hibernation";

@@ -1,5 +1,5 @@
 //! Data directories: initdb, base backup, rewind, and their configuration. A directory appears whole, by a rename.
-use super::cluster::Turn;
+use super::cluster::{APPLYING, Turn};
 use super::error::OperatorError;
 use super::instance::Instance;
 use super::process::Server;
@@ -109,6 +109,7 @@ impl Turn<'_> {
         let pending = Session::open(instance, "postgres").await?.rows("SELECT name FROM pg_settings WHERE pending_restart").await?;
         if !pending.is_empty() {
             tracing::info!(cluster = self.spec.name, instance = instance.name, settings = pending.len(), "restarting for changed settings");
+            op.phase(self.spec, APPLYING, "a changed setting needs a restart")?;
             op.processes.stop(&op.postgres, &data, "fast").await?;
             op.processes.start(&op.postgres, &data, &instance.log()).await?;
         }
