@@ -79,11 +79,14 @@ impl<'a> Patience<'a> {
         F: Future<Output = Result<T, ClientError>>,
     {
         let mut answer = request().await;
+        let mut waited_for = None;
         for _ in 0..IN_THE_WAY_MAX {
             let Some(running) = answer.as_ref().err().and_then(ClientError::running_operation).cloned() else { break };
-            if matches!(self.follow(client, &running).await, Outcome::Unfinished(_)) {
+            // Once over, an operation is no longer in the way: the refusal has another reason.
+            if waited_for.as_ref() == Some(&running) || matches!(self.follow(client, &running).await, Outcome::Unfinished(_)) {
                 break;
             }
+            waited_for = Some(running);
             answer = request().await;
         }
         answer

@@ -1,5 +1,5 @@
 //! The provider under the real Terraform, against a small API in memory.
-#![allow(missing_docs, unreachable_pub, reason = "a test has no readers of its documentation")]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "a test: it panics where something is not as expected, and nobody reads its documentation")]
 mod fake_api;
 
 use fake_api::Fake;
@@ -293,4 +293,64 @@ async fn a_database_is_imported_by_id_and_plans_are_listed() {
     std::fs::write(terraform.folder.path().join("main.tf"), listed).unwrap();
     let said = terraform.apply(&[]).await;
     assert!(said.contains("hobbyist,startup,business,premium"), "{said}");
+}
+
+#[tokio::test]
+async fn a_destroy_takes_back_what_is_still_being_made() {
+    if !there_is_terraform() {
+        return;
+    }
+    let terraform = Terraform::of_database(&format!("{SHOP}\n  timeouts = {{ create = \"1s\" }}")).await;
+    terraform.apply(&["-target=kiven_environment_connection.this"]).await;
+    terraform.fake.with(|world| world.hold = true);
+    terraform.apply(&[]).await;
+    terraform.apply(&["-destroy"]).await;
+    assert_eq!(terraform.fake.database().status, DatabaseStatus::Failed);
+    assert!(terraform.state("kiven_environment.this").await.is_none());
+}
+
+#[tokio::test]
+async fn a_stuck_create_keeps_its_state_and_can_be_destroyed() {
+    if !there_is_terraform() {
+        return;
+    }
+    let terraform = Terraform::of_database(SHOP).await;
+    terraform.apply(&["-target=kiven_environment_connection.this"]).await;
+    terraform.fake.with(|world| world.stick_next = true);
+    let said = terraform.apply(&[]).await;
+    assert!(said.contains("Warning: KV-301"), "{said}");
+    assert_eq!(terraform.state("kiven_database.this").await.unwrap()["status"], "stuck");
+    assert_eq!(terraform.plan(&[]).await, CHANGES);
+    terraform.apply(&["-destroy"]).await;
+    assert_eq!(terraform.fake.database().status, DatabaseStatus::Grace);
+}
+
+#[tokio::test]
+async fn the_provider_ends_when_terraform_is_killed() {
+    if !there_is_terraform() {
+        return;
+    }
+    let terraform = Terraform::of_database(SHOP).await;
+    terraform.apply(&["-target=kiven_environment_connection.this"]).await;
+    terraform.fake.with(|world| world.hold = true);
+    let temporary = terraform.folder.path().join("t");
+    std::fs::create_dir(&temporary).unwrap();
+    let sockets = || std::fs::read_dir(&temporary).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("tfplugin-")).count();
+    let mut changed = terraform.fake.changed.subscribe();
+    let mut child = terraform.command(&["apply", "-auto-approve"]).env("TMPDIR", &temporary).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let made = async {
+        while terraform.fake.with(|world| world.databases.is_empty()) {
+            changed.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(RUN_MAX, made).await.unwrap();
+    assert!(sockets() > 0);
+    child.kill().await.unwrap();
+    let ended = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(50));
+        while sockets() > 0 {
+            ticks.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
 }

@@ -54,10 +54,11 @@ impl ClientError {
     pub fn not_found(&self) -> bool {
         self.is(Code::NOT_FOUND)
     }
-    /// The operation that is in the way.
+    /// The operation that is in the way: one that runs, or one that keeps the thing in a state which does not allow the request.
     #[must_use]
     pub fn running_operation(&self) -> Option<&OperationId> {
-        self.problem().filter(|problem| problem.code == Code::OPERATION_RUNNING).and_then(|problem| problem.operation_id.as_ref())
+        let in_the_way = |problem: &&Problem| problem.code == Code::OPERATION_RUNNING || problem.code == Code::WRONG_STATE;
+        self.problem().filter(in_the_way).and_then(|problem| problem.operation_id.as_ref())
     }
     /// Whether the same request may succeed a little later.
     #[must_use]

@@ -79,7 +79,7 @@ impl Database {
             // Undone: there is nothing, so nothing stays in the state, and the next apply begins anew.
             Outcome::Unwound(why) => Applied::with(Value::Null, problem(&why)),
             Outcome::Succeeded => answer(&refreshed(client, view).await, planned, None),
-            Outcome::Unfinished(why) => answer(&view, planned, Some(&why)),
+            Outcome::Unfinished(why) => answer(&seen(client, view, &why).await, planned, Some(&why)),
         })
     }
 
@@ -121,7 +121,7 @@ impl Database {
         };
         Ok(match outcome {
             Outcome::Succeeded => answer(&refreshed(client, view).await, planned, None),
-            Outcome::Unfinished(why) => answer(&view, planned, Some(&why)),
+            Outcome::Unfinished(why) => answer(&seen(client, view, &why).await, planned, Some(&why)),
             Outcome::Unwound(why) => {
                 let view = refreshed(client, view).await;
                 let state = state_of(&view, planned.get("timeouts")).unwrap_or_else(|_| prior.clone());
@@ -140,15 +140,19 @@ impl Database {
                 Ok(view) => return self.deleted(client, &id, view, prior, &patience).await,
                 Err(error) => error,
             };
-            if error.not_found() {
-                return Ok(Applied::default());
+            // Whatever was refused: what is on its way out already needs no second delete.
+            match client.database_get(&id).await {
+                Ok(view) if view.status.released() => return self.deleted(client, &id, view, prior, &patience).await,
+                Err(gone) if gone.not_found() => return Ok(Applied::default()),
+                Ok(_) | Err(_) => {}
             }
             let Some(running) = error.running_operation().cloned() else { return Err(failed(error)) };
             make_way(client, &running).await;
-            if let Outcome::Unfinished(why) = patience.follow(client, &running).await {
-                if !matches!(why, Unfinished::Stuck(_)) {
-                    return Err(why.error(Some(&running)).into());
-                }
+            // A stuck operation is no longer in the way: delete is allowed from there.
+            if let Outcome::Unfinished(why) = patience.follow(client, &running).await
+                && !matches!(why, Unfinished::Stuck(_))
+            {
+                return Err(why.error(Some(&running)).into());
             }
         }
         let detail = format!("It was asked {DELETE_ATTEMPTS_MAX} times. See `kiven operations watch`, then destroy again.");
@@ -216,6 +220,14 @@ async fn refreshed(client: &Client, view: DatabaseView) -> DatabaseView {
             tracing::warn!(error = crate::diagnose::chain(&error), "the database could not be read after its operation");
             view
         }
+    }
+}
+
+/// The database as it is when nobody waits any longer. An interrupted Terraform gets its state at once.
+async fn seen(client: &Client, view: DatabaseView, why: &Unfinished) -> DatabaseView {
+    match why {
+        Unfinished::Stuck(_) | Unfinished::TimedOut(_) => refreshed(client, view).await,
+        Unfinished::Interrupted | Unfinished::Lost(_) => view,
     }
 }
 

@@ -29,6 +29,8 @@ pub struct World {
     pub hold: bool,
     /// The next operation fails and is undone.
     pub unwind_next: bool,
+    /// The next operation gets stuck.
+    pub stick_next: bool,
     made: u8,
 }
 
@@ -219,6 +221,9 @@ impl World {
         if database.status.moving() {
             return Err(Problem::new(Code::OPERATION_RUNNING, "busy").operation(database.operation_id.clone().unwrap()));
         }
+        if database.status.released() {
+            return Err(Problem::new(Code::WRONG_STATE, "gone already"));
+        }
         let id = database.id.clone();
         self.move_database(&id, OperationKind::Delete)
     }
@@ -281,13 +286,17 @@ impl World {
 
     fn end(&mut self, id: &OperationId) {
         let operation = &mut self.operations.get_mut(id).unwrap().0;
-        let unwinds = std::mem::take(&mut self.unwind_next) || operation.cancel_requested;
-        operation.status = if unwinds { OperationStatus::Failed } else { OperationStatus::Succeeded };
-        operation.problem = unwinds.then(|| Problem::new(Code::ACCESS_DENIED, "the role cannot be assumed").hint("Look at its trust policy."));
-        let (kind, subject) = (operation.kind, operation.subject.clone());
+        operation.status = match (std::mem::take(&mut self.unwind_next) || operation.cancel_requested, std::mem::take(&mut self.stick_next)) {
+            (true, _) => OperationStatus::Failed,
+            (false, true) => OperationStatus::Stuck,
+            (false, false) => OperationStatus::Succeeded,
+        };
+        let succeeded = operation.status == OperationStatus::Succeeded;
+        operation.problem = (!succeeded).then(|| Problem::new(Code::ACCESS_DENIED, "the role cannot be assumed").hint("Look at its trust policy."));
+        let (kind, status, subject) = (operation.kind, operation.status, operation.subject.clone());
         match subject {
-            Subject::Environment(id) => self.end_connect(&id, unwinds),
-            Subject::Database(id) => self.end_database(&id, kind, unwinds),
+            Subject::Environment(id) => self.end_connect(&id, !succeeded),
+            Subject::Database(id) => self.end_database(&id, kind, status),
         }
     }
 
@@ -309,11 +318,16 @@ impl World {
         });
     }
 
-    fn end_database(&mut self, id: &DatabaseId, kind: OperationKind, unwinds: bool) {
+    fn end_database(&mut self, id: &DatabaseId, kind: OperationKind, status: OperationStatus) {
         let database = self.databases.get_mut(id).unwrap();
-        let event = if unwinds { Event::Unwound(kind) } else { Event::Completed(kind) };
+        let event = match status {
+            OperationStatus::Failed => Event::Unwound(kind),
+            OperationStatus::Stuck => Event::Stalled(kind),
+            OperationStatus::Succeeded | OperationStatus::Running | OperationStatus::Unwinding => Event::Completed(kind),
+        };
         database.status = next(database.status, event).unwrap();
-        if kind == OperationKind::Provision && !unwinds {
+        let succeeded = status == OperationStatus::Succeeded;
+        if kind == OperationKind::Provision && succeeded {
             database.connection = Some(Connection {
                 ca_certificate: "ca".to_owned(),
                 system_identifier: "7".to_owned(),
@@ -321,7 +335,7 @@ impl World {
                 published: BTreeMap::new(),
             });
         }
-        if kind == OperationKind::Delete && database.spec.deletion.grace_days == 0 {
+        if kind == OperationKind::Delete && succeeded && database.spec.deletion.grace_days == 0 {
             let id = id.clone();
             drop(self.move_database(&id, OperationKind::Purge));
         }
