@@ -8,7 +8,7 @@ use rustack_sqs_core::config::SqsConfig;
 use rustack_sqs_core::handler::RustackSqsHandler;
 use rustack_sqs_core::provider::RustackSqs;
 use rustack_sqs_http::service::{SqsHttpConfig, SqsHttpService};
-use rustack_sqs_model::input::{CreateQueueInput, DeleteMessageInput, ReceiveMessageInput};
+use rustack_sqs_model::input::{CreateQueueInput, DeleteMessageInput, GetQueueAttributesInput, ReceiveMessageInput};
 use rustack_sqs_model::types::Message;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -83,6 +83,14 @@ impl Sqs {
         let input = CreateQueueInput { queue_name: queue.to_owned(), attributes, ..Default::default() };
         self.provider.create_queue(input).await.map_err(|error| SqsRefused(error.to_string()))?;
         Ok(self.queue_url(queue))
+    }
+
+    /// Messages that are not deleted yet: waiting, delayed or being worked on.
+    pub async fn messages_left(&self, queue: &str) -> Result<u64, SqsRefused> {
+        let input = GetQueueAttributesInput { queue_url: self.queue_url(queue), attribute_names: vec!["All".into()] };
+        let output = self.provider.get_queue_attributes(input).await.map_err(|error| SqsRefused(error.to_string()))?;
+        let counts = ["", "NotVisible", "Delayed"].map(|kind| format!("ApproximateNumberOfMessages{kind}"));
+        Ok(counts.iter().filter_map(|name| output.attributes.get(name)?.parse::<u64>().ok()).sum())
     }
 
     /// Waits up to `wait_seconds` for messages.
