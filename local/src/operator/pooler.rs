@@ -9,8 +9,12 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
 
 const INSTANCES_MAX: u64 = 10;
+const LISTEN_SECONDS_MAX: u64 = 5;
 
 impl Operator {
     /// One pass over every Pooler, and over what is left of those that have gone.
@@ -97,7 +101,14 @@ impl Operator {
                 let pid = self.processes.spawn(command, &folder.join("output.log"))?;
                 // Our own file: PgBouncer writes its own only when it has become a daemon.
                 self.postgres.write(&folder.join("pid"), &pid.to_string())?;
-                tracing::info!(pooler = text(pooler, "/metadata/name"), pid, port, "a pooler started");
+                let end = Instant::now() + Duration::from_secs(LISTEN_SECONDS_MAX);
+                while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+                    if Instant::now() > end || !lives(pid) {
+                        return Err(OperatorError::Timeout("a pooler to listen".into()));
+                    }
+                    sleep(Duration::from_millis(100)).await;
+                }
+                tracing::info!(pooler = text(pooler, "/metadata/name"), pid, port, "a pooler listens");
             }
         }
         Ok(port)

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::process::Command;
 use tokio::sync::{Notify, watch};
@@ -176,8 +176,8 @@ pub(crate) fn is_occupied(data: &Path) -> bool {
 /// The servers started by this process, so that their end is noticed at once; adopted ones are looked at instead.
 #[derive(Default)]
 pub(crate) struct Processes {
-    children: Mutex<HashMap<u32, watch::Receiver<bool>>>,
-    pub(crate) ended: std::sync::Arc<Notify>,
+    children: Arc<Mutex<HashMap<u32, watch::Receiver<bool>>>>,
+    pub(crate) ended: Arc<Notify>,
 }
 
 impl Processes {
@@ -186,11 +186,12 @@ impl Processes {
         let output = fs::OpenOptions::new().create(true).append(true).open(log)?;
         let mut child = command.process_group(0).stdout(output.try_clone()?).stderr(output).spawn()?;
         let pid = child.id().ok_or_else(|| OperatorError::Missing("the pid of a server just started".into()))?;
-        let (over, ended) = (watch::Sender::new(false), self.ended.clone());
+        let (over, ended, children) = (watch::Sender::new(false), self.ended.clone(), self.children.clone());
         self.children.lock().unwrap_or_else(PoisonError::into_inner).insert(pid, over.subscribe());
         tokio::spawn(async move {
             let status = child.wait().await;
             tracing::info!(pid, code = status.ok().and_then(|status| status.code()), "a server process ended");
+            children.lock().unwrap_or_else(PoisonError::into_inner).remove(&pid);
             over.send_replace(true);
             ended.notify_waiters();
         });
@@ -204,7 +205,6 @@ impl Processes {
         if let Some(mut child) = child {
             let over = timeout(Duration::from_secs(STOP_SECONDS_MAX), child.wait_for(|over| *over)).await;
             over.map_err(|_| OperatorError::Timeout("a server to stop".into()))?.ok();
-            self.children.lock().unwrap_or_else(PoisonError::into_inner).remove(&pid);
         }
         while lives(pid) {
             if Instant::now() > end {
