@@ -61,10 +61,16 @@ impl Provider for Kiven {
             }
         };
         let agent = format!("terraform-provider-kiven/{} terraform/{terraform_version}", env!("CARGO_PKG_VERSION"));
-        match Client::new(credentials, &agent) {
-            Ok(client) => self.session.set(client),
+        let client = match Client::new(credentials, &agent) {
+            Ok(client) => client,
             Err(error) => return Diagnostic::error("No way to the Kiven API", crate::diagnose::chain(&error)).into(),
+        };
+        // A key that is no good is told once and now, not by every resource.
+        if let Err(error) = client.me().await {
+            let told = crate::diagnose::failure(&self.schema(), "Reaching the Kiven API", &error);
+            return told.iter().cloned().map(|one| one.at(Path::attribute("api_key"))).collect();
         }
+        self.session.set(client);
         Diagnostics::none()
     }
 }

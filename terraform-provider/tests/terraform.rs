@@ -201,6 +201,19 @@ async fn what_is_wrong_is_refused_at_plan_on_its_line() {
 }
 
 #[tokio::test]
+async fn a_bad_key_and_a_foreign_environment_are_told_at_plan() {
+    if !there_is_terraform() {
+        return;
+    }
+    let terraform = Terraform::of_database(&format!("{SHOP}\n  environment_id = \"env_00000000000000000000\"")).await;
+    let said = terraform.refused(&[]).await;
+    on_line_of(&said, "KV-203", "environment_id = \"env_00000000000000000000\"");
+    let output = terraform.command(&["plan", "-no-color"]).env("KIVEN_API_KEY", "hunter2").output().await.unwrap();
+    let said = words(&output);
+    assert!(said.contains("KV-201") && !said.contains("hunter2"), "{said}");
+}
+
+#[tokio::test]
 async fn an_undone_create_leaves_no_state_and_the_next_apply_begins_anew() {
     if !there_is_terraform() {
         return;

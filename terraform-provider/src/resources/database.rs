@@ -1,6 +1,6 @@
 //! `kiven_database`: create, read, change, destroy and import, with operations waited for.
 use super::database_schema::{Asked, power_word, schema, state_of};
-use super::{conform, database_plan, done, random, text};
+use super::{conform, database_plan, done, no_environment, random, text};
 use crate::diagnose::{failure, problem};
 use crate::durations;
 use crate::session::Shared;
@@ -37,20 +37,24 @@ impl Database {
         Self { session, offered: Mutex::default() }
     }
 
-    /// The versions that the environment offers; empty when the environment or the API is not known yet.
-    async fn offered(&self, config: &Value) -> Vec<u32> {
-        let id = config.get("environment_id").as_str().and_then(|text| EnvironmentId::parse(text).ok());
-        let (Some(client), Some(id)) = (self.session.get(), id) else { return Vec::new() };
+    /// The versions that the environment offers; empty when none is chosen now, or environment or API are not known yet.
+    async fn offered(&self, config: &Value, chosen: bool) -> Result<Vec<u32>, Diagnostic> {
+        let id = config.get("environment_id").as_str().filter(|_| chosen).and_then(|text| EnvironmentId::parse(text).ok());
+        let (Some(client), Some(id)) = (self.session.get(), id) else { return Ok(Vec::new()) };
         let known = self.offered.lock().ok().and_then(|offered| offered.get(&id).cloned());
         if let Some(known) = known {
-            return known;
+            return Ok(known);
         }
-        // Without an answer the version is checked again at apply.
-        let versions = client.environment_get(&id).await.map(|view| view.postgres_versions).unwrap_or_default();
+        let versions = match client.environment_get(&id).await {
+            Ok(view) => view.postgres_versions,
+            Err(error) if error.not_found() => return Err(no_environment(&schema(), &id)),
+            // Without an answer the version is checked at apply.
+            Err(_) => return Ok(Vec::new()),
+        };
         if let (Ok(mut offered), false) = (self.offered.lock(), versions.is_empty()) {
             offered.insert(id, versions.clone());
         }
-        versions
+        Ok(versions)
     }
 
     async fn find(&self, id: &str, timeouts: &Value) -> Result<Value, Diagnostics> {
@@ -251,7 +255,12 @@ impl Resource for Database {
 
     async fn plan(&self, request: PlanRequest, _: &Stop) -> Planned {
         let PlanRequest { prior, proposed, config, private } = request;
-        let offered = self.offered(&config).await;
+        let version = config.get("postgres_version");
+        let chosen = prior.is_null() || (!version.is_null() && version != prior.get("postgres_version"));
+        let offered = match self.offered(&config, chosen).await {
+            Ok(offered) => offered,
+            Err(refused) => return Planned { diagnostics: refused.into(), ..Planned::of(proposed, private) },
+        };
         let (state, diagnostics) = if prior.is_null() {
             database_plan::create(&config, proposed, &offered)
         } else {

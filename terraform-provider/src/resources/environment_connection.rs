@@ -1,6 +1,6 @@
 //! `kiven_environment_connection`: the way into an environment, proved.
 use super::environment::id_of;
-use super::{conform, done, text, value_of};
+use super::{conform, done, no_environment, text, value_of};
 use crate::diagnose::{failure, problem, refused, violations};
 use crate::durations;
 use crate::session::Shared;
@@ -152,9 +152,11 @@ impl Resource for EnvironmentConnection {
         let mut planned = Planned::of(proposed, private);
         let id = config.get("environment_id").as_str().and_then(|text| EnvironmentId::parse(text).ok());
         if let (Some(client), Some(id), true) = (self.0.get(), id, prior.is_null()) {
-            // Account and region are known now; whether the environment exists is apply's business.
-            if let Ok(view) = client.environment_get(&id).await {
-                planned.diagnostics.extend(self.violations(&config, Some(&spec_of(&view))));
+            // Account and region are known now. Where the API does not answer, apply finds out.
+            match client.environment_get(&id).await {
+                Ok(view) => planned.diagnostics.extend(self.violations(&config, Some(&spec_of(&view)))),
+                Err(error) if error.not_found() => planned.diagnostics.push(no_environment(&schema, &id)),
+                Err(_) => {}
             }
         }
         if prior.is_null() {

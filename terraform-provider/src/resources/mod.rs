@@ -5,6 +5,7 @@ mod database_schema;
 pub(crate) mod environment;
 pub(crate) mod environment_connection;
 
+use kiven_model::{Code, EnvironmentId, Violation};
 use kiven_tfplugin::{Applied, Diagnostic, Schema, Value, from_json};
 use serde::Serialize;
 
@@ -29,6 +30,12 @@ fn conform(answer: &Value, planned: &Value) -> Value {
         (_, planned) if planned.is_wholly_known() => planned.clone(),
         (answer, _) => answer.clone(),
     }
+}
+
+/// What to say of an environment that this organization does not have.
+fn no_environment(schema: &Schema, id: &EnvironmentId) -> Diagnostic {
+    let hint = "Use the `id` of a kiven_environment of this organization.";
+    crate::diagnose::violation(schema, &Violation::new(Code::NOT_FOUND, "environment_id", format!("there is no environment `{id}`"), hint))
 }
 
 /// 128 random bits for an id.

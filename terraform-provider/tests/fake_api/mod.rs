@@ -5,11 +5,12 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
-use kiven_model::api::{Backend, DatabaseView, EnvironmentView, OperationView, PlanView};
+use kiven_model::api::{Backend, DatabaseView, EnvironmentView, Me, OperationView, PlanView};
 use kiven_model::database::{Connection, Database, DatabaseSpec, Power};
 use kiven_model::environment::{Connected, Environment, EnvironmentStatus};
 use kiven_model::lifecycle::{DatabaseStatus, Event, next};
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
+use kiven_model::organization::Role;
 use kiven_model::plan::PlanName;
 use kiven_model::report::AgentFacts;
 use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, OrganizationId, Problem, Valid, request};
@@ -106,6 +107,7 @@ fn backend() -> Backend {
 impl World {
     fn answer(&mut self, method: &Method, segments: &[&str], body: &Bytes) -> Answer {
         match (method.as_str(), segments) {
+            ("GET", ["me"]) => ok(Me { organization_id: OrganizationId::from_random([9; 16]), organization_name: "test".to_owned(), role: Role::Admin }),
             ("GET", ["plans"]) => ok(plans()),
             ("GET", ["environments", id]) => ok(EnvironmentView::of(self.environment(id)?, &backend())),
             ("PUT", ["environments", id]) => self.environment_put(id, body),
