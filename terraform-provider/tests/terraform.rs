@@ -309,6 +309,21 @@ async fn a_database_is_imported_by_id_and_plans_are_listed() {
 }
 
 #[tokio::test]
+async fn a_database_that_should_be_off_is_off_after_its_create() {
+    if !there_is_terraform() {
+        return;
+    }
+    let terraform = Terraform::of_database(&format!("{SHOP}\n  power = \"off\"")).await;
+    terraform.apply(&[]).await;
+    assert_eq!(terraform.fake.database().status, DatabaseStatus::Paused);
+    assert_eq!(terraform.plan(&[]).await, NO_CHANGES);
+    terraform.write(&SHOP.replace("false", "true"));
+    terraform.apply(&[]).await;
+    assert_eq!(terraform.fake.database().status, DatabaseStatus::Available);
+    assert!(terraform.fake.database().spec.deletion_protection);
+}
+
+#[tokio::test]
 async fn a_destroy_takes_back_what_is_still_being_made() {
     if !there_is_terraform() {
         return;

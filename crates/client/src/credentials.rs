@@ -3,9 +3,6 @@ use serde::Deserialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// The endpoint used when only a key is given.
-const DEFAULT_ENDPOINT: &str = "https://api.kiven.io";
-
 /// Where the API is and who calls it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
@@ -27,6 +24,9 @@ pub enum CredentialsError {
     /// Nowhere a key.
     #[error("there is no API key: set KIVEN_API_KEY (and KIVEN_ENDPOINT), or start the local stack, which writes {}", .0.as_ref().map_or("the credentials file".to_owned(), |path| path.display().to_string()))]
     Missing(Option<PathBuf>),
+    /// A key, but nobody says where to take it.
+    #[error("there is an API key but no endpoint: set KIVEN_ENDPOINT")]
+    NoEndpoint,
     /// The file is there and cannot be read.
     #[error("{} cannot be read", path.display())]
     File {
@@ -76,17 +76,17 @@ impl Credentials {
             (Some(_), Some(_), _) | (_, _, None) => Stored::default(),
             (_, _, Some(path)) => read(path)?,
         };
-        // A key goes only where it was meant to: the file's key never to an endpoint named elsewhere, nor the other way round.
+        // A key goes only where it was meant to: the file's key to the file's endpoint, and no key to an endpoint nobody named.
+        let own = stored.endpoint.as_deref().map(trim);
         let (endpoint, api_key) = match (endpoint, api_key) {
             (Some(endpoint), Some(key)) => (endpoint, key),
-            (Some(endpoint), None) if stored.endpoint.as_deref().is_none_or(|own| trim(own) == trim(&endpoint)) => {
-                (endpoint, stored.api_key.ok_or(CredentialsError::Missing(path))?)
-            }
+            (Some(endpoint), None) if own == Some(trim(&endpoint)) => (endpoint, stored.api_key.ok_or(CredentialsError::Missing(path))?),
             (Some(_), None) => return Err(CredentialsError::Missing(path)),
-            (None, Some(key)) if stored.api_key.as_deref() == Some(key.as_str()) => (stored.endpoint.unwrap_or(DEFAULT_ENDPOINT.to_owned()), key),
-            (None, Some(key)) => (DEFAULT_ENDPOINT.to_owned(), key),
+            (None, Some(key)) if stored.api_key.as_ref() == Some(&key) => (stored.endpoint.ok_or(CredentialsError::NoEndpoint)?, key),
+            (None, Some(_)) => return Err(CredentialsError::NoEndpoint),
             (None, None) => {
-                (stored.endpoint.unwrap_or(DEFAULT_ENDPOINT.to_owned()), stored.api_key.ok_or(CredentialsError::Missing(path))?)
+                let key = stored.api_key.ok_or(CredentialsError::Missing(path))?;
+                (stored.endpoint.ok_or(CredentialsError::NoEndpoint)?, key)
             }
         };
         if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
@@ -136,7 +136,6 @@ mod tests {
         assert_eq!(find(file, (Some("http://arg"), Some("a")), &environment).unwrap(), pair("http://arg", "a"));
         assert_eq!(find(file, (None, None), &environment).unwrap(), pair("http://env", "e"));
         assert_eq!(find(file, (None, None), &[]).unwrap(), pair("http://file", "f"));
-        assert_eq!(find(None, (None, Some("a")), &[]).unwrap(), pair(DEFAULT_ENDPOINT, "a"));
     }
 
     #[test]
@@ -144,7 +143,8 @@ mod tests {
         let file = Some(r#"{"endpoint":"http://file","api_key":"f"}"#);
         assert!(matches!(find(file, (Some("http://elsewhere"), None), &[]), Err(CredentialsError::Missing(_))));
         assert_eq!(find(file, (Some("http://file/"), None), &[]).unwrap(), pair("http://file", "f"));
-        assert_eq!(find(file, (None, Some("other")), &[]).unwrap(), pair(DEFAULT_ENDPOINT, "other"));
+        assert!(matches!(find(file, (None, Some("other")), &[]), Err(CredentialsError::NoEndpoint)));
+        assert!(matches!(find(None, (None, Some("a")), &[]), Err(CredentialsError::NoEndpoint)));
     }
 
     #[test]

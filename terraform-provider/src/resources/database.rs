@@ -7,6 +7,7 @@ use crate::session::Shared;
 use crate::wait::{Outcome, Patience, Unfinished};
 use kiven_client::{Client, ClientError};
 use kiven_model::api::DatabaseView;
+use kiven_model::database::Power;
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::OperationKind;
 use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Violation};
@@ -82,7 +83,7 @@ impl Database {
         Ok(match outcome {
             // Undone: there is nothing, so nothing stays in the state, and the next apply begins anew.
             Outcome::Unwound(why) => Applied::with(Value::Null, problem(&why)),
-            Outcome::Succeeded => answer(&refreshed(client, view).await, planned, None),
+            Outcome::Succeeded => switched(client, refreshed(client, view).await, planned, &patience).await,
             Outcome::Unfinished(why) => answer(&seen(client, view, &why).await, planned, Some(&why)),
         })
     }
@@ -109,20 +110,8 @@ impl Database {
             }
         }
         let request = Asked::read(planned).request;
-        let mut view = patience.ask(client, || client.database_put(&id, &request)).await.map_err(failed)?;
-        let wanted = planned.get("power").as_str();
-        if !view.status.moving() && wanted.is_some_and(|wanted| wanted != power_word(view.power_state)) {
-            let asked = if wanted == Some("off") {
-                patience.ask(client, || client.database_pause(&id)).await
-            } else {
-                patience.ask(client, || client.database_resume(&id)).await
-            };
-            view = asked.map_err(failed)?;
-        }
-        let outcome = match view.operation_id.as_ref().filter(|_| !at_rest(&view)) {
-            Some(operation) => patience.follow(client, operation).await,
-            None => Outcome::Succeeded,
-        };
+        let view = patience.ask(client, || client.database_put(&id, &request)).await.map_err(failed)?;
+        let (view, outcome) = power(client, view, planned, &patience).await.map_err(failed)?;
         Ok(match outcome {
             Outcome::Succeeded => answer(&refreshed(client, view).await, planned, None),
             Outcome::Unfinished(why) => answer(&seen(client, view, &why).await, planned, Some(&why)),
@@ -209,6 +198,41 @@ async fn make_way(client: &Client, running: &OperationId) {
             tracing::debug!(error = crate::diagnose::chain(&error), "not cancelled");
         }
     }
+}
+
+/// Brings the power to what is planned, and waits for that or for whatever else runs.
+async fn power(client: &Client, view: DatabaseView, planned: &Value, patience: &Patience<'_>) -> Result<(DatabaseView, Outcome), ClientError> {
+    let view = match planned.get("power").as_str() {
+        Some(wanted) if !view.status.moving() && wanted != power_word(view.power_state) => {
+            let id = view.id;
+            if wanted == power_word(Power::Off) {
+                patience.ask(client, || client.database_pause(&id)).await?
+            } else {
+                patience.ask(client, || client.database_resume(&id)).await?
+            }
+        }
+        Some(_) | None => view,
+    };
+    let outcome = match view.operation_id.as_ref().filter(|_| !at_rest(&view)) {
+        Some(operation) => patience.follow(client, operation).await,
+        None => Outcome::Succeeded,
+    };
+    Ok((view, outcome))
+}
+
+/// The answer to a create whose database is there. One that should be off is switched off now; when that fails the create
+/// has not: the next plan shows the power that is.
+async fn switched(client: &Client, view: DatabaseView, planned: &Value, patience: &Patience<'_>) -> Applied {
+    let mut state = answer(&view, planned, None);
+    let why = match power(client, view, planned, patience).await {
+        Ok((view, Outcome::Succeeded)) if at_rest(&view) => return state,
+        Ok((view, Outcome::Succeeded)) => return answer(&refreshed(client, view).await, planned, None),
+        Ok((view, Outcome::Unfinished(why))) => return answer(&seen(client, view, &why).await, planned, Some(&why)),
+        Ok((_, Outcome::Unwound(why))) => format!("{why}."),
+        Err(error) => format!("{}.", crate::diagnose::chain(&error)),
+    };
+    state.diagnostics.push(Diagnostic::warning("The database was made but could not be switched off", why));
+    state
 }
 
 /// Whether the database is where it should stay, so that there is nothing to wait for.

@@ -128,6 +128,8 @@ impl World {
             }
             ("PUT", ["databases", id]) => self.database_put(id, body),
             ("DELETE", ["databases", id]) => self.database_delete(id),
+            ("POST", ["databases", id, "pause"]) => self.move_database(&DatabaseId::parse(id).unwrap(), OperationKind::Pause),
+            ("POST", ["databases", id, "resume"]) => self.move_database(&DatabaseId::parse(id).unwrap(), OperationKind::Resume),
             ("GET", ["operations", id]) => self.operation(id),
             ("POST", ["operations", id, "cancel"]) => self.cancel(id),
             _ => Err(gone()),
