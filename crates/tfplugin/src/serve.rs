@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -126,7 +127,7 @@ pub async fn serve(provider: Arc<dyn Provider>, start: Start) -> Result<(), Serv
     };
     let core = Arc::new(Core::new(provider));
     announce(&start, &socket, &certificate).map_err(ServeError::Socket)?;
-    tokio::spawn(mind_signals(start.debug, core.done.clone()));
+    tokio::spawn(mind_signals(start.debug, core.stop.clone(), core.done.clone()));
     if !start.debug {
         tokio::spawn(mind_parent(core.stop.clone(), core.done.clone()));
     }
@@ -181,10 +182,19 @@ fn announce(start: &Start, socket: &Path, certificate: &[u8]) -> std::io::Result
 }
 
 /// An interrupt reaches the whole process group. Terraform answers it by StopProvider and waits for the state, so the
-/// provider goes on; only a debugged provider, which no Terraform ends, stops by it.
-async fn mind_signals(debug: bool, done: CancellationToken) {
-    while tokio::signal::ctrl_c().await.is_ok() {
-        if debug {
+/// provider goes on; only a debugged provider, which no Terraform ends, stops by it. A termination ends either in order.
+async fn mind_signals(debug: bool, stop: CancellationToken, done: CancellationToken) {
+    let kinds = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (Ok(mut interrupts), Ok(mut terminations)) = kinds else {
+        return tracing::warn!("signals cannot be listened to");
+    };
+    loop {
+        let ends = tokio::select! {
+            _ = interrupts.recv() => debug,
+            _ = terminations.recv() => true,
+        };
+        if ends {
+            stop.cancel();
             return done.cancel();
         }
         tracing::trace!("interrupt left to Terraform");
