@@ -1,0 +1,85 @@
+//! From problems and ports' failures to HTTP answers: the one error boundary.
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use kiven_model::api::BODY_BYTES_MAX;
+use kiven_model::{Code, Problem};
+use kiven_ports::PortError;
+use serde::de::DeserializeOwned;
+
+/// What handlers answer with.
+pub(crate) type Answer<T> = Result<T, Failure>;
+
+/// A problem on its way out.
+#[derive(Debug)]
+pub(crate) struct Failure(pub(crate) Problem);
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<PortError> for Failure {
+    fn from(error: PortError) -> Self {
+        match error {
+            PortError::Refused(problem) => Self(problem),
+            error @ (PortError::Retry { .. } | PortError::Conflict(_)) => {
+                tracing::warn!(%error, "a port failed");
+                Self(Problem::new(Code::UNAVAILABLE, "Kiven cannot answer right now").hint("Nothing was changed. Try again in a few seconds."))
+            }
+        }
+    }
+}
+
+fn status(code: Code) -> StatusCode {
+    match code {
+        Code::UNAUTHENTICATED => StatusCode::UNAUTHORIZED,
+        Code::FORBIDDEN | Code::ENROLMENT_REFUSED => StatusCode::FORBIDDEN,
+        Code::NOT_FOUND => StatusCode::NOT_FOUND,
+        Code::NAME_TAKEN
+        | Code::OPERATION_RUNNING
+        | Code::DELETION_PROTECTED
+        | Code::WRONG_STATE
+        | Code::ENVIRONMENT_NOT_READY
+        | Code::ENVIRONMENT_IN_USE
+        | Code::CLUSTER_TAKEN
+        | Code::NOT_CANCELLABLE => StatusCode::CONFLICT,
+        Code::BODY_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::TOO_MANY_REQUESTS => StatusCode::TOO_MANY_REQUESTS,
+        Code::UNAVAILABLE => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (status(self.0.code), Json(self.0)).into_response()
+    }
+}
+
+/// Reads a JSON body; what cannot be read says where.
+pub(crate) fn body<T: DeserializeOwned>(bytes: Result<Bytes, BytesRejection>) -> Answer<T> {
+    let bytes = bytes.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(Code::BODY_TOO_LARGE, format!("the body is larger than {BODY_BYTES_MAX} bytes")).hint("No request of this API needs that much.")
+        }
+        _ => Problem::new(Code::BODY_BROKEN, "the body did not arrive whole"),
+    })?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Failure(Problem::new(Code::BODY_BROKEN, "the body is not the JSON that this route takes").detail(error.to_string()).hint("See the API's reference."))
+    })
+}
+
+/// Nothing lives at this path.
+pub(crate) async fn no_route() -> Failure {
+    Failure(Problem::new(Code::NOT_FOUND, "there is no such route").hint("Every route begins with /v1; see the API's reference."))
+}
+
+/// The one answer for what is missing and for what is another organization's.
+pub(crate) fn missing(what: &str, id: &str) -> Failure {
+    let id: String = id.chars().take(64).collect();
+    Failure(Problem::new(Code::NOT_FOUND, format!("there is no {what} `{id}` in this organization")))
+}

@@ -1,0 +1,259 @@
+//! Databases: made or adopted, powered, protected, destroyed.
+use crate::App;
+use crate::answer::{Answer, Failure, body, missing};
+use crate::auth::Caller;
+use crate::change;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use kiven_model::api::{DatabaseRequest, DatabaseView};
+use kiven_model::database::{Database, DatabaseSpec, Power};
+use kiven_model::environment::{Environment, EnvironmentStatus};
+use kiven_model::lifecycle::DatabaseStatus;
+use kiven_model::operation::OperationKind;
+use kiven_model::organization::Role;
+use kiven_model::{Code, DatabaseId, OperationId, Problem, request};
+use kiven_operations::accept_database;
+use kiven_ports::{Clock, NameClaim, PortError, Ports, Random, Records, Write};
+use serde::Deserialize;
+
+type Viewed = (StatusCode, Json<DatabaseView>);
+
+fn view(status: StatusCode, database: &Database) -> Viewed {
+    (status, Json(DatabaseView::of(database)))
+}
+
+/// Filters of the list.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Filter {
+    environment_id: Option<String>,
+    name: Option<String>,
+}
+
+/// How a database is read.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Reading {
+    #[serde(default)]
+    claim: bool,
+}
+
+impl<P: Ports> App<P> {
+    /// Reads a database of the caller's organization.
+    async fn database(&self, caller: &Caller, id: &str) -> Answer<Database> {
+        let parsed = DatabaseId::parse(id).map_err(|_| missing("database", id))?;
+        let found = self.ports.records().database_get(&parsed).await?;
+        found.filter(|database| database.organization_id == caller.organization_id).ok_or_else(|| missing("database", id))
+    }
+
+    /// Accepts an operation and rings for it.
+    async fn start(&self, caller: &Caller, environment: &Environment, database: Database, kind: OperationKind) -> Answer<Database> {
+        let id = OperationId::from_random(self.ports.random().bits());
+        let expected = Some(database.version);
+        let accepted = accept_database(environment, database, expected, kind, id, &caller.actor, self.ports.clock().now())?;
+        self.ports.records().records_commit(accepted.writes).await?;
+        self.ring(&accepted.operation.id).await;
+        Ok(accepted.record)
+    }
+}
+
+/// `GET /v1/databases`
+pub(crate) async fn list<P: Ports>(State(app): State<App<P>>, caller: Caller, Query(filter): Query<Filter>) -> Answer<Json<Vec<DatabaseView>>> {
+    let databases = app.ports.records().database_list(&caller.organization_id).await?;
+    let wanted = |database: &&Database| {
+        !matches!(database.status, DatabaseStatus::Deleted | DatabaseStatus::Failed)
+            && filter.environment_id.as_deref().is_none_or(|id| database.spec.environment_id.as_str() == id)
+            && filter.name.as_deref().is_none_or(|name| database.spec.name.as_str() == name)
+    };
+    Ok(Json(databases.iter().filter(wanted).map(DatabaseView::of).collect()))
+}
+
+/// `GET /v1/databases/{id}`; with `?claim=true` it can no longer be adopted by another create.
+pub(crate) async fn show<P: Ports>(
+    State(app): State<App<P>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(reading): Query<Reading>,
+) -> Answer<Json<DatabaseView>> {
+    let database = app.database(&caller, &id).await?;
+    if reading.claim && !database.claimed && database.status != DatabaseStatus::Provisioning {
+        let expected = Some(database.version);
+        let claimed = Database { claimed: true, version: database.version + 1, ..database.clone() };
+        match app.ports.records().records_commit(vec![Write::Database { record: Box::new(claimed), expected }]).await {
+            // Somebody else changed it meanwhile: the next read claims it.
+            Ok(()) | Err(PortError::Conflict(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Json(DatabaseView::of(&database)))
+}
+
+/// `PUT /v1/databases/{id}`
+pub(crate) async fn put<P: Ports>(
+    State(app): State<App<P>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Answer<Viewed> {
+    caller.at_least(Role::Operator)?;
+    let id = DatabaseId::parse(&id).map_err(|e| Problem::new(Code::ID_INVALID, e.to_string()))?;
+    let mut asked: DatabaseRequest = body(bytes)?;
+    // What is wrong by itself is said before anything is looked up.
+    request::database(&asked, &[]).map_err(Problem::from)?;
+    let environment = app.environment(&caller, &asked.environment_id).await?;
+    let known = app.ports.records().database_get(&id).await?;
+    if known.as_ref().is_some_and(|known| known.organization_id != caller.organization_id) {
+        return Err(missing("database", id.as_str()));
+    }
+    if let Some(known) = known {
+        asked.postgres_version = asked.postgres_version.or(Some(known.spec.postgres_version));
+        let wanted = request::database(&asked, &[]).map_err(Problem::from)?.into_inner();
+        return update(&app, &caller, known, wanted).await;
+    }
+    caller.at_least(Role::Admin)?;
+    let spec = request::database(&asked, environment.postgres_versions()).map_err(Problem::from)?.into_inner();
+    create(&app, &caller, &environment, id, spec).await
+}
+
+async fn create<P: Ports>(app: &App<P>, caller: &Caller, environment: &Environment, id: DatabaseId, spec: DatabaseSpec) -> Answer<Viewed> {
+    let claim = NameClaim::Database(environment.id.clone(), spec.name.to_string());
+    if let Some(owner) = app.ports.records().name_owner(&claim).await? {
+        return adopt(app, caller, &owner, &spec).await;
+    }
+    if environment.status != EnvironmentStatus::Connected {
+        let problem = Problem::new(Code::ENVIRONMENT_NOT_READY, format!("environment `{}` is {}", environment.spec.name, environment.status.as_str()));
+        return Err(problem.hint("Apply its kiven_environment_connection first and wait until it is connected.").into());
+    }
+    let now = app.ports.clock().now();
+    let database = Database {
+        id,
+        organization_id: caller.organization_id.clone(),
+        spec: spec.clone(),
+        generation: 1,
+        made_by: None,
+        status: DatabaseStatus::Provisioning,
+        operation_id: None,
+        problem: None,
+        connection: None,
+        claimed: false,
+        delete_after: None,
+        created_at: now,
+        updated_at: now,
+        version: 1,
+    };
+    let operation = OperationId::from_random(app.ports.random().bits());
+    let accepted = accept_database(environment, database, None, OperationKind::Provision, operation, &caller.actor, now)?;
+    let mut writes = accepted.writes;
+    writes.push(Write::NameTaken { claim: claim.clone(), owner: accepted.record.id.to_string() });
+    match app.ports.records().records_commit(writes).await {
+        Ok(()) => {}
+        Err(PortError::Conflict(what)) => match app.ports.records().name_owner(&claim).await? {
+            Some(owner) => return adopt(app, caller, &owner, &spec).await,
+            None => return Err(PortError::Conflict(what).into()),
+        },
+        Err(error) => return Err(error.into()),
+    }
+    app.ring(&accepted.operation.id).await;
+    Ok(view(StatusCode::ACCEPTED, &accepted.record))
+}
+
+/// The name is taken: by a create whose answer never arrived, or by a database that somebody knows.
+async fn adopt<P: Ports>(app: &App<P>, caller: &Caller, owner: &str, wanted: &DatabaseSpec) -> Answer<Viewed> {
+    let known = app.database(caller, owner).await?;
+    let unclaimed = known.status == DatabaseStatus::Provisioning || !known.claimed;
+    if unclaimed && known.spec == *wanted {
+        return Ok(view(if known.status.moving() { StatusCode::ACCEPTED } else { StatusCode::OK }, &known));
+    }
+    let problem = Problem::new(Code::NAME_TAKEN, format!("a database named `{}` exists in this environment already", wanted.name));
+    Err(problem.hint(format!("Choose another name, or take it over: `terraform import kiven_database.NAME {owner}`.")).into())
+}
+
+async fn update<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted: DatabaseSpec) -> Answer<Viewed> {
+    if known.status.released() {
+        return Err(gone(&known));
+    }
+    change::check(&known.spec, &wanted).map_err(Problem::from)?;
+    let known = if known.spec == wanted {
+        known
+    } else {
+        if known.spec.deletion_protection != wanted.deletion_protection || known.spec.deletion != wanted.deletion {
+            caller.at_least(Role::Admin)?;
+        }
+        let expected = Some(known.version);
+        // Power is written by the operation that changes it.
+        let spec = DatabaseSpec { power: known.spec.power, ..wanted.clone() };
+        let record = Database { spec, version: known.version + 1, updated_at: app.ports.clock().now(), ..known };
+        app.ports.records().records_commit(vec![Write::Database { record: Box::new(record.clone()), expected }]).await?;
+        record
+    };
+    power(app, caller, known, wanted.power).await
+}
+
+/// Brings power to what is wanted; nothing happens when it is there, or on its way.
+async fn power<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted: Power) -> Answer<Viewed> {
+    let kind = match (wanted, known.status) {
+        (Power::On, DatabaseStatus::Available) | (Power::Off, DatabaseStatus::Paused) => return Ok(view(StatusCode::OK, &known)),
+        (Power::On, DatabaseStatus::Resuming | DatabaseStatus::Provisioning) | (Power::Off, DatabaseStatus::Pausing) => {
+            return Ok(view(StatusCode::ACCEPTED, &known));
+        }
+        (_, status) if status.moving() => return Err(running(&known)),
+        (_, status) if status.released() => return Err(gone(&known)),
+        (Power::On, _) => OperationKind::Resume,
+        (Power::Off, _) => OperationKind::Pause,
+    };
+    let environment = app.environment(caller, known.spec.environment_id.as_str()).await?;
+    let spec = DatabaseSpec { power: wanted, ..known.spec.clone() };
+    let started = app.start(caller, &environment, Database { spec, ..known }, kind).await?;
+    Ok(view(StatusCode::ACCEPTED, &started))
+}
+
+fn running(database: &Database) -> Failure {
+    let problem = Problem::new(Code::OPERATION_RUNNING, format!("database `{}` is {}", database.spec.name, database.status));
+    let problem = problem.hint("Wait for the running operation, then try again.");
+    Failure(database.operation_id.clone().map_or(problem.clone(), |id| problem.operation(id)))
+}
+
+fn gone(database: &Database) -> Failure {
+    Failure(Problem::new(Code::WRONG_STATE, format!("database `{}` is {}", database.spec.name, database.status)))
+}
+
+/// `POST /v1/databases/{id}/pause`
+pub(crate) async fn pause<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
+    caller.at_least(Role::Operator)?;
+    let known = app.database(&caller, &id).await?;
+    power(&app, &caller, known, Power::Off).await
+}
+
+/// `POST /v1/databases/{id}/resume`
+pub(crate) async fn resume<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
+    caller.at_least(Role::Operator)?;
+    let known = app.database(&caller, &id).await?;
+    power(&app, &caller, known, Power::On).await
+}
+
+/// `DELETE /v1/databases/{id}`
+pub(crate) async fn delete<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
+    caller.at_least(Role::Admin)?;
+    let known = app.database(&caller, &id).await?;
+    if known.status.released() || known.status == DatabaseStatus::Deleting {
+        return Ok(view(StatusCode::ACCEPTED, &known));
+    }
+    if known.spec.deletion_protection {
+        let problem = Problem::new(Code::DELETION_PROTECTED, format!("database `{}` is protected from deletion", known.spec.name));
+        return Err(problem.hint("Set `deletion_protection = false` and apply, then destroy.").into());
+    }
+    match (known.status, &known.operation_id) {
+        // First cancelled, then, if it was too late for that, deleted: the caller asks again.
+        (DatabaseStatus::Provisioning, Some(operation)) => {
+            app.cancel(&caller, operation.as_str()).await?;
+            Ok(view(StatusCode::ACCEPTED, &known))
+        }
+        (status, _) if status.moving() => Err(running(&known)),
+        _ => {
+            let environment = app.environment(&caller, known.spec.environment_id.as_str()).await?;
+            let started = app.start(&caller, &environment, known, OperationKind::Delete).await?;
+            Ok(view(StatusCode::ACCEPTED, &started))
+        }
+    }
+}

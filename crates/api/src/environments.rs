@@ -1,0 +1,187 @@
+//! Environments: made, connected, disconnected, removed.
+use crate::App;
+use crate::answer::{Answer, body, missing};
+use crate::auth::Caller;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use kiven_model::api::{ConnectionRequest, EnvironmentRequest, EnvironmentView};
+use kiven_model::environment::{Environment, EnvironmentSpec, EnvironmentStatus};
+use kiven_model::lifecycle::DatabaseStatus;
+use kiven_model::organization::Role;
+use kiven_model::{Code, EnvironmentId, OperationId, Problem, request};
+use kiven_operations::accept_connect;
+use kiven_ports::{Clock, Doorbell, NameClaim, PortError, Ports, Random, Records, Write};
+use std::time::Duration;
+
+impl<P: Ports> App<P> {
+    /// Reads an environment of the caller's organization.
+    pub(crate) async fn environment(&self, caller: &Caller, id: &str) -> Answer<Environment> {
+        let parsed = EnvironmentId::parse(id).map_err(|_| missing("environment", id))?;
+        let found = self.ports.records().environment_get(&parsed).await?;
+        found.filter(|environment| environment.organization_id == caller.organization_id).ok_or_else(|| missing("environment", id))
+    }
+    fn view(&self, environment: &Environment) -> Json<EnvironmentView> {
+        Json(EnvironmentView::of(environment, &self.backend))
+    }
+    /// Rings for a new operation. A lost ring is the sweep's to make good.
+    pub(crate) async fn ring(&self, operation: &OperationId) {
+        if let Err(error) = self.ports.doorbell().doorbell_ring(operation, Duration::ZERO).await {
+            tracing::warn!(%error, operation_id = %operation, "the doorbell did not ring");
+        }
+    }
+}
+
+/// `GET /v1/environments`
+pub(crate) async fn list<P: Ports>(State(app): State<App<P>>, caller: Caller) -> Answer<Json<Vec<EnvironmentView>>> {
+    let environments = app.ports.records().environment_list(&caller.organization_id).await?;
+    Ok(Json(environments.iter().map(|environment| EnvironmentView::of(environment, &app.backend)).collect()))
+}
+
+/// `GET /v1/environments/{id}`
+pub(crate) async fn show<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Json<EnvironmentView>> {
+    Ok(app.view(&app.environment(&caller, &id).await?))
+}
+
+fn claims(caller: &Caller, spec: &EnvironmentSpec) -> [NameClaim; 2] {
+    [
+        NameClaim::Environment(caller.organization_id.clone(), spec.name.clone()),
+        NameClaim::EksCluster(spec.aws_account_id.clone(), spec.aws_region.clone(), spec.eks_cluster_name.clone()),
+    ]
+}
+
+/// `PUT /v1/environments/{id}`
+pub(crate) async fn put<P: Ports>(
+    State(app): State<App<P>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Answer<Json<EnvironmentView>> {
+    caller.at_least(Role::Admin)?;
+    let id = EnvironmentId::parse(&id).map_err(|e| Problem::new(Code::ID_INVALID, e.to_string()))?;
+    let spec = request::environment(&body::<EnvironmentRequest>(bytes)?).map_err(Problem::from)?.into_inner();
+    if let Some(known) = app.ports.records().environment_get(&id).await? {
+        let known = if known.organization_id == caller.organization_id { known } else { return Err(missing("environment", id.as_str())) };
+        if known.spec == spec {
+            return Ok(app.view(&known));
+        }
+        let problem = Problem::new(Code::NEVER_CHANGEABLE, "an environment's name, account, region and cluster never change");
+        return Err(problem.hint("Make another kiven_environment instead.").into());
+    }
+    let (high, low) = (app.ports.random().bits(), app.ports.random().bits());
+    let record = Environment {
+        id: id.clone(),
+        organization_id: caller.organization_id.clone(),
+        external_id: high.iter().chain(&low).map(|byte| format!("{byte:02x}")).collect(),
+        connection: None,
+        connected: None,
+        status: EnvironmentStatus::Created,
+        operation_id: None,
+        problem: None,
+        created_at: app.ports.clock().now(),
+        version: 1,
+        spec,
+    };
+    let claims = claims(&caller, &record.spec);
+    let mut writes: Vec<Write> = claims.iter().map(|claim| Write::NameTaken { claim: claim.clone(), owner: id.to_string() }).collect();
+    writes.push(Write::Environment { record: Box::new(record.clone()), expected: None });
+    match app.ports.records().records_commit(writes).await {
+        Ok(()) => Ok(app.view(&record)),
+        Err(PortError::Conflict(_)) => adopt(&app, &caller, &record, &claims).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A name that is taken: ours from a create whose answer was lost, or somebody's.
+async fn adopt<P: Ports>(app: &App<P>, caller: &Caller, wanted: &Environment, claims: &[NameClaim; 2]) -> Answer<Json<EnvironmentView>> {
+    let records = app.ports.records();
+    if let Some(owner) = records.name_owner(&claims[0]).await? {
+        let known = app.environment(caller, &owner).await?;
+        if known.spec == wanted.spec && known.status == EnvironmentStatus::Created && known.connection.is_none() {
+            return Ok(app.view(&known));
+        }
+        let problem = Problem::new(Code::NAME_TAKEN, format!("the environment `{}` exists already", wanted.spec.name));
+        return Err(problem.hint(format!("Use it: `terraform import kiven_environment.NAME {owner}`, or choose another name.")).into());
+    }
+    let problem = Problem::new(Code::CLUSTER_TAKEN, format!("the EKS cluster `{}` is already an environment", wanted.spec.eks_cluster_name));
+    Err(problem.hint("One EKS cluster is one environment: two would fight over the operator and the names.").into())
+}
+
+/// `DELETE /v1/environments/{id}`
+pub(crate) async fn delete<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
+    caller.at_least(Role::Admin)?;
+    let environment = app.environment(&caller, &id).await?;
+    refuse_in_use(&app, &caller, &environment).await?;
+    let mut writes: Vec<Write> =
+        claims(&caller, &environment.spec).into_iter().map(|claim| Write::NameFreed { claim, owner: environment.id.to_string() }).collect();
+    writes.push(Write::EnvironmentGone { id: environment.id.clone(), expected: environment.version });
+    app.ports.records().records_commit(writes).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Databases, and graces that have not ended, keep an environment.
+async fn refuse_in_use<P: Ports>(app: &App<P>, caller: &Caller, environment: &Environment) -> Answer<()> {
+    let databases = app.ports.records().database_list(&caller.organization_id).await?;
+    let living = |status: DatabaseStatus| !matches!(status, DatabaseStatus::Deleted | DatabaseStatus::Failed);
+    let names: Vec<String> = databases
+        .iter()
+        .filter(|database| database.spec.environment_id == environment.id && living(database.status))
+        .map(|database| format!("{} ({})", database.spec.name, database.status))
+        .collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let problem = Problem::new(Code::ENVIRONMENT_IN_USE, format!("the environment `{}` still has databases", environment.spec.name));
+    Err(problem.detail(names.join(", ")).hint("Destroy them first, and wait for the end of their graces.").into())
+}
+
+/// `PUT /v1/environments/{id}/connection`
+pub(crate) async fn connect<P: Ports>(
+    State(app): State<App<P>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Answer<(StatusCode, Json<EnvironmentView>)> {
+    caller.at_least(Role::Admin)?;
+    let environment = app.environment(&caller, &id).await?;
+    let connection = request::connection(&body::<ConnectionRequest>(bytes)?, &environment.spec).map_err(Problem::from)?.into_inner();
+    if environment.connection.as_ref() == Some(&connection) && matches!(environment.status, EnvironmentStatus::Connecting | EnvironmentStatus::Connected) {
+        return Ok((StatusCode::OK, app.view(&environment)));
+    }
+    if environment.status == EnvironmentStatus::Connecting {
+        let problem = Problem::new(Code::OPERATION_RUNNING, "the environment is being connected with other values");
+        return Err(environment.operation_id.map_or(problem.clone(), |id| problem.operation(id)).into());
+    }
+    let operation = OperationId::from_random(app.ports.random().bits());
+    let accepted = accept_connect(environment, connection, operation, app.ports.clock().now())?;
+    app.ports.records().records_commit(accepted.writes).await?;
+    app.ring(&accepted.operation.id).await;
+    Ok((StatusCode::ACCEPTED, app.view(&accepted.record)))
+}
+
+/// `DELETE /v1/environments/{id}/connection`
+pub(crate) async fn disconnect<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Json<EnvironmentView>> {
+    caller.at_least(Role::Admin)?;
+    let environment = app.environment(&caller, &id).await?;
+    if environment.connection.is_none() {
+        return Ok(app.view(&environment));
+    }
+    if environment.status == EnvironmentStatus::Connecting {
+        let problem = Problem::new(Code::OPERATION_RUNNING, "the environment is being connected");
+        return Err(environment.operation_id.map_or(problem.clone(), |id| problem.operation(id)).into());
+    }
+    refuse_in_use(&app, &caller, &environment).await?;
+    let expected = Some(environment.version);
+    let record = Environment {
+        connection: None,
+        connected: None,
+        status: EnvironmentStatus::Created,
+        problem: None,
+        version: environment.version + 1,
+        ..environment
+    };
+    app.ports.records().records_commit(vec![Write::Environment { record: Box::new(record.clone()), expected }]).await?;
+    Ok(app.view(&record))
+}
