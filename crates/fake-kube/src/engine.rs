@@ -185,10 +185,7 @@ impl Engine {
         let mut state = self.lock();
         let answer = match state.objects.get(&target.key()).cloned() {
             Some(live) => {
-                let mut next = ownership::apply(&live, &wanted, writer, force)?;
-                if target.kind.kind == "Secret" {
-                    settle_secret(&mut next)?;
-                }
+                let next = ownership::apply(&live, &wanted, writer, force)?;
                 expect_unchanged(target, &live, &wanted)?;
                 (state.replace(target, &live, next, &now)?, false)
             }

@@ -23,7 +23,6 @@ pub(crate) fn owners(object: &Value) -> Vec<&str> {
     list.map(|list| list.iter().map(|owner| text(owner, "/uid")).collect()).unwrap_or_default()
 }
 
-/// Eight random bytes or more as hex, for names and uids.
 pub(crate) fn random_hex(bytes: usize) -> Result<String, ApiError> {
     let mut buffer = vec![0; bytes];
     getrandom::fill(&mut buffer).map_err(|_| ApiError::Issuer)?;
