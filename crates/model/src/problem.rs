@@ -41,6 +41,7 @@ codes! {
     SUBNETS_INVALID = 121, "The subnets are not valid";
     LAUNCH_TEMPLATE_INVALID = 122, "The launch template is not valid";
     ID_INVALID = 123, "An id is not valid";
+    TIMEOUT_INVALID = 124, "A timeout is not valid";
     NOT_YET_CHANGEABLE = 130, "This attribute cannot be changed yet";
     NEVER_CHANGEABLE = 131, "This attribute can never be changed";
     FINAL_BACKUP_NOT_YET = 132, "A final backup is not offered yet";

@@ -1,2 +1,0 @@
-//! The functions.
-fn main() {}

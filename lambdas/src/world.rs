@@ -1,0 +1,78 @@
+//! The ports as deployed.
+use crate::Config;
+use jiff::Timestamp;
+use kiven_aws::Sdk;
+use kiven_aws::account::Account;
+use kiven_aws::store::{Queue, SqsDoorbell, Store};
+use kiven_ports::{Clock, Ports, Random};
+
+/// The wall clock.
+#[derive(Debug, Clone, Copy)]
+pub struct WallClock;
+
+impl Clock for WallClock {
+    fn now(&self) -> Timestamp {
+        #[expect(clippy::disallowed_methods, reason = "this is the port's implementation")]
+        Timestamp::now()
+    }
+}
+
+/// The operating system's randomness.
+#[derive(Debug, Clone, Copy)]
+pub struct OsRandom;
+
+impl Random for OsRandom {
+    fn bits(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        if getrandom::fill(&mut bytes).is_err() {
+            // Ids would repeat: nothing that follows could be trusted.
+            std::process::abort();
+        }
+        bytes
+    }
+}
+
+/// Store, account, doorbell, clock, randomness.
+pub struct World {
+    store: Store,
+    account: Account,
+    doorbell: SqsDoorbell,
+}
+
+impl World {
+    /// Connects to nothing yet.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let sdk = Sdk::new(&config.aws);
+        let doorbell = SqsDoorbell::new(Queue::new(&sdk, &config.doorbell_url));
+        Self { store: Store::new(&sdk, &config.store), account: Account::new(sdk), doorbell }
+    }
+}
+
+impl Ports for World {
+    type Records = Store;
+    type Account = Account;
+    type Agents = Store;
+    type Doorbell = SqsDoorbell;
+    type Clock = WallClock;
+    type Random = OsRandom;
+
+    fn records(&self) -> &Store {
+        &self.store
+    }
+    fn account(&self) -> &Account {
+        &self.account
+    }
+    fn agents(&self) -> &Store {
+        &self.store
+    }
+    fn doorbell(&self) -> &SqsDoorbell {
+        &self.doorbell
+    }
+    fn clock(&self) -> &WallClock {
+        &WallClock
+    }
+    fn random(&self) -> &OsRandom {
+        &OsRandom
+    }
+}
