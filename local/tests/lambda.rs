@@ -1,4 +1,5 @@
 //! The local Lambda with a real function process: this test binary itself, run again as a function.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops where it fails")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The shipped store against the local DynamoDB, SQS and S3: the ports' contracts, sizes and restarts.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops where it fails")]
 
 mod support;
 

@@ -51,12 +51,9 @@ pub(super) async fn get(sdk: &Sdk, access: &Access, cluster: &str, name: &str) -
 pub(super) async fn delete(sdk: &Sdk, access: &Access, cluster: &str, name: &str) -> Result<NodeGroupState, PortError> {
     let Some(found) = describe(sdk, cluster, name).await? else { return Ok(NodeGroupState::Absent) };
     check(access, &found, None)?;
-    match found.status() {
-        // EKS refuses a delete while another change runs.
-        Some(NodegroupStatus::Creating | NodegroupStatus::Updating | NodegroupStatus::Deleting) => {
-            return Ok(NodeGroupState::Changing);
-        }
-        _ => {}
+    // EKS refuses a delete while another change runs.
+    if let Some(NodegroupStatus::Creating | NodegroupStatus::Updating | NodegroupStatus::Deleting) = found.status() {
+        return Ok(NodeGroupState::Changing);
     }
     match sdk.eks().delete_nodegroup().cluster_name(cluster).nodegroup_name(name).send().await {
         Ok(_) => Ok(NodeGroupState::Changing),
