@@ -33,10 +33,12 @@ impl Commands {
         if let Some(outcome) = ledger.end_of(&command.id) {
             return outcome;
         }
+        kiven_failpoint::pass("agent", "received", command.body.name());
         let outcome = match self.attempt(&mut ledger, command).await {
             Ok(outcome) => outcome,
             Err(error) => failed(&error),
         };
+        kiven_failpoint::pass("agent", "done", command.body.name());
         if let Err(error) = ledger.end(&self.client, &command.id, &outcome).await {
             tracing::warn!(%error, command_id = command.id, "the end of a command could not be remembered");
         }

@@ -15,15 +15,16 @@ const OUTGOING_MAX: usize = 64;
 /// The newest session of each environment, as its number and the task that runs it.
 type Newest = HashMap<EnvironmentId, (u64, tokio::task::AbortHandle)>;
 
-/// The relay's service over a store.
-pub(crate) struct Relay<S> {
+/// The relay's service over a store and a queue.
+pub(crate) struct Relay<S, Q> {
     store: Arc<S>,
+    reports: Arc<Q>,
     newest: Mutex<Newest>,
 }
 
-impl<S> Relay<S> {
-    pub(crate) fn new(store: S) -> Self {
-        Self { store: Arc::new(store), newest: Mutex::default() }
+impl<S, Q> Relay<S, Q> {
+    pub(crate) fn new(store: S, reports: Q) -> Self {
+        Self { store: Arc::new(store), reports: Arc::new(reports), newest: Mutex::default() }
     }
 
     /// A later session of an environment ends the one before; an earlier one is refused.
@@ -51,7 +52,7 @@ fn identity(request: &Request<Streaming<SessionRequest>>) -> Result<EnvironmentI
 }
 
 #[tonic::async_trait]
-impl<S: Agents + ReportQueue + 'static> AgentRelayService for Relay<S> {
+impl<S: Agents + 'static, Q: ReportQueue + 'static> AgentRelayService for Relay<S, Q> {
     type SessionStream = ReceiverStream<Result<SessionResponse, Status>>;
 
     async fn session(&self, request: Request<Streaming<SessionRequest>>) -> Result<Response<Self::SessionStream>, Status> {
@@ -65,7 +66,7 @@ impl<S: Agents + ReportQueue + 'static> AgentRelayService for Relay<S> {
         }
         let (out, outgoing) = mpsc::channel(OUTGOING_MAX);
         let number = hello.session;
-        let session = Session { store: Arc::clone(&self.store), environment: environment.clone(), hello, out };
+        let session = Session { store: Arc::clone(&self.store), reports: Arc::clone(&self.reports), environment: environment.clone(), hello, out };
         let task = tokio::spawn(session.run(incoming)).abort_handle();
         self.take_over(&environment, number, task)?;
         Ok(Response::new(ReceiverStream::new(outgoing)))

@@ -19,14 +19,15 @@ const BUSY_FOR: Duration = Duration::from_secs(30);
 const REPORT_BYTES_MAX: usize = 192 * 1024;
 
 /// What a session works with.
-pub(crate) struct Session<S> {
+pub(crate) struct Session<S, Q> {
     pub(crate) store: Arc<S>,
+    pub(crate) reports: Arc<Q>,
     pub(crate) environment: EnvironmentId,
     pub(crate) hello: Hello,
     pub(crate) out: mpsc::Sender<Result<SessionResponse, Status>>,
 }
 
-impl<S: Agents + ReportQueue> Session<S> {
+impl<S: Agents, Q: ReportQueue> Session<S, Q> {
     /// Runs until the agent leaves or something fails; the agent comes back by itself.
     pub(crate) async fn run(self, mut incoming: Streaming<SessionRequest>) {
         let mut busy_until = Instant::now() + BUSY_FOR;
@@ -64,7 +65,8 @@ impl<S: Agents + ReportQueue> Session<S> {
         if report.environment_id != self.environment || report.session != self.hello.session || report.sequence != message.sequence {
             return Err(Status::permission_denied("the report is not this session's"));
         }
-        self.store.report_send(&report).await.map_err(|error| Status::unavailable(error.to_string()))?;
+        self.reports.report_send(&report).await.map_err(|error| Status::unavailable(error.to_string()))?;
+        kiven_failpoint::pass("relay", "reported", "report");
         let acknowledgement = session_response::Message::Acknowledgement(Acknowledgement { sequence: message.sequence });
         self.send(acknowledgement).await
     }
@@ -74,6 +76,7 @@ impl<S: Agents + ReportQueue> Session<S> {
         let failed = |error: kiven_ports::PortError| Status::unavailable(error.to_string());
         let due = self.store.commands_due(&self.environment, self.hello.session).await.map_err(failed)?;
         for command in &due {
+            kiven_failpoint::pass("relay", "due", command.body.name());
             if self.store.command_delivered(&command.id, self.hello.session).await.map_err(failed)? {
                 tracing::info!(environment_id = %self.environment, command_id = command.id, kind = command.body.name(), "command handed over");
                 let body = serde_json::to_vec(command).map_err(|error| Status::internal(error.to_string()))?;

@@ -30,7 +30,7 @@ pub(crate) fn check(config: &Value) -> Vec<Violation> {
     };
     let say = |(kind, text): (&str, String)| {
         let text: String = text.chars().take(64).collect();
-        Violation::new(Code::BODY_BROKEN, format!("timeouts.{kind}"), format!("`{text}` is not a duration"), "From 1s to 24h, written like `45m`, `90s` or `1h30m`.")
+        Violation::new(Code::TIMEOUT_INVALID, format!("timeouts.{kind}"), format!("`{text}` is not a duration"), "From 1s to 24h, written like `45m`, `90s` or `1h30m`.")
     };
     KINDS.into_iter().filter_map(wrong).map(say).collect()
 }

@@ -140,7 +140,14 @@ impl Client {
             None => self.get("/v1/databases").await,
         }
     }
-    /// One database; claims it for whoever reads it.
+    /// One database, claimed: from now on no create of the same name adopts it.
+    ///
+    /// # Errors
+    /// When there is none, or the API refuses or cannot be reached.
+    pub async fn database_claim(&self, id: &DatabaseId) -> Result<DatabaseView, ClientError> {
+        self.get(&format!("/v1/databases/{id}?claim=true")).await
+    }
+    /// One database.
     ///
     /// # Errors
     /// When there is none, or the API refuses or cannot be reached.

@@ -10,7 +10,7 @@
 //! | `PUT /v1/environments/{id}/connection` | [`ConnectionRequest`] | 202 [`EnvironmentView`] with `operation_id` |
 //! | `DELETE /v1/environments/{id}/connection` | | [`EnvironmentView`] |
 //! | `GET /v1/databases?environment_id=&name=` | | `[DatabaseView]` |
-//! | `GET /v1/databases/{id}` | | [`DatabaseView`]; claims it |
+//! | `GET /v1/databases/{id}`, `?claim=true` | | [`DatabaseView`]; a claimed one is never adopted by a create |
 //! | `PUT /v1/databases/{id}` | [`DatabaseRequest`] | 200 or 202 [`DatabaseView`] with `operation_id` |
 //! | `POST /v1/databases/{id}/pause`, `/resume` | | 202 [`DatabaseView`] |
 //! | `DELETE /v1/databases/{id}` | | 202 [`DatabaseView`] with `operation_id` |

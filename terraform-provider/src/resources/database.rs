@@ -60,7 +60,7 @@ impl Database {
 
     async fn find(&self, id: &str, timeouts: &Value) -> Result<Value, Diagnostics> {
         let client = self.session.client()?;
-        match client.database_get(&id_of(id)?).await {
+        match client.database_claim(&id_of(id)?).await {
             Ok(view) if view.status.released() => Ok(Value::Null),
             Ok(view) => Ok(state_of(&view, timeouts)?),
             Err(error) if error.not_found() => Ok(Value::Null),
