@@ -1,0 +1,132 @@
+//! The customer's side of connecting: when an environment for the local cluster appears, its role trusts it and its agent starts.
+use super::children::supervise;
+use super::folder::Folder;
+use super::{EKS_CLUSTER, customer};
+use crate::aws::Endpoints;
+use crate::stack::backend::sibling;
+use anyhow::Context;
+use kiven_aws::store::Store;
+use kiven_fake_kube::Handle;
+use kiven_model::environment::Environment;
+use kiven_model::names::SYSTEM_NAMESPACE;
+use kiven_model::{EnvironmentId, OrganizationId};
+use kiven_ports::Records;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+/// How often environments are looked for.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long tokens are good, and when they are written anew, as a kubelet does.
+const TOKEN_SECONDS: i64 = 3_600;
+const TOKEN_RENEWAL: Duration = Duration::from_secs(1_800);
+
+/// One running agent.
+struct Agent {
+    task: JoinHandle<()>,
+    renewed: Instant,
+}
+
+/// Looks after agents until aborted.
+pub(crate) async fn look_after(
+    folder: Folder,
+    kube: Handle,
+    endpoints: Arc<Endpoints>,
+    store: Store,
+    organization: OrganizationId,
+    failpoints: Option<String>,
+) {
+    let mut agents: BTreeMap<EnvironmentId, Agent> = BTreeMap::new();
+    let mut trusted: Option<EnvironmentId> = None;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let environments = match store.environment_list(&organization).await {
+            Ok(environments) => environments,
+            Err(error) => {
+                tracing::warn!(%error, "environments cannot be listed");
+                continue;
+            }
+        };
+        let ours: Vec<Environment> = environments.into_iter().filter(|e| e.spec.eks_cluster_name == EKS_CLUSTER).collect();
+        agents.retain(|id, agent| {
+            let keep = ours.iter().any(|environment| environment.id == *id);
+            if !keep {
+                agent.task.abort();
+            }
+            keep
+        });
+        for environment in &ours {
+            if let Err(error) = settle(&folder, &kube, &endpoints, environment, &mut agents, &mut trusted, failpoints.as_ref()).await {
+                tracing::warn!(error = format!("{error:#}"), environment_id = %environment.id, "the customer's side could not be set up");
+            }
+        }
+    }
+}
+
+async fn settle(
+    folder: &Folder,
+    kube: &Handle,
+    endpoints: &Endpoints,
+    environment: &Environment,
+    agents: &mut BTreeMap<EnvironmentId, Agent>,
+    trusted: &mut Option<EnvironmentId>,
+    failpoints: Option<&String>,
+) -> anyhow::Result<()> {
+    if trusted.as_ref() != Some(&environment.id) {
+        customer::onboard(endpoints, &environment.external_id).await?;
+        *trusted = Some(environment.id.clone());
+    }
+    if environment.connection.is_none() {
+        return Ok(());
+    }
+    match agents.get_mut(&environment.id) {
+        Some(agent) if agent.renewed.elapsed() < TOKEN_RENEWAL => Ok(()),
+        Some(agent) => {
+            write_tokens(folder, kube)?;
+            agent.renewed = Instant::now();
+            Ok(())
+        }
+        None => {
+            write_tokens(folder, kube)?;
+            let task = start(folder, environment, failpoints)?;
+            agents.insert(environment.id.clone(), Agent { task, renewed: Instant::now() });
+            Ok(())
+        }
+    }
+}
+
+/// The tokens that a kubelet projects: one for the API server, one for Kiven alone.
+fn write_tokens(folder: &Folder, kube: &Handle) -> anyhow::Result<()> {
+    for (file, audiences) in [("run/agent-api-token", Vec::new()), ("run/agent-kiven-token", vec!["kiven".to_owned()])] {
+        let token = kube.service_account_token(SYSTEM_NAMESPACE, "kiven-agent", &audiences, TOKEN_SECONDS).context("no token for the agent")?;
+        folder.write(file, &token, 0o600)?;
+    }
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "local",
+        "clusters": [{ "name": "local", "cluster": { "server": kube.url() } }],
+        "users": [{ "name": "agent", "user": { "tokenFile": folder.path("run/agent-api-token") } }],
+        "contexts": [{ "name": "local", "context": { "cluster": "local", "user": "agent", "namespace": SYSTEM_NAMESPACE } }],
+    });
+    folder.write("run/agent-kubeconfig", &config.to_string(), 0o600)
+}
+
+/// Starts the agent with the values that the environment gives its chart.
+fn start(folder: &Folder, environment: &Environment, failpoints: Option<&String>) -> anyhow::Result<JoinHandle<()>> {
+    let path = |name: &str| folder.path(name).display().to_string();
+    let mut variables: BTreeMap<String, String> = [
+        ("KUBECONFIG", path("run/agent-kubeconfig")),
+        ("KIVEN_ENVIRONMENT_ID", environment.id.to_string()),
+        ("KIVEN_RELAY_ADDRESS", format!("localhost:{}", folder.ports.relay)),
+        ("KIVEN_API_URL", format!("http://127.0.0.1:{}", folder.ports.enrol)),
+        ("KIVEN_TOKEN_PATH", path("run/agent-kiven-token")),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    if let Some(failpoints) = failpoints {
+        variables.insert("KIVEN_FAILPOINTS".to_owned(), failpoints.clone());
+    }
+    tracing::info!(environment_id = %environment.id, "starting the environment's agent");
+    Ok(supervise(folder, "agent", sibling("kiven-agent")?, variables))
+}

@@ -1,0 +1,192 @@
+//! The stack: what the cloud, the customer's account and the customer's cluster are on one machine.
+//!
+//! Invariants: the functions, the relay and the agent are the shipped binaries; all state is in one folder; a restart
+//! adopts what runs; nothing here is reachable from another machine.
+mod agents;
+mod backend;
+mod children;
+mod cluster;
+mod customer;
+mod folder;
+mod keys;
+mod passwords;
+
+use crate::aws::{AccessKey, Cluster, Config, Delays, Endpoints, NODEGROUP_DELAY_MS, NowMs};
+use crate::operator::{self, Postgres, User, find_pgbouncer};
+use anyhow::Context;
+use folder::Folder;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The one region.
+pub(crate) const REGION: &str = "eu-west-1";
+/// Kiven's own account.
+pub(crate) const SAAS_ACCOUNT: &str = "999999999999";
+/// The customer's account, as the quickstart's defaults name it.
+pub(crate) const CUSTOMER_ACCOUNT: &str = "000000000000";
+/// The customer's one EKS cluster.
+pub(crate) const EKS_CLUSTER: &str = "local";
+/// The access key that stands for Kiven.
+pub(crate) const KIVEN_KEY: &str = "KIVENLOCAL";
+/// The access key that stands for the customer's administrator.
+pub(crate) const CUSTOMER_KEY: &str = "CUSTOMERLOCAL";
+
+/// What the stack is started with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The state folder.
+    pub state: PathBuf,
+    /// The API's port; 0 keeps the last one, or takes any free one.
+    pub port: u16,
+    /// Folder of PostgreSQL's programs, if named.
+    pub pg_bin_dir: Option<PathBuf>,
+    /// Where programs are looked for.
+    pub path: OsString,
+    /// The credentials file that provider and CLI read.
+    pub credentials: PathBuf,
+    /// Passed on to every process, for the kill matrix.
+    pub failpoints: Option<String>,
+}
+
+impl Options {
+    /// The defaults: under root `/var/lib/kiven`, which PostgreSQL's own user can reach; else the user's data folder.
+    ///
+    /// # Errors
+    /// When there is no home folder.
+    pub fn default_with(lookup: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        let set = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let home = set("HOME").map(PathBuf::from).context("HOME is not set")?;
+        let root = User::to_run_as("postgres").ok().flatten().is_some();
+        let data = set("XDG_DATA_HOME").map_or_else(|| home.join(".local/share"), PathBuf::from);
+        let config = set("XDG_CONFIG_HOME").map_or_else(|| home.join(".config"), PathBuf::from);
+        Ok(Self {
+            state: if root { PathBuf::from("/var/lib/kiven") } else { data.join("kiven") },
+            port: 0,
+            pg_bin_dir: set("PG_BIN_DIR").map(PathBuf::from),
+            path: set("PATH").unwrap_or_default().into(),
+            credentials: config.join("kiven").join("credentials.json"),
+            failpoints: set("KIVEN_FAILPOINTS"),
+        })
+    }
+    /// The stack's own log; its folder is made.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn state_log(&self) -> anyhow::Result<PathBuf> {
+        let logs = self.state.join("logs");
+        std::fs::create_dir_all(&logs).with_context(|| format!("cannot make the state folder {}", self.state.display()))?;
+        Ok(logs.join("kiven-local.jsonl"))
+    }
+}
+
+/// What a running stack writes into `stack.json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ready {
+    /// The stack's process.
+    pub pid: u32,
+    /// The API.
+    pub api_url: String,
+    /// The API server of the local cluster.
+    pub kube_url: String,
+    /// Where WAL and backups go.
+    pub s3_url: String,
+    /// PostgreSQL's major.
+    pub postgres_version: u32,
+    /// Whether poolers are real.
+    pub pgbouncer: bool,
+    /// Milliseconds from start to ready.
+    pub ready_ms: u128,
+}
+
+/// Runs until a signal ends it. PostgreSQL's processes go on and are adopted by the next start.
+///
+/// # Errors
+/// One clear sentence when something is missing.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let started = std::time::Instant::now();
+    let postgres = Postgres::find(options.pg_bin_dir.as_deref(), &options.path, User::to_run_as("postgres")?).await?;
+    let folder = Folder::open(&options.state, options.port)?;
+    children::end_leftovers(&folder)?;
+    let keys = keys::Keys::open(&folder)?;
+    let kube = cluster::start(&folder, &keys, postgres.major).await?;
+    let endpoints = Arc::new(endpoints(&folder, &kube.url()).await?);
+    let pgbouncer = find_pgbouncer(&options.path);
+    let (major, pooled) = (postgres.major, pgbouncer.is_some());
+    let operator = operator::start(operator::Config {
+        kube: kube.clone(),
+        postgres,
+        state_dir: folder.root.join("cluster"),
+        s3_endpoint: endpoints.s3.clone(),
+        archive_program: std::env::current_exe()?,
+        pgbouncer,
+        clock: kiven_fake_kube::system_clock(),
+    })?;
+    let backend = backend::start(&folder, &keys, &endpoints, &options).await?;
+    let relay = children::relay(&folder, &keys, &endpoints, &backend, &options);
+    let agents = tokio::spawn(agents::look_after(folder.clone(), kube.clone(), Arc::clone(&endpoints), backend.store.clone(), keys.organization_id.clone(), options.failpoints.clone()));
+    let passwords = tokio::spawn(passwords::look_after(folder.clone(), kube.clone()));
+    children::await_port(folder.ports.relay).await?;
+    keys.write_credentials(&options.credentials, &backend.api.url, &folder.root)?;
+    let ready = Ready {
+        pid: std::process::id(),
+        api_url: backend.api.url.clone(),
+        kube_url: kube.url(),
+        s3_url: endpoints.s3.clone(),
+        postgres_version: major,
+        pgbouncer: pooled,
+        ready_ms: started.elapsed().as_millis(),
+    };
+    announce(&folder, &ready)?;
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    agents.abort();
+    passwords.abort();
+    relay.abort();
+    backend.shut_down();
+    operator.stop().await;
+    kube.stop().await;
+    folder.remove("stack.json");
+    Ok(())
+}
+
+fn announce(folder: &Folder, ready: &Ready) -> anyhow::Result<()> {
+    folder.write("stack.json", &serde_json::to_string_pretty(ready)?, 0o644)?;
+    println!("Kiven is ready in {} ms: API {}, state in {}", ready.ready_ms, ready.api_url, folder.root.display());
+    println!("PostgreSQL {}; {}", ready.postgres_version, if ready.pgbouncer { "poolers are real" } else { "pgbouncer is not installed: a pooler's address leads to the server" });
+    Ok(())
+}
+
+/// Both accounts' AWS.
+async fn endpoints(folder: &Folder, kube_url: &str) -> anyhow::Result<Endpoints> {
+    #[expect(clippy::disallowed_methods, reason = "the local stack is a shell")]
+    let now_ms: NowMs = Arc::new(|| jiff::Timestamp::now().as_millisecond());
+    let key = |id: &str, principal_arn: String| AccessKey { id: id.to_owned(), principal_arn };
+    let subnets = ["a", "b"].map(|zone| (format!("{REGION}{zone}"), format!("subnet-local-{zone}")));
+    let config = Config {
+        folder: Some(folder.root.clone()),
+        blobs: folder.root.join("blobs"),
+        region: REGION.to_owned(),
+        saas_account: SAAS_ACCOUNT.to_owned(),
+        customer_account: CUSTOMER_ACCOUNT.to_owned(),
+        keys: vec![key(KIVEN_KEY, customer::principal()), key(CUSTOMER_KEY, format!("arn:aws:iam::{CUSTOMER_ACCOUNT}:root"))],
+        clusters: vec![Cluster {
+            name: EKS_CLUSTER.to_owned(),
+            version: "1.34".to_owned(),
+            endpoint: kube_url.to_owned(),
+            ca_data: String::new(),
+            oidc_issuer: kube_url.to_owned(),
+            subnets: BTreeMap::from(subnets),
+        }],
+        ports: folder.ports.aws(),
+        delays: Delays::all(NODEGROUP_DELAY_MS),
+        now_ms,
+    };
+    Endpoints::start(config).await.context("the local AWS did not start")
+}
