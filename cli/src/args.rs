@@ -1,0 +1,157 @@
+//! What can be typed: the command line's grammar, its help and its exit codes.
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+use std::ffi::OsString;
+
+const AFTER_HELP: &str = "\
+Endpoint and API key: KIVEN_ENDPOINT and KIVEN_API_KEY, else the credentials file that `kiven dev` writes
+($XDG_CONFIG_HOME/kiven/credentials.json).
+
+Exit codes:
+  0  done
+  1  refused, or the operation failed and was undone
+  2  the command line is wrong
+  3  there is no such thing
+  4  no answer: no credentials, the API cannot be reached, or time was up; trying again may help
+  5  the operation is stuck and needs a person
+`kiven dev` and `kiven psql` become the program they start and end with its code.";
+
+/// Managed PostgreSQL on your own EKS.
+#[derive(Debug, Parser)]
+#[command(name = "kiven", version, about, after_help = AFTER_HELP, propagate_version = false)]
+pub(crate) struct Arguments {
+    /// Answer with one JSON value on standard output.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the local stack: `kiven dev [--state FOLDER] [--port PORT]`, `kiven dev status`, `kiven dev stop`.
+    #[command(disable_help_flag = true)]
+    Dev {
+        /// Passed on to `kiven-local dev` as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Print a completion script, for example `kiven completion bash`.
+    Completion { shell: Shell },
+    #[command(flatten)]
+    Api(Api),
+}
+
+/// What asks the API.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Api {
+    /// Look at databases, pause and resume them.
+    #[command(subcommand, visible_alias = "database")]
+    Databases(Databases),
+    /// List operations, or follow one to its end.
+    #[command(subcommand, visible_alias = "operation")]
+    Operations(Operations),
+    /// Look at environments: connected EKS clusters.
+    #[command(subcommand, visible_alias = "environment")]
+    Environments(Environments),
+    /// List the plans on offer.
+    Plans,
+    /// Open psql on a database of the local stack.
+    Psql {
+        /// Its name or id.
+        database: String,
+        /// Print the connection string (without a password) instead of starting psql.
+        #[arg(long)]
+        print: bool,
+        /// Arguments for psql, after `--`.
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Databases {
+    /// List databases.
+    List {
+        /// Deleted and failed ones too.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show one database.
+    Show {
+        /// Its name or id.
+        database: String,
+    },
+    /// Power off: PostgreSQL stops, the volumes stay, the nodes go.
+    Pause(Power),
+    /// Power on: the same data behind the same address.
+    Resume(Power),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Power {
+    /// Its name or id.
+    pub(crate) database: String,
+    /// Return as soon as the operation is accepted.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Operations {
+    /// List operations, the newest first.
+    List {
+        /// Only those of this database (name or id).
+        #[arg(long)]
+        database: Option<String>,
+    },
+    /// Follow an operation to its end.
+    Watch {
+        /// The operation's id, or a database (name or id) whose last operation is meant.
+        #[arg(value_name = "ID_OR_DATABASE")]
+        target: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Environments {
+    /// List environments.
+    List,
+    /// Show one environment.
+    Show {
+        /// Its name or id.
+        environment: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn dev_passes_everything_on() {
+        let parsed = Arguments::try_parse_from(["kiven", "dev", "--state", "x", "--port", "7", "stop", "--help"]).unwrap();
+        let Command::Dev { arguments } = parsed.command else { panic!("not dev") };
+        assert_eq!(arguments, ["--state", "x", "--port", "7", "stop", "--help"]);
+    }
+
+    #[test]
+    fn psql_takes_arguments_after_two_dashes() {
+        let parsed = Arguments::try_parse_from(["kiven", "psql", "shop", "--", "-c", "select 1"]).unwrap();
+        let Command::Api(Api::Psql { database, arguments, print: false }) = parsed.command else { panic!("not psql") };
+        assert_eq!((database.as_str(), arguments.len()), ("shop", 2));
+    }
+
+    #[test]
+    fn json_goes_anywhere() {
+        for line in [["kiven", "--json", "plans"], ["kiven", "plans", "--json"]] {
+            assert!(Arguments::try_parse_from(line).unwrap().json);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What each command asks of the API, and how its answer is told.
+use crate::args::{Api, Databases, Environments, Operations};
+use crate::fail::Fail;
+use crate::show::{self, Names};
+use crate::{environment, local_state, psql, say};
+use kiven_client::{Client, Followed, credentials_path};
+use kiven_model::api::{DatabaseView, EnvironmentView, OperationView};
+use kiven_model::lifecycle::DatabaseStatus;
+use kiven_model::operation::{OperationEvent, OperationStatus};
+use kiven_model::{DatabaseId, EnvironmentId, OperationId};
+use serde::Serialize;
+use std::time::Duration;
+
+/// How long an operation is followed at most; it goes on by itself after that.
+const FOLLOW_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// How answers are told.
+struct Teller<'a> {
+    client: &'a Client,
+    json: bool,
+}
+
+/// Runs one command.
+pub(crate) async fn run(client: &Client, command: Api, json: bool) -> Result<(), Fail> {
+    let teller = Teller { client, json };
+    match command {
+        Api::Databases(Databases::List { all }) => teller.databases(all).await,
+        Api::Databases(Databases::Show { database }) => {
+            let database = teller.database(&database).await?;
+            let names = teller.names_of(&[]).await?;
+            teller.tell(&database, || show::database(&database, &names))
+        }
+        Api::Databases(Databases::Pause(power)) => teller.power(&power.database, DatabaseStatus::Paused, power.no_wait).await,
+        Api::Databases(Databases::Resume(power)) => teller.power(&power.database, DatabaseStatus::Available, power.no_wait).await,
+        Api::Operations(Operations::List { database }) => teller.operations(database.as_deref()).await,
+        Api::Operations(Operations::Watch { target }) => teller.watch(&target).await,
+        Api::Environments(Environments::List) => {
+            let list = client.environment_list().await?;
+            teller.tell(&list, || show::environments(&list))
+        }
+        Api::Environments(Environments::Show { environment }) => {
+            let environment = teller.environment(&environment).await?;
+            teller.tell(&environment, || show::environment(&environment))
+        }
+        Api::Plans => {
+            let list = client.plan_list().await?;
+            teller.tell(&list, || show::plans(&list))
+        }
+        Api::Psql { database, print, arguments } => {
+            let database = teller.database(&database).await?;
+            let state = credentials_path(&environment).and_then(|path| local_state::state_folder(&path, client.endpoint()));
+            let connection = psql::connection_string(&database, state.as_deref())?;
+            match print {
+                true => teller.tell(&connection, || format!("{connection}\n")),
+                false => Err(psql::replace_process(&connection, &arguments)),
+            }
+        }
+    }
+}
+
+impl Teller<'_> {
+    fn tell(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Fail> {
+        if self.json { say(&(serde_json::to_string_pretty(value)? + "\n")) } else { say(&text()) }
+    }
+
+    /// Names by id: of the environments, and of these databases.
+    async fn names_of(&self, databases: &[DatabaseView]) -> Result<Names, Fail> {
+        // Only people read names.
+        let environments = if self.json { Vec::new() } else { self.client.environment_list().await? };
+        let environments = environments.into_iter().map(|e| (e.id.to_string(), e.name));
+        Ok(environments.chain(databases.iter().map(|d| (d.id.to_string(), d.spec.name.to_string()))).collect())
+    }
+
+    async fn databases(&self, all: bool) -> Result<(), Fail> {
+        let gone = |d: &DatabaseView| matches!(d.status, DatabaseStatus::Deleted | DatabaseStatus::Failed);
+        let mut list = self.client.database_list(None).await?;
+        list.retain(|d| all || !gone(d));
+        list.sort_by(|a, b| (&a.spec.name, &a.id).cmp(&(&b.spec.name, &b.id)));
+        let names = self.names_of(&[]).await?;
+        self.tell(&list, || show::databases(&list, &names))
+    }
+
+    async fn operations(&self, database: Option<&str>) -> Result<(), Fail> {
+        let of = match database {
+            Some(database) => Some(self.database(database).await?.id),
+            None => None,
+        };
+        let mut list = self.client.operation_list(of.as_ref()).await?;
+        list.sort_by_key(|operation| std::cmp::Reverse(operation.created_at));
+        let databases = if self.json { Vec::new() } else { self.client.database_list(None).await? };
+        let names = self.names_of(&databases).await?;
+        self.tell(&list, || show::operations(&list, &names))
+    }
+
+    /// A database by id or name.
+    async fn database(&self, text: &str) -> Result<DatabaseView, Fail> {
+        match DatabaseId::parse(text) {
+            Ok(id) => Ok(self.client.database_get(&id).await?),
+            Err(_) => pick_database(self.client.database_list(None).await?, text),
+        }
+    }
+
+    /// An environment by id or name.
+    async fn environment(&self, text: &str) -> Result<EnvironmentView, Fail> {
+        if let Ok(id) = EnvironmentId::parse(text) {
+            return Ok(self.client.environment_get(&id).await?);
+        }
+        let found = self.client.environment_list().await?.into_iter().find(|environment| environment.name == text);
+        found.ok_or_else(|| Fail::not_found(format!("there is no environment `{text}`"), "`kiven environments list` shows them."))
+    }
+
+    async fn power(&self, text: &str, wanted: DatabaseStatus, no_wait: bool) -> Result<(), Fail> {
+        let database = self.database(text).await?;
+        let answer = match wanted {
+            DatabaseStatus::Paused => self.client.database_pause(&database.id).await?,
+            _ => self.client.database_resume(&database.id).await?,
+        };
+        match &answer.operation_id {
+            Some(id) if answer.status.moving() && !no_wait => self.follow(id).await,
+            Some(id) if answer.status.moving() => self.tell(&answer, || format!("{} is {}; follow it: kiven operations watch {id}\n", answer.spec.name, answer.status)),
+            _ => self.tell(&answer, || format!("{} is {}\n", answer.spec.name, answer.status)),
+        }
+    }
+
+    async fn watch(&self, target: &str) -> Result<(), Fail> {
+        if let Ok(id) = OperationId::parse(target) {
+            return self.follow(&id).await;
+        }
+        let database = self.database(target).await?;
+        let none = || Fail::not_found(format!("no operation has run on `{}` yet", database.spec.name), "`kiven operations list` shows those of other databases.");
+        self.follow(database.operation_id.as_ref().ok_or_else(none)?).await
+    }
+
+    /// Follows an operation to its end: lines as they come for people, the whole of it at the end for machines.
+    async fn follow(&self, id: &OperationId) -> Result<(), Fail> {
+        let mut events: Vec<OperationEvent> = Vec::new();
+        let mut written = Ok(());
+        let seen = |event: &OperationEvent| {
+            events.push(event.clone());
+            let began = events.first().map_or(event.at, |first| first.at);
+            if !self.json && written.is_ok() {
+                written = say(&show::progress(event, event.at.duration_since(began).as_secs_f64()));
+            }
+        };
+        let followed = self.client.operation_follow(id, FOLLOW_MAX, seen).await?;
+        written?;
+        let Followed::Over(view) = followed else {
+            let message = format!("the operation {id} is not over after {} minutes", FOLLOW_MAX.as_secs() / 60);
+            return Err(Fail::TimedOut { message, hint: format!("It goes on by itself; look again with `kiven operations watch {id}`.") });
+        };
+        self.ended(OperationView { events, ..*view })
+    }
+
+    fn ended(&self, operation: OperationView) -> Result<(), Fail> {
+        let took = operation.updated_at.duration_since(operation.created_at).as_secs_f64();
+        self.tell(&operation, || format!("{} {} after {took:.1}s\n", operation.kind.as_str(), operation.status.as_str()))?;
+        match operation.status {
+            OperationStatus::Succeeded => Ok(()),
+            OperationStatus::Failed | OperationStatus::Stuck | OperationStatus::Running | OperationStatus::Unwinding => {
+                Err(Fail::Operation { operation: Box::new(operation) })
+            }
+        }
+    }
+}
+
+/// The database that people mean by a name: one that still holds it, else the last that did.
+fn pick_database(list: Vec<DatabaseView>, name: &str) -> Result<DatabaseView, Fail> {
+    let (released, held): (Vec<_>, Vec<_>) = list.into_iter().filter(|d| d.spec.name.as_str() == name).partition(|d| d.status.released());
+    if let [first, second, ..] = held.as_slice() {
+        let hint = format!("Give its id: {} or {}.", first.id, second.id);
+        return Err(Fail::refused(format!("several environments have a database `{name}`"), hint));
+    }
+    let found = held.into_iter().next().or_else(|| released.into_iter().next_back());
+    found.ok_or_else(|| Fail::not_found(format!("there is no database `{name}`"), "`kiven databases list` shows them."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::show::tests::database;
+
+    #[test]
+    fn a_name_means_the_one_that_holds_it() {
+        let list = || vec![database("shop", "deleted"), database("shop", "available"), database("other", "available")];
+        assert_eq!(pick_database(list(), "shop").unwrap().status, DatabaseStatus::Available);
+        assert_eq!(pick_database(vec![database("shop", "grace")], "shop").unwrap().status, DatabaseStatus::Grace);
+        assert_eq!(pick_database(list(), "none").unwrap_err().exit_code(), 3);
+    }
+
+    #[test]
+    fn two_of_one_name_are_asked_back() {
+        let text = pick_database(vec![database("shop", "available"), database("shop", "paused")], "shop").unwrap_err().to_text();
+        assert!(text.contains("Give its id: db_"), "{text}");
+    }
+}
