@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use kiven_model::operation::{EventKind, OperationStatus, StepRecord, StepStatus};
 use kiven_model::{Code, Problem};
 use kiven_ports::{Clock, Ports};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -153,8 +154,7 @@ impl<P: Ports> Cx<P> {
     /// Runs a placed step to its rest and records how it came out.
     pub(crate) async fn finish<S: Step<P>>(&self, placed: Placed<S>) -> Result<S::Output, Stop> {
         let Placed { step, record, .. } = placed;
-        let output = record.output.clone().map(serde_json::from_value::<S::Output>).transpose();
-        let output = output.map_err(|error| diverged(&format!("the output of `{}` cannot be read: {error}", record.key)))?;
+        let output = recorded_output::<S::Output>(&record)?;
         self.remember_undo(&step, record.ordinal, output.clone());
         if let Some(output) = output {
             return Ok(output);
@@ -261,6 +261,19 @@ impl<S> Placed<S> {
 
 pub(crate) fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+/// What a step gave. JSON cannot tell an output that is null from none, so the status decides.
+fn recorded_output<T: DeserializeOwned>(record: &StepRecord) -> Result<Option<T>, Stop> {
+    let value = record.output.clone().unwrap_or(Value::Null);
+    match record.status {
+        StepStatus::Attempted => Ok(None),
+        StepStatus::Undone => Ok(serde_json::from_value(value).ok()),
+        StepStatus::Done => match serde_json::from_value(value) {
+            Ok(output) => Ok(Some(output)),
+            Err(error) => Err(diverged(&format!("the output of `{}` cannot be read: {error}", record.key))),
+        },
+    }
 }
 
 /// A step's name in words: `ensure_backup_bucket` reads "ensure backup bucket".

@@ -175,7 +175,8 @@ impl Operator {
             "apiVersion": "v1", "kind": "Pod",
             "metadata": { "name": name, "namespace": namespace, "labels": labels, "ownerReferences": [spec.owner()],
                 "annotations": { "cnpg.io/nodeSerial": instance.serial.to_string(), PORT: instance.port.to_string() } },
-            "spec": { "nodeName": "local", "containers": [{ "name": "postgres", "image": format!("postgresql:{}", self.postgres.major) }],
+            "spec": { "nodeName": "local", "containers": [{ "name": "postgres", "image": format!("postgresql:{}", self.postgres.major),
+                    "ports": [{ "name": "postgresql", "containerPort": instance.port, "protocol": "TCP" }] }],
                 "volumes": [{ "name": "pgdata", "persistentVolumeClaim": { "claimName": name } }] } }), MANAGER)?;
         self.show_pod_status(&pod, ready)?;
         Ok(ready)

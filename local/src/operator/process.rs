@@ -54,6 +54,9 @@ impl User {
     }
 }
 
+/// What is run; a folder that has only some of them is a folder of links.
+const PROGRAMS: [&str; 5] = ["postgres", "initdb", "pg_basebackup", "pg_ctl", "pg_rewind"];
+
 /// An installed PostgreSQL.
 #[derive(Debug, Clone)]
 pub struct Postgres {
@@ -90,7 +93,7 @@ impl Postgres {
         }
         for bin in folders
             .into_iter()
-            .filter(|folder| folder.join("initdb").is_file() && folder.join("postgres").is_file())
+            .filter(|folder| PROGRAMS.iter().all(|name| folder.join(name).is_file()))
         {
             let said = Command::new(bin.join("postgres"))
                 .arg("--version")

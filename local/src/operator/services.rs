@@ -75,6 +75,9 @@ impl Operator {
                 }
             };
             let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+            let ingress = json!({ "loadBalancer": { "ingress": [{ "ip": "127.0.0.1", "ports": [{ "port": port, "protocol": "TCP" }] }] } });
+            self.kube
+                .patch_status(&kinds::SERVICES, namespace, name, &ingress)?;
             tracing::info!(service = name, namespace, port, "a Service's port is open");
             let task = tokio::spawn(forward(
                 self.kube.clone(),

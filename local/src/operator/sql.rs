@@ -88,6 +88,9 @@ pub(crate) async fn declare(
         password(kube, &session, spec, owner, secret).await?;
     }
     database(&session, &spec.bootstrap.database, owner).await?;
+    for statement in &spec.post_init {
+        post_init(&session, statement).await?;
+    }
     for declared in &spec.roles {
         let role_name = text(declared, "/name");
         if text(declared, "/ensure") == "absent" {
@@ -118,6 +121,16 @@ pub(crate) async fn declare(
         }
     }
     Ok(())
+}
+
+/// A statement of `postInitSQL`. This pass may be a repetition: what the statement makes may be there already.
+async fn post_init(session: &Session, statement: &str) -> Result<(), OperatorError> {
+    let sql = literal(statement);
+    session
+        .run(&format!(
+            "DO $kiven$ BEGIN EXECUTE {sql}; EXCEPTION WHEN duplicate_object THEN NULL; END $kiven$"
+        ))
+        .await
 }
 
 fn options(role: &Value) -> String {

@@ -58,6 +58,7 @@ pub(crate) struct Spec {
     pub(crate) hba: Vec<String>,
     pub(crate) synchronous: Option<Synchronous>,
     pub(crate) bootstrap: Bootstrap,
+    pub(crate) post_init: Vec<String>,
     pub(crate) roles: Vec<Value>,
     pub(crate) server_ca_secret: Option<String>,
     pub(crate) server_names: Vec<String>,
@@ -104,6 +105,12 @@ impl Spec {
                 database,
                 secret: initdb("secret/name"),
             },
+            post_init: spec["bootstrap"]["initdb"]["postInitSQL"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|sql| sql.as_str().map(Into::into))
+                .collect(),
             roles: spec["managed"]["roles"]
                 .as_array()
                 .cloned()

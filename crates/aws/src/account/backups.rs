@@ -202,7 +202,7 @@ fn role_check(role: &Role, expected: &BTreeMap<String, String>) -> Result<(), Po
 }
 
 fn trust_policy(wanted: &BackupRole) -> Value {
-    let host = wanted.oidc_issuer.trim_start_matches("https://").trim_end_matches('/');
+    let host = super::clusters::host_of(&wanted.oidc_issuer);
     json!({"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow",
         "Principal": {"Federated": wanted.oidc_provider_arn},

@@ -11,6 +11,11 @@ use crate::error::{is, port_error};
 /// The audience of tokens that IAM accepts.
 const AUDIENCE: &str = "sts.amazonaws.com";
 
+/// An issuer's host and path: how IAM names its provider.
+pub(super) fn host_of(issuer: &str) -> &str {
+    issuer.split_once("://").map_or(issuer, |(_, host)| host).trim_end_matches('/')
+}
+
 pub(super) async fn get(sdk: &Sdk, name: &str) -> Result<ClusterFacts, PortError> {
     let described = sdk.eks().describe_cluster().name(name).send().await;
     let cluster = match described {
@@ -34,7 +39,7 @@ pub(super) async fn get(sdk: &Sdk, name: &str) -> Result<ClusterFacts, PortError
 
 pub(super) async fn oidc_provider_ensure(sdk: &Sdk, access: &Access, issuer: &str) -> Result<String, PortError> {
     let iam = sdk.iam();
-    let host = issuer.trim_start_matches("https://").trim_end_matches('/');
+    let host = host_of(issuer);
     let arn = format!("arn:aws:iam::{}:oidc-provider/{host}", access.account_id);
     match iam.get_open_id_connect_provider().open_id_connect_provider_arn(&arn).send().await {
         Ok(provider) => {

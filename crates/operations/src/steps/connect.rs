@@ -6,10 +6,12 @@ use kiven_model::command::{CommandBody, CommandOutput};
 use kiven_model::report::AgentFacts;
 use kiven_model::{Code, EnvironmentId, Problem};
 use kiven_ports::account::{Access, ClusterFacts};
-use kiven_ports::{Agents, CustomerAccount, Ports};
+use kiven_ports::{Agents, CustomerAccount, PortError, Ports};
 use serde::Serialize;
 use std::time::Duration;
 
+/// IAM is eventually consistent: a role that was made a moment ago may still be refused.
+const TRUST_SECONDS_MAX: i64 = 10;
 /// An agent that has said nothing for so long is not there; it reports every 30 s.
 const SILENT_SECONDS_MAX: i64 = 90;
 
@@ -22,9 +24,16 @@ pub struct ProveAccess {
 impl<P: Ports> Step<P> for ProveAccess {
     const NAME: &'static str = "prove_access";
     type Output = ();
-    async fn run(&self, ports: &P, _: &At) -> Result<Progress<()>, StepError> {
-        ports.account().access_prove(&self.access).await?;
-        Ok(Progress::Done(()))
+    async fn run(&self, ports: &P, at: &At) -> Result<Progress<()>, StepError> {
+        let fresh = at.now.duration_since(at.started_at) < SignedDuration::from_secs(TRUST_SECONDS_MAX);
+        match ports.account().access_prove(&self.access).await {
+            Ok(()) => Ok(Progress::Done(())),
+            Err(PortError::Refused(problem)) if problem.code == Code::ACCESS_DENIED && fresh => {
+                let after = at.look_again(Duration::from_millis(200), Duration::from_secs(3));
+                Ok(Progress::Pending { after, on: "the role's trust policy to take effect".to_owned() })
+            }
+            Err(error) => Err(error.into()),
+        }
     }
     async fn undo(&self, _: &P, _: &At, _: Option<()>) -> Result<Progress<()>, StepError> {
         Ok(Progress::Done(())) // only looks
