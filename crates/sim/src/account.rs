@@ -1,0 +1,272 @@
+//! [`CustomerAccount`] over a simulated account: one EKS cluster, node groups, IAM and S3, each thing with its tags.
+use crate::nodegroups::{Delays, GroupChange, GroupSpec, GroupStatus, LaunchTemplate, NodeGroup as Group, NodeGroups, Refusal, Scaling};
+use crate::world::{State, World};
+use kiven_model::environment::{ConnectionSpec, Environment};
+use kiven_model::{Code, Problem};
+use kiven_ports::account::{Access, BackupBucket, BackupRole, ClusterFacts, NodeGroup, NodeGroupState, ownership_tags};
+use kiven_ports::{CustomerAccount, PortError};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How long nodes take.
+const DELAYS: Delays = Delays { create_ms: 90_000, update_ms: 40_000, delete_ms: 60_000 };
+/// The node label and tag that say whose a group is.
+const DATABASE: &str = "kiven.io/database";
+
+type Tags = BTreeMap<String, String>;
+
+/// One account in one region.
+pub(crate) struct Cloud {
+    environment: Environment,
+    connection: ConnectionSpec,
+    pub(crate) groups: NodeGroups,
+    pub(crate) roles: BTreeMap<String, (BackupRole, Tags)>,
+    pub(crate) buckets: BTreeMap<String, Tags>,
+    pub(crate) oidc_providers: BTreeSet<String>,
+    tokens: BTreeMap<String, String>,
+}
+
+fn refused(code: Code, why: impl Into<String>) -> PortError {
+    PortError::Refused(Problem::new(code, why))
+}
+
+fn foreign(what: &str) -> PortError {
+    refused(Code::FOREIGN_RESOURCE, format!("{what} exists and is not this environment's"))
+}
+
+impl From<Refusal> for PortError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::InUse(why) => Self::retry("eks", why),
+            Refusal::Limit(why) => refused(Code::AWS_QUOTA, why),
+            Refusal::NotFound(why) | Refusal::Invalid(why) => refused(Code::AWS_REFUSED, why),
+        }
+    }
+}
+
+impl Cloud {
+    pub(crate) fn new(environment: &Environment, connection: &ConnectionSpec) -> Self {
+        Self {
+            environment: environment.clone(),
+            connection: connection.clone(),
+            groups: NodeGroups::new(DELAYS),
+            roles: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+            oidc_providers: BTreeSet::new(),
+            tokens: BTreeMap::new(),
+        }
+    }
+    pub(crate) fn list(&self) -> Vec<Group> {
+        self.groups.clone().list(i64::MIN, &self.environment.spec.eks_cluster_name)
+    }
+    /// Nodes that run, by database.
+    pub(crate) fn nodes(&self) -> BTreeMap<String, u32> {
+        let mut nodes = BTreeMap::new();
+        for group in self.list() {
+            if let Some(database) = group.spec.labels.get(DATABASE) {
+                *nodes.entry(database.clone()).or_insert(0) += group.nodes_running();
+            }
+        }
+        nodes
+    }
+    fn issuer(&self) -> String {
+        format!("https://oidc.eks.{}.amazonaws.com/id/0123456789ABCDEF", self.environment.spec.aws_region)
+    }
+    /// The door: role, external id and every tag of the session.
+    fn enter(&self, access: &Access) -> Result<(), PortError> {
+        let spec = &self.environment.spec;
+        if access.role_arn != self.connection.role_arn || access.external_id != self.environment.external_id {
+            return Err(refused(Code::ACCESS_DENIED, "not authorised to perform sts:AssumeRole"));
+        }
+        if access.account_id != spec.aws_account_id || access.region != spec.aws_region {
+            return Err(refused(Code::ACCESS_DENIED, "the role is of another account or region"));
+        }
+        if access.organization_id != self.environment.organization_id || access.environment_id != self.environment.id {
+            return Err(refused(Code::ACCESS_DENIED, "the session's tags are another environment's"));
+        }
+        Ok(())
+    }
+    fn cluster(&self, access: &Access, name: &str) -> Result<(), PortError> {
+        self.enter(access)?;
+        if name == self.environment.spec.eks_cluster_name { Ok(()) } else { Err(refused(Code::NOT_FOUND, format!("there is no EKS cluster {name}"))) }
+    }
+    /// A token stands for one input; what real services forget after a while is never forgotten here.
+    fn token(&mut self, token: &str, input: &str) -> Result<(), PortError> {
+        let known = self.tokens.entry(token.to_owned()).or_insert_with(|| input.to_owned());
+        if known == input { Ok(()) } else { Err(refused(Code::AWS_REFUSED, format!("the token {token} was used with other parameters"))) }
+    }
+    /// A group that must be Kiven's: exactly its tags, none unknown.
+    fn owned(&mut self, now: i64, access: &Access, name: &str) -> Result<Option<Group>, PortError> {
+        let group = match self.groups.describe(now, &self.environment.spec.eks_cluster_name, name) {
+            Ok(group) => group,
+            Err(Refusal::NotFound(_)) => return Ok(None),
+            Err(refusal) => return Err(refusal.into()),
+        };
+        let mut tags = group.spec.tags.clone();
+        let database = tags.remove("kiven:database");
+        let whole = database.is_some() && database.as_ref() == group.spec.labels.get(DATABASE);
+        if whole && tags == ownership_tags(access, None) { Ok(Some(group)) } else { Err(foreign(name)) }
+    }
+    fn resize(&mut self, now: i64, group: &Group, nodes: u32, token: &str) -> Result<NodeGroupState, PortError> {
+        let wanted = scaling(nodes);
+        if group.spec.scaling_config == wanted || group.status != GroupStatus::Active {
+            return Ok(state(group));
+        }
+        let change = GroupChange { scaling: Some(wanted), ..GroupChange::default() };
+        self.groups.update(now, &group.cluster, &group.spec.name, change, Some(format!("{token}/{nodes}")))?;
+        Ok(NodeGroupState::Changing)
+    }
+    fn spec(&self, access: &Access, group: &NodeGroup) -> Result<GroupSpec, PortError> {
+        let known = self.connection.subnets.values().any(|subnet| *subnet == group.subnet) && group.launch_template == self.connection.launch_template;
+        if !known || group.node_types.is_empty() || group.nodes == 0 {
+            return Err(refused(Code::AWS_REFUSED, "an unknown subnet or launch template, no node type or no node"));
+        }
+        if !group.node_role_arn.starts_with(&format!("arn:aws:iam::{}:role/", access.account_id)) {
+            return Err(refused(Code::AWS_REFUSED, "a node role of another account"));
+        }
+        Ok(GroupSpec {
+            name: group.name.clone(),
+            scaling_config: scaling(group.nodes),
+            subnets: vec![group.subnet.clone()],
+            node_role: group.node_role_arn.clone(),
+            instance_types: group.node_types.clone(),
+            ami_type: None,
+            capacity_type: None,
+            launch_template: Some(LaunchTemplate { id: Some(group.launch_template.clone()), name: None, version: None }),
+            labels: [(DATABASE.to_owned(), group.database_id.to_string())].into(),
+            taints: Vec::new(),
+            tags: ownership_tags(access, Some(&group.database_id)),
+        })
+    }
+}
+
+fn scaling(nodes: u32) -> Scaling {
+    Scaling { min_size: nodes, desired_size: nodes, max_size: nodes.max(1) }
+}
+
+fn state(group: &Group) -> NodeGroupState {
+    match group.status {
+        GroupStatus::Active if group.health.is_empty() => NodeGroupState::Active { nodes: group.spec.scaling_config.desired_size },
+        GroupStatus::Creating | GroupStatus::Updating | GroupStatus::Deleting => NodeGroupState::Changing,
+        GroupStatus::Active | GroupStatus::CreateFailed => {
+            NodeGroupState::Degraded(group.health.iter().map(|issue| issue.message.clone()).collect::<Vec<_>>().join("; "))
+        }
+    }
+}
+
+impl State {
+    /// Nodes are taken only from where nothing runs.
+    fn nodes_taken(&mut self, group: &Group) {
+        if let Some(database) = group.spec.labels.get(DATABASE).filter(|database| self.kube.pods_of(database) > 0) {
+            self.violations.push(format!("nodes of {database} were taken while its pods ran"));
+        }
+    }
+}
+
+impl CustomerAccount for World {
+    async fn access_prove(&self, access: &Access) -> Result<(), PortError> {
+        self.effect("sts:AssumeRole", |state| state.cloud.enter(access))
+    }
+    async fn cluster_get(&self, access: &Access, cluster: &str) -> Result<ClusterFacts, PortError> {
+        self.effect("eks:DescribeCluster", |state| {
+            state.cloud.cluster(access, cluster)?;
+            let arn = format!("arn:aws:eks:{}:{}:cluster/{cluster}", access.region, access.account_id);
+            Ok(ClusterFacts { arn, version: "1.34".to_owned(), oidc_issuer: state.cloud.issuer() })
+        })
+    }
+    async fn oidc_provider_ensure(&self, access: &Access, issuer: &str) -> Result<String, PortError> {
+        self.effect("iam:CreateOpenIDConnectProvider", |state| {
+            state.cloud.enter(access)?;
+            if issuer != state.cloud.issuer() {
+                return Err(refused(Code::AWS_REFUSED, "an issuer of no cluster"));
+            }
+            let arn = format!("arn:aws:iam::{}:oidc-provider/{}", access.account_id, issuer.trim_start_matches("https://"));
+            state.cloud.oidc_providers.insert(arn.clone());
+            Ok(arn)
+        })
+    }
+    async fn node_group_ensure(&self, access: &Access, group: &NodeGroup, token: &str) -> Result<NodeGroupState, PortError> {
+        self.effect("eks:CreateNodegroup", |state| {
+            let now = state.now;
+            state.cloud.cluster(access, &group.cluster)?;
+            state.cloud.token(token, &format!("{group:?}"))?;
+            let spec = state.cloud.spec(access, group)?;
+            if let Some(found) = state.cloud.owned(now, access, &group.name)? {
+                if found.spec.labels != spec.labels {
+                    return Err(foreign(&group.name));
+                }
+                return state.cloud.resize(now, &found, group.nodes, token);
+            }
+            state.cloud.groups.create(now, &group.cluster, spec, Some(token.to_owned()))?;
+            Ok(NodeGroupState::Changing)
+        })
+    }
+    async fn node_group_scale(&self, access: &Access, cluster: &str, name: &str, nodes: u32, token: &str) -> Result<NodeGroupState, PortError> {
+        self.effect("eks:UpdateNodegroupConfig", |state| {
+            let now = state.now;
+            state.cloud.cluster(access, cluster)?;
+            state.cloud.token(token, &format!("{cluster}/{name}={nodes}"))?;
+            let Some(found) = state.cloud.owned(now, access, name)? else { return Ok(NodeGroupState::Absent) };
+            if nodes < found.nodes_running() {
+                state.nodes_taken(&found);
+            }
+            state.cloud.resize(now, &found, nodes, token)
+        })
+    }
+    async fn node_group_delete(&self, access: &Access, cluster: &str, name: &str) -> Result<NodeGroupState, PortError> {
+        self.effect("eks:DeleteNodegroup", |state| {
+            let now = state.now;
+            state.cloud.cluster(access, cluster)?;
+            let Some(found) = state.cloud.owned(now, access, name)? else { return Ok(NodeGroupState::Absent) };
+            match found.status {
+                GroupStatus::Creating | GroupStatus::Updating | GroupStatus::Deleting => {}
+                GroupStatus::Active | GroupStatus::CreateFailed => {
+                    state.nodes_taken(&found);
+                    state.cloud.groups.delete(now, cluster, name)?;
+                }
+            }
+            Ok(NodeGroupState::Changing)
+        })
+    }
+    async fn node_group_get(&self, access: &Access, cluster: &str, name: &str) -> Result<NodeGroupState, PortError> {
+        self.effect("eks:DescribeNodegroup", |state| {
+            state.cloud.cluster(access, cluster)?;
+            let now = state.now;
+            Ok(state.cloud.owned(now, access, name)?.map_or(NodeGroupState::Absent, |group| self::state(&group)))
+        })
+    }
+    async fn backup_bucket_ensure(&self, access: &Access, bucket: &BackupBucket) -> Result<(), PortError> {
+        self.effect("s3:CreateBucket", |state| {
+            state.cloud.enter(access)?;
+            if !bucket.name.starts_with(&format!("kiven-backups-{}-{}-", access.account_id, access.region)) || bucket.noncurrent_days == 0 {
+                return Err(refused(Code::AWS_REFUSED, "not the name of a backup bucket, or nothing would be kept"));
+            }
+            let tags = ownership_tags(access, None);
+            if *state.cloud.buckets.entry(bucket.name.clone()).or_insert_with(|| tags.clone()) == tags { Ok(()) } else { Err(foreign(&bucket.name)) }
+        })
+    }
+    async fn backup_role_ensure(&self, access: &Access, role: &BackupRole) -> Result<String, PortError> {
+        self.effect("iam:CreateRole", |state| {
+            state.cloud.enter(access)?;
+            let limited = role.prefix.starts_with(role.database_id.as_str()) && role.service_account.contains(':');
+            if !limited || !state.cloud.oidc_providers.contains(&role.oidc_provider_arn) || role.oidc_issuer != state.cloud.issuer() {
+                return Err(refused(Code::AWS_REFUSED, "a role that is not limited to its database, or of an unknown provider"));
+            }
+            let made = (role.clone(), ownership_tags(access, Some(&role.database_id)));
+            if *state.cloud.roles.entry(role.name.clone()).or_insert_with(|| made.clone()) != made {
+                return Err(foreign(&role.name));
+            }
+            Ok(format!("arn:aws:iam::{}:role/{}", access.account_id, role.name))
+        })
+    }
+    async fn backup_role_delete(&self, access: &Access, name: &str) -> Result<(), PortError> {
+        self.effect("iam:DeleteRole", |state| {
+            state.cloud.enter(access)?;
+            let Some((role, tags)) = state.cloud.roles.get(name) else { return Ok(()) };
+            if *tags != ownership_tags(access, Some(&role.database_id)) {
+                return Err(foreign(name));
+            }
+            state.cloud.roles.remove(name);
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,308 @@
+//! The world itself: its state behind one lock, its time, its doorbell, and the ports that lead into it.
+use crate::account::Cloud;
+use crate::agent::Agent;
+use crate::commands::Inbox;
+use crate::faults::{Faults, Odds, Seeded};
+use crate::kube::Kube;
+use crate::records::Store;
+use jiff::{SignedDuration, Timestamp};
+use kiven_model::environment::{ConnectionSpec, Environment, EnvironmentSpec, EnvironmentStatus};
+use kiven_model::operation::{Lease, Operation};
+use kiven_model::{EnvironmentId, OperationId, OrganizationId};
+use kiven_ports::{Clock, Doorbell, PortError, Ports, Random};
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// When every world begins: 2026-01-01T00:00:00Z in milliseconds.
+const BEGIN_MS: i64 = 1_767_225_600_000;
+/// Most things that may happen in one stretch of time: more is a world that spins.
+const EVENTS_MAX: u32 = 2_000_000;
+/// A future over this world never waits; this many polls without an end is a bug.
+const POLLS_MAX: u32 = 1000;
+/// How long another drive keeps a lease that it has taken away.
+const STOLEN: SignedDuration = SignedDuration::from_secs(90);
+
+/// Everything, behind one lock.
+pub(crate) struct State {
+    pub(crate) now: i64,
+    pub(crate) random: Seeded,
+    pub(crate) faults: Faults,
+    pub(crate) store: Store,
+    pub(crate) cloud: Cloud,
+    pub(crate) inbox: Inbox,
+    pub(crate) kube: Kube,
+    pub(crate) agent: Agent,
+    pub(crate) rings: Vec<(i64, OperationId)>,
+    pub(crate) effects: u64,
+    pub(crate) violations: Vec<String>,
+}
+
+/// A whole small world with one environment in one account.
+pub struct World {
+    state: Mutex<State>,
+    environment: Environment,
+}
+
+/// A time of this world.
+pub(crate) fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX)
+}
+
+impl State {
+    pub(crate) fn ring(&mut self, operation: &OperationId, delay: Duration) {
+        if self.faults.dice.hits(self.faults.odds.ring_lost) {
+            return;
+        }
+        let due = self.now.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX));
+        self.rings.push((due, operation.clone()));
+        if self.faults.dice.hits(self.faults.odds.ring_doubled) {
+            self.rings.push((due, operation.clone()));
+        }
+    }
+
+    /// When something next happens by itself.
+    fn next_event(&self) -> i64 {
+        let nodes = self.cloud.groups.next_change_ms();
+        let pods = self.kube.next_change(&self.cloud.nodes());
+        [nodes, pods, self.agent.wakes_at, Some(self.agent.beats_at)].into_iter().flatten().min().unwrap_or(i64::MAX).max(self.now)
+    }
+
+    fn advance_to(&mut self, until: i64) {
+        for _ in 0..EVENTS_MAX {
+            let next = self.next_event();
+            if next > until {
+                self.now = self.now.max(until);
+                return;
+            }
+            self.now = next;
+            self.cloud.groups.settle(next);
+            self.kube.settle(next, &self.cloud.nodes());
+            self.agent_acts();
+        }
+        self.violations.push("the world does not come to rest".to_owned());
+        self.now = until;
+    }
+}
+
+impl World {
+    /// A new world: an account with an EKS cluster and an agent in it, and the record of an environment that is not connected.
+    #[must_use]
+    pub fn new(seed: u64, odds: Odds) -> Self {
+        let mut random = Seeded::new(seed);
+        let environment = Environment {
+            id: EnvironmentId::from_random(random.bits()),
+            organization_id: OrganizationId::from_random(random.bits()),
+            spec: EnvironmentSpec {
+                name: "production".to_owned(),
+                aws_account_id: "123456789012".to_owned(),
+                aws_region: "eu-west-1".to_owned(),
+                eks_cluster_name: "main".to_owned(),
+            },
+            external_id: format!("{:032x}", u128::from_be_bytes(random.bits())),
+            connection: None,
+            connected: None,
+            status: EnvironmentStatus::Created,
+            operation_id: None,
+            problem: None,
+            created_at: at(BEGIN_MS),
+            version: 1,
+        };
+        let state = State {
+            now: BEGIN_MS,
+            faults: Faults { odds, dice: Seeded::new(seed ^ 0x5eed_0f_fa17) },
+            store: Store::default(),
+            cloud: Cloud::new(&environment, &connection()),
+            inbox: Inbox::default(),
+            kube: Kube::new(seed),
+            agent: Agent::new(environment.id.clone(), BEGIN_MS),
+            rings: Vec::new(),
+            effects: 0,
+            violations: Vec::new(),
+            random,
+        };
+        Self { state: Mutex::new(state), environment }
+    }
+
+    /// The environment as it is before anything is recorded of it.
+    #[must_use]
+    pub fn environment(&self) -> Environment {
+        self.environment.clone()
+    }
+    /// The way in that the customer has made.
+    #[must_use]
+    pub fn connection(&self) -> ConnectionSpec {
+        connection()
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One call through a port: it may fail before its effect, or after.
+    pub(crate) fn call<T>(&self, call: &str, effect: impl FnOnce(&mut State) -> Result<T, PortError>) -> Result<T, PortError> {
+        let mut state = self.state();
+        state.faults.before(call)?;
+        let answer = effect(&mut state)?;
+        state.faults.after(call)?;
+        Ok(answer)
+    }
+    /// A call that touches more than the records; counted.
+    pub(crate) fn effect<T>(&self, call: &str, effect: impl FnOnce(&mut State) -> Result<T, PortError>) -> Result<T, PortError> {
+        self.call(call, |state| {
+            state.effects += 1;
+            effect(state)
+        })
+    }
+
+    /// Changes the odds from now on.
+    pub fn odds_set(&self, odds: Odds) {
+        self.state().faults.odds = odds;
+    }
+    /// How many calls have gone to the account or the agents.
+    #[must_use]
+    pub fn effects(&self) -> u64 {
+        self.state().effects
+    }
+    /// What should never have happened and did.
+    #[must_use]
+    pub fn violations(&self) -> Vec<String> {
+        self.state().violations.clone()
+    }
+    /// Makes a zone run short, or gives it capacity again.
+    pub fn capacity_set(&self, subnet: &str, available: bool) {
+        self.state().cloud.groups.capacity_set(subnet, available);
+    }
+    /// Takes the agent away, or starts it again.
+    pub fn agent_set(&self, up: bool) {
+        let mut state = self.state();
+        let now = state.now;
+        state.agent.set(up, now);
+    }
+
+    /// The time in milliseconds.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        self.state().now
+    }
+    /// When something next happens by itself: a node, a pod, the agent.
+    #[must_use]
+    pub fn next_event_ms(&self) -> i64 {
+        self.state().next_event()
+    }
+    /// Lets time pass, and everything happen that falls into it.
+    pub fn advance_to(&self, ms: i64) {
+        self.state().advance_to(ms);
+    }
+
+    /// When the doorbell next rings.
+    #[must_use]
+    pub fn next_ring_ms(&self) -> Option<i64> {
+        self.state().rings.iter().map(|(due, _)| *due).min()
+    }
+    /// Takes a ring whose time has come.
+    pub fn take_ring(&self) -> Option<OperationId> {
+        let mut state = self.state();
+        let now = state.now;
+        let first = (0..state.rings.len()).filter(|&i| state.rings[i].0 <= now).min_by_key(|&i| (state.rings[i].0, i))?;
+        Some(state.rings.remove(first).1)
+    }
+    /// When the sweep next finds something due.
+    #[must_use]
+    pub fn next_due_ms(&self) -> Option<i64> {
+        self.state().store.operations.values().filter_map(|operation| operation.due_at).min().map(Timestamp::as_millisecond)
+    }
+
+    /// Asks an operation to stop, as the API does.
+    pub fn cancel(&self, id: &OperationId) {
+        let mut state = self.state();
+        let now = at(state.now);
+        state.store.edit(id, |head| {
+            if !head.past_no_return {
+                (head.cancel_requested, head.due_at) = (true, Some(now));
+            }
+        });
+    }
+    /// Lets another drive take the lease away in the middle of a drive, and then vanish.
+    pub fn withdraw_lease(&self, id: &OperationId) {
+        let mut state = self.state();
+        let now = at(state.now);
+        state.store.edit(id, |head| steal(head, now));
+    }
+}
+
+/// What the records look like after another drive has begun.
+pub(crate) fn steal(head: &mut Operation, now: Timestamp) {
+    let until = now + STOLEN;
+    (head.lease, head.due_at) = (Some(Lease { owner: "thief".to_owned(), until }), Some(until));
+}
+
+fn connection() -> ConnectionSpec {
+    ConnectionSpec {
+        role_arn: "arn:aws:iam::123456789012:role/kiven".to_owned(),
+        subnets: [("eu-west-1a", "subnet-a"), ("eu-west-1b", "subnet-b")].map(|(zone, subnet)| (zone.to_owned(), subnet.to_owned())).into(),
+        launch_template: "lt-0123456789abcdef0".to_owned(),
+    }
+}
+
+impl Clock for World {
+    fn now(&self) -> Timestamp {
+        at(self.state().now)
+    }
+}
+
+impl Random for World {
+    fn bits(&self) -> [u8; 16] {
+        self.state().random.bits()
+    }
+}
+
+impl Doorbell for World {
+    async fn doorbell_ring(&self, operation: &OperationId, delay: Duration) -> Result<(), PortError> {
+        self.call("sqs:SendMessage", |state| {
+            state.ring(operation, delay);
+            Ok(())
+        })
+    }
+}
+
+impl Ports for World {
+    type Records = Self;
+    type Account = Self;
+    type Agents = Self;
+    type Doorbell = Self;
+    type Clock = Self;
+    type Random = Self;
+
+    fn records(&self) -> &Self {
+        self
+    }
+    fn account(&self) -> &Self {
+        self
+    }
+    fn agents(&self) -> &Self {
+        self
+    }
+    fn doorbell(&self) -> &Self {
+        self
+    }
+    fn clock(&self) -> &Self {
+        self
+    }
+    fn random(&self) -> &Self {
+        self
+    }
+}
+
+/// Runs a future over this world to its end; `None` when it waits for something that is not of this world.
+pub fn block_on<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..POLLS_MAX {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Some(output);
+        }
+    }
+    None
+}
