@@ -144,6 +144,11 @@ impl<P: Ports> Cx<P> {
         if steps.is_empty() {
             return Ok(());
         }
+        for (index, step) in steps.iter().enumerate() {
+            if steps[..index].iter().any(|earlier| earlier.key == step.key) {
+                return Err(diverged(&format!("two steps have the key `{}`", step.key)));
+            }
+        }
         let events = steps.iter().map(|s| (EventKind::StepStarted, Some(s.key.clone()), words(&s.name))).collect();
         let current = steps.last().map(|s| s.key.clone());
         let now = self.inner.ports.clock().now();
@@ -167,21 +172,25 @@ impl<P: Ports> Cx<P> {
             refuse_cancelled(&journal)?;
             self.at(&journal, &record)
         };
-        match self.inner.faults.hit(Point::IntentRecorded, &record.key) {
-            Hit::Pass => {}
-            Hit::Fail => return Err(Stop::Fail(injected(&record.key))),
-            Hit::Crash => return Err(Stop::Crashed),
+        if let Some(left) = pause_left(&record, at.now) {
+            return Err(Stop::Wait(left));
         }
+        self.pass(Point::IntentRecorded, &record.key).await?;
         let result = step.run(&self.inner.ports, &at).await;
-        match self.inner.faults.hit(Point::EffectDone, &record.key) {
-            Hit::Pass => {}
-            Hit::Fail => return Err(Stop::Fail(injected(&record.key))),
-            Hit::Crash => return Err(Stop::Crashed),
-        }
+        self.pass(Point::EffectDone, &record.key).await?;
         match result {
             Ok(Progress::Done(output)) => self.record_output(record, output).await,
             Ok(Progress::Pending { after, on }) => self.waiting::<S>(&step, record, after, &on).await,
             Err(error) => self.failed::<S>(record, error).await,
+        }
+    }
+
+    /// Passes a place where tests make things go wrong.
+    async fn pass(&self, point: Point, key: &str) -> Result<(), Stop> {
+        match self.inner.faults.hit(point, key) {
+            Hit::Pass => Ok(()),
+            Hit::Fail => Err(turn(&*self.inner.journal.lock().await, injected(key))),
+            Hit::Crash => Err(Stop::Crashed),
         }
     }
 
@@ -237,13 +246,13 @@ impl<P: Ports> Cx<P> {
             StepError::Retry { problem, after } => (problem, after),
         };
         let now = self.inner.ports.clock().now();
-        let backoff = after.max(Duration::from_millis(100)) * 2u32.pow(record.attempts.min(6));
+        let backoff = backoff(after, record.attempts);
         let message = format!("{}: {problem}; tried again in {} ms", words(&record.name), backoff.as_millis());
         let key = record.key.clone();
-        let again = StepRecord { attempts: record.attempts + 1, ..record };
+        let again = StepRecord { attempts: record.attempts + 1, ended_at: Some(now + signed(backoff)), ..record };
         let change = Change { steps: vec![again], events: vec![(EventKind::StepRetried, Some(key), message)], ..Change::default() };
         journal.commit(&*self.inner.ports, now, change, |_| {}).await?;
-        Err(Stop::Wait(backoff.min(BACKOFF_MAX)))
+        Err(Stop::Wait(backoff))
     }
 }
 
@@ -252,6 +261,19 @@ const POLL_MS_MIN: u64 = 50;
 const POLL_MS_MAX: u64 = 10_000;
 /// The longest pause between two attempts.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+/// The pause after a retry: doubled with each attempt.
+pub(crate) fn backoff(after: Duration, attempts: u32) -> Duration {
+    (after.max(Duration::from_millis(100)) * 2u32.pow(attempts.min(6))).min(BACKOFF_MAX)
+}
+
+/// What is left of the pause after a retry. A ring may come earlier, from an agent's answer or for another step: without
+/// this, rings alone would use up a step's attempts within milliseconds.
+pub(crate) fn pause_left(record: &StepRecord, now: Timestamp) -> Option<Duration> {
+    // The end of what was retried lies ahead: it is the end of the pause. Any other end lies behind.
+    let until = record.ended_at.filter(|until| record.attempts > 0 && *until > now)?;
+    Duration::try_from(until.duration_since(now)).ok()
+}
 
 impl<S> Placed<S> {
     pub(crate) fn intent(&self) -> Option<StepRecord> {

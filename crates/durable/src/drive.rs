@@ -1,6 +1,6 @@
 //! One drive: take the lease, load, replay, run what comes next, commit; until a wait, the end, or the time is up.
 use crate::body::{Body, Outcome, Stop};
-use crate::context::{Cx, Undo, signed};
+use crate::context::{Cx, Undo, backoff, pause_left, signed};
 use crate::fault::Faults;
 use crate::journal::{Change, Journal};
 use crate::step::{Progress, StepError};
@@ -131,6 +131,9 @@ async fn unwind<P: Ports, B: Body<P>>(cx: &Cx<P>) -> Result<Driven, PortError> {
             let at = cx.at(&journal, &record);
             (record, at)
         };
+        if let Some(left) = pause_left(&record, at.now) {
+            return Ok(rest(cx, left).await);
+        }
         match (undo.call)(at).await {
             Ok(Progress::Done(())) => {
                 if let Err(stop) = record_undone(cx, record).await {
@@ -138,9 +141,9 @@ async fn unwind<P: Ports, B: Body<P>>(cx: &Cx<P>) -> Result<Driven, PortError> {
                 }
             }
             Ok(Progress::Pending { after, .. }) => return Ok(rest(cx, after).await),
-            Err(StepError::Retry { problem, after }) => match count_undo(cx, record, &problem).await {
-                Ok(true) => return Ok(rest(cx, after).await),
-                Ok(false) => return end::<P, B>(cx, Outcome::Stuck, None, Some(stuck_undo(problem))).await,
+            Err(StepError::Retry { problem, after }) => match count_undo(cx, record, &problem, after).await {
+                Ok(Some(pause)) => return Ok(rest(cx, pause).await),
+                Ok(None) => return end::<P, B>(cx, Outcome::Stuck, None, Some(stuck_undo(problem))).await,
                 Err(stop) => return Ok(lost(stop)),
             },
             Err(StepError::Failed(problem)) => return end::<P, B>(cx, Outcome::Stuck, None, Some(stuck_undo(problem))).await,
@@ -167,17 +170,19 @@ async fn record_undone<P: Ports>(cx: &Cx<P>, record: StepRecord) -> Result<(), S
     inner.journal.lock().await.commit(&*inner.ports, now, change, |_| {}).await
 }
 
-/// Counts a failed undo; false when there were too many.
-async fn count_undo<P: Ports>(cx: &Cx<P>, record: StepRecord, problem: &Problem) -> Result<bool, Stop> {
+/// Counts a failed undo and answers the pause before the next; `None` when there were too many.
+async fn count_undo<P: Ports>(cx: &Cx<P>, record: StepRecord, problem: &Problem, after: Duration) -> Result<Option<Duration>, Stop> {
     if record.attempts >= UNDO_ATTEMPTS_MAX {
-        return Ok(false);
+        return Ok(None);
     }
+    let pause = backoff(after, record.attempts);
     let inner = cx.inner();
     let now = inner.ports.clock().now();
     let event = (EventKind::StepRetried, Some(record.key.clone()), format!("undo: {problem}"));
-    let again = StepRecord { attempts: record.attempts + 1, ..record };
+    // A done step stays replayable while its undo is retried, so its status is kept and only its end moves.
+    let again = StepRecord { attempts: record.attempts + 1, ended_at: Some(now + signed(pause)), ..record };
     let change = Change { steps: vec![again], events: vec![event], ..Change::default() };
-    inner.journal.lock().await.commit(&*inner.ports, now, change, |_| {}).await.map(|()| true)
+    inner.journal.lock().await.commit(&*inner.ports, now, change, |_| {}).await.map(|()| Some(pause))
 }
 
 /// Records the end, with everything that makes it known, in one transaction.

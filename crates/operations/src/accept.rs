@@ -125,6 +125,14 @@ fn power_of(status: DatabaseStatus) -> Power {
     if matches!(status, DatabaseStatus::Paused | DatabaseStatus::Grace | DatabaseStatus::Purging) { Power::Off } else { Power::On }
 }
 
+/// What only ever goes forward cannot be cancelled either: there is no state that its unwinding could end in.
+pub(crate) fn forward_only(kind: OperationKind) -> bool {
+    match kind {
+        OperationKind::Connect | OperationKind::Provision | OperationKind::Pause => false,
+        OperationKind::Resume | OperationKind::Delete | OperationKind::Purge => true,
+    }
+}
+
 fn head(environment: &Environment, kind: OperationKind, subject: Subject, id: OperationId, input: &impl Serialize, now: Timestamp) -> Result<Operation, Problem> {
     let input = serde_json::to_value(input).map_err(|e| Problem::new(Code::BODY_BROKEN, "the operation's input cannot be recorded").detail(e.to_string()))?;
     Ok(Operation {
@@ -139,7 +147,7 @@ fn head(environment: &Environment, kind: OperationKind, subject: Subject, id: Op
         output: None,
         problem: None,
         cancel_requested: false,
-        past_no_return: false,
+        past_no_return: forward_only(kind),
         current_step: None,
         poll_after_ms: 50,
         lease: None,

@@ -1,9 +1,10 @@
 //! How an operation's end becomes known: the record it was about, in the same transaction as the end.
+use crate::accept::forward_only;
 use crate::input::DatabaseInput;
 use kiven_durable::Outcome;
 use kiven_model::database::Database;
 use kiven_model::environment::{Connected, Environment, EnvironmentStatus};
-use kiven_model::lifecycle::{Event, next};
+use kiven_model::lifecycle::{DatabaseStatus, Event, next};
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
 use kiven_model::{Code, OperationId, Problem};
 use kiven_ports::{NameClaim, PortError, Ports, Random, Records, Write};
@@ -26,7 +27,9 @@ pub(crate) async fn database<P: Ports>(ports: &P, operation: &Operation, outcome
         Outcome::Failed => Event::Unwound(operation.kind),
         Outcome::Stuck => Event::Stalled(operation.kind),
     };
-    let status = next(database.status, event).map_err(|e| PortError::Refused(Problem::new(Code::WRONG_STATE, e.to_string())))?;
+    // A purge that got stuck before it could say that it had begun is a begun one all the same.
+    let was = if operation.kind == OperationKind::Purge && database.status == DatabaseStatus::Grace { DatabaseStatus::Purging } else { database.status };
+    let status = next(was, event).map_err(|e| PortError::Refused(Problem::new(Code::WRONG_STATE, e.to_string())))?;
     let problem = if *outcome == Outcome::Succeeded { None } else { operation.problem.clone() };
     let mut database = Database { status, problem, version: expected + 1, updated_at: operation.updated_at, ..database };
     let mut writes = Vec::new();
@@ -70,7 +73,7 @@ pub(crate) fn retired<P: Ports>(ports: &P, operation: &Operation, database: &mut
         output: None,
         problem: None,
         cancel_requested: false,
-        past_no_return: false,
+        past_no_return: forward_only(OperationKind::Purge),
         current_step: None,
         lease: None,
         due_at: Some(due_at),

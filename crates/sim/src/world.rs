@@ -160,6 +160,11 @@ impl World {
     pub fn odds_set(&self, odds: Odds) {
         self.state().faults.odds = odds;
     }
+    /// The odds as they are.
+    #[must_use]
+    pub fn odds(&self) -> Odds {
+        self.state().faults.odds
+    }
     /// How many calls have gone to the account or the agents.
     #[must_use]
     pub fn effects(&self) -> u64 {
