@@ -1,10 +1,73 @@
-//! Build, demo, test, bench, tidy.
+//! Build, demo, test, bench, tidy: everything that a contributor runs.
+mod bench;
+mod demo;
 mod generate;
+mod install;
+mod local;
+mod measure;
+mod suites;
+mod terraform;
 mod tidy;
 
-fn main() -> anyhow::Result<()> {
-    match std::env::args().nth(1).as_deref() {
-        Some("tidy") => tidy::run(),
-        _ => generate::run(false),
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(about = "Kiven's own tasks")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Builds everything, starts the local stack and runs Terraform on examples/quickstart.
+    Demo(demo::Options),
+    /// Runs every suite, or the named ones: static, unit, local, system; `kills` runs the whole kill matrix.
+    Test {
+        /// Which suites; all when none is named.
+        suites: Vec<String>,
+    },
+    /// Measures: `path`.
+    Bench {
+        /// What.
+        what: String,
+        /// Where the numbers go as JSON.
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// Makes generated code again.
+    Gen {
+        /// Only compares.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Checks the tree's own rules: arrows, sizes, first lines, error pages, links.
+    Tidy,
+    /// Installs by name what the demo and the tests need and is missing.
+    Install,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Demo(options) => demo::run(&options),
+        Task::Test { suites } => suites::run(&suites),
+        Task::Bench { what, json } => bench::run(&what, json.as_deref()),
+        Task::Gen { check } => generate::run(check),
+        Task::Tidy => tidy::run(),
+        Task::Install => install::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+/// The workspace's root.
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().map(PathBuf::from).unwrap_or_default()
 }

@@ -1,0 +1,67 @@
+//! What the demo and the tests need from the machine, by package name.
+use anyhow::{Context, Result, bail, ensure};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Debian's packages, each with a program or file that shows it is there.
+const PACKAGES: [(&str, &[&str]); 2] = [
+    ("postgresql", &["/usr/lib/postgresql"]),
+    ("pgbouncer", &["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"]),
+];
+/// The client that is built where there is neither Terraform nor OpenTofu.
+const OPENTOFU: &str = "github.com/opentofu/opentofu";
+const OPENTOFU_VERSION: &str = "v1.12.6";
+
+/// Installs what is missing.
+pub(crate) fn run() -> Result<()> {
+    let missing: Vec<&str> = PACKAGES.into_iter().filter(|(_, shown)| !shown.iter().any(|path| Path::new(path).exists())).map(|(name, _)| name).collect();
+    if !missing.is_empty() {
+        ensure!(on_path("apt-get"), "missing: {}. Install them with your system's package manager.", missing.join(", "));
+        println!("installing {}", missing.join(", "));
+        call(Command::new("apt-get").arg("update").arg("-qq"))?;
+        call(Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends"]).args(&missing))?;
+    }
+    if crate::terraform::find().is_err() {
+        opentofu()?;
+    }
+    Ok(())
+}
+
+pub(crate) fn on_path(program: &str) -> bool {
+    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+fn call(command: &mut Command) -> Result<()> {
+    let status = command.env("DEBIAN_FRONTEND", "noninteractive").status().with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(status.success(), "{command:?} failed");
+    Ok(())
+}
+
+/// Builds OpenTofu from the Go module proxy, with the replacements of its own go.mod, which a dependent module must repeat.
+fn opentofu() -> Result<()> {
+    if !on_path("go") {
+        bail!("neither terraform nor tofu (1.8 or newer) is on the PATH, and there is no Go to build OpenTofu with: install one of them");
+    }
+    println!("building OpenTofu {OPENTOFU_VERSION} with Go");
+    let scratch = std::env::temp_dir().join("kiven-opentofu");
+    std::fs::create_dir_all(&scratch)?;
+    let go = |arguments: &[&str]| -> Result<String> {
+        let output = Command::new("go").args(arguments).current_dir(&scratch).env("GOFLAGS", "-mod=mod").stderr(Stdio::inherit()).output()?;
+        ensure!(output.status.success(), "go {} failed", arguments.join(" "));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let module = format!("{OPENTOFU}@{OPENTOFU_VERSION}");
+    let described: serde_json::Value = serde_json::from_str(&go(&["mod", "download", "-json", &module])?)?;
+    let own = std::fs::read_to_string(described["GoMod"].as_str().context("Go does not say where go.mod is")?)?;
+    let replacements: Vec<&str> = own.lines().filter(|line| line.contains("=>")).map(|line| line.trim_start_matches("replace ").trim()).collect();
+    let mut text = format!("module scratch\n\ngo 1.25\n\nrequire {OPENTOFU} {OPENTOFU_VERSION}\n\n");
+    for replacement in replacements {
+        text.push_str(&format!("replace {replacement}\n"));
+    }
+    std::fs::write(scratch.join("go.mod"), text)?;
+    std::fs::write(scratch.join("tools.go"), format!("//go:build tools\n\npackage scratch\n\nimport _ \"{OPENTOFU}/cmd/tofu\"\n"))?;
+    let target = crate::terraform::own_client();
+    std::fs::create_dir_all(target.parent().context("no folder for the client")?)?;
+    go(&["build", "-o", &target.display().to_string(), &format!("{OPENTOFU}/cmd/tofu")])?;
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! The suites of `cargo xtask test`: run one after the other, counted, held against budgets and committed minimums.
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// What a suite found.
+#[derive(Debug, Default, Clone)]
+struct Count {
+    passed: u32,
+    failed: u32,
+    skipped: Vec<String>,
+}
+
+/// A suite: its name, its budget in minutes on a new machine, and what it runs.
+struct Suite {
+    name: &'static str,
+    budget_minutes: f64,
+    run: fn(&mut Count) -> Result<()>,
+}
+
+const SUITES: [Suite; 4] = [
+    Suite { name: "static", budget_minutes: 16.0, run: check_static },
+    Suite { name: "unit", budget_minutes: 12.0, run: run_unit },
+    Suite { name: "local", budget_minutes: 14.0, run: run_local },
+    Suite { name: "system", budget_minutes: 14.0, run: run_system },
+];
+/// Over its budget by this much, a suite fails.
+const BUDGET_FACTOR: f64 = 1.5;
+/// The committed minimum of passed tests by suite, and the most skips.
+const MINIMUMS: &str = "xtask/minimums.json";
+
+/// Runs the named suites, or all.
+pub(crate) fn run(named: &[String]) -> Result<()> {
+    if named.len() == 1 && named[0] == "kills" {
+        return kills();
+    }
+    let unknown: Vec<&String> = named.iter().filter(|name| !SUITES.iter().any(|suite| suite.name == name.as_str())).collect();
+    if !unknown.is_empty() {
+        bail!("there is no suite {unknown:?}: {}, kills", SUITES.map(|suite| suite.name).join(", "));
+    }
+    let minimums: BTreeMap<String, BTreeMap<String, u32>> =
+        serde_json::from_str(&std::fs::read_to_string(crate::root().join(MINIMUMS)).context("the committed minimums are missing")?)?;
+    let mut rows = Vec::new();
+    let mut total = Count::default();
+    let mut complaints = Vec::new();
+    for suite in SUITES.iter().filter(|suite| named.is_empty() || named.iter().any(|name| name == suite.name)) {
+        println!("\n== {} ==", suite.name);
+        let (began, mut count) = (Instant::now(), Count::default());
+        if let Err(error) = (suite.run)(&mut count) {
+            count.failed += 1;
+            complaints.push(format!("{}: {error:#}", suite.name));
+        }
+        let minutes = began.elapsed().as_secs_f64() / 60.0;
+        let minimum = |what: &str| minimums.get(suite.name).and_then(|of| of.get(what)).copied().unwrap_or(0);
+        if count.passed < minimum("passed") {
+            complaints.push(format!("{}: {} passed, the committed minimum is {}", suite.name, count.passed, minimum("passed")));
+        }
+        if count.skipped.len() > minimum("skipped") as usize {
+            complaints.push(format!("{}: {} skipped, at most {} are known", suite.name, count.skipped.len(), minimum("skipped")));
+        }
+        if minutes > suite.budget_minutes * BUDGET_FACTOR {
+            complaints.push(format!("{}: took {minutes:.1} min, its budget is {}", suite.name, suite.budget_minutes));
+        }
+        rows.push(format!("{:<8} {:>6} {:>6} {:>7}   {minutes:>5.1} / {} min", suite.name, count.passed, count.failed, count.skipped.len(), suite.budget_minutes));
+        total.passed += count.passed;
+        total.failed += count.failed;
+        total.skipped.extend(count.skipped);
+    }
+    println!("\nsuite    passed failed skipped   actual / budget");
+    rows.iter().for_each(|row| println!("{row}"));
+    total.skipped.iter().for_each(|skip| println!("skipped: {skip}"));
+    complaints.iter().for_each(|complaint| println!("FAILED: {complaint}"));
+    println!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.skipped.len());
+    if complaints.is_empty() && total.failed == 0 { Ok(()) } else { bail!("{} complaints", complaints.len().max(1)) }
+}
+
+/// Runs a command as one test.
+fn one(count: &mut Count, name: &str, command: &mut Command) -> Result<()> {
+    println!("-- {name}");
+    let status = command.current_dir(crate::root()).status().with_context(|| format!("{name} cannot be started"))?;
+    if status.success() { count.passed += 1 } else { count.failed += 1 }
+    Ok(())
+}
+
+fn cargo() -> Command {
+    Command::new(env!("CARGO"))
+}
+
+fn check_static(count: &mut Count) -> Result<()> {
+    one(count, "formatting", cargo().args(["fmt", "--all", "--check"]))?;
+    one(count, "clippy", cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
+    for (name, check) in [("generated code", crate::generate::run(true)), ("tidy", crate::tidy::run())] {
+        println!("-- {name}");
+        match check {
+            Ok(()) => count.passed += 1,
+            Err(error) => {
+                println!("{error:#}");
+                count.failed += 1;
+            }
+        }
+    }
+    if crate::install::on_path("cargo-deny") {
+        one(count, "cargo deny", cargo().args(["deny", "check", "bans", "licenses", "sources"]))?;
+    } else {
+        count.skipped.push("cargo deny: cargo-deny is not installed".to_owned());
+    }
+    let terraform = crate::terraform::find()?;
+    for folder in ["examples", "onboarding-module"] {
+        one(count, &format!("terraform fmt {folder}"), Command::new(&terraform).args(["fmt", "-check", "-recursive", folder]))?;
+    }
+    onboarding(count, &terraform)
+}
+
+/// Validates the onboarding module where its provider is at hand.
+fn onboarding(count: &mut Count, terraform: &std::path::Path) -> Result<()> {
+    let Some(mirror) = std::env::var_os("KIVEN_PROVIDER_MIRROR").map(std::path::PathBuf::from).or_else(known_mirror) else {
+        count.skipped.push("onboarding-module validate: no mirror has hashicorp/aws (name one in KIVEN_PROVIDER_MIRROR)".to_owned());
+        return Ok(());
+    };
+    let scratch = std::env::temp_dir().join(format!("kiven-onboarding-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch)?;
+    for entry in std::fs::read_dir(crate::root().join("onboarding-module"))?.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "tf")) {
+        std::fs::copy(entry.path(), scratch.join(entry.file_name()))?;
+    }
+    let rc = scratch.join("terraformrc");
+    std::fs::write(&rc, format!("provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n", mirror.display()))?;
+    let run = |arguments: &[&str]| Command::new(terraform).arg(format!("-chdir={}", scratch.display())).args(arguments).env("TF_CLI_CONFIG_FILE", &rc).status();
+    println!("-- onboarding-module validate");
+    let good = run(&["init", "-backend=false", "-input=false"])?.success() && run(&["validate"])?.success();
+    if good { count.passed += 1 } else { count.failed += 1 }
+    std::fs::remove_dir_all(&scratch).context("the scratch folder cannot be removed")
+}
+
+/// A mirror that the machine offers: a folder `tf-plugins` with hashicorp/aws in it.
+fn known_mirror() -> Option<std::path::PathBuf> {
+    ["/opt/tf-plugins", "/usr/local/share/tf-plugins"].map(std::path::PathBuf::from).into_iter().find(|path| path.join("registry.terraform.io/hashicorp/aws").is_dir())
+}
+
+/// Runs `cargo test`, shows what it says and counts its closing lines.
+fn cargo_test(count: &mut Count, arguments: &[&str]) -> Result<()> {
+    let mut child = cargo().arg("test").arg("--no-fail-fast").args(arguments).current_dir(crate::root()).stdout(Stdio::piped()).spawn()?;
+    let output = child.stdout.take().context("cargo test says nothing")?;
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        if let Some(result) = line.strip_prefix("test result: ") {
+            let number = |word: &str| result.split(['.', ';']).find_map(|part| part.trim().strip_suffix(word)?.trim().parse::<u32>().ok()).unwrap_or(0);
+            count.passed += number("passed");
+            count.failed += number("failed");
+            (0..number("ignored")).for_each(|_| count.skipped.push("an ignored test".to_owned()));
+        }
+        if let Some(skip) = line.strip_prefix("skipped: ") {
+            count.skipped.push(skip.to_owned());
+        }
+        println!("{line}");
+    }
+    if !child.wait()?.success() && count.failed == 0 {
+        count.failed += 1;
+    }
+    Ok(())
+}
+
+/// Packages that need no process but their own.
+const UNIT: [&str; 15] = [
+    "kiven-model", "kiven-ports", "kiven-durable", "kiven-data-services", "kiven-sim", "kiven-operations", "kiven-api", "kiven-client", "kiven-tfplugin",
+    "kiven-fake-kube", "kiven-lambdas", "kiven-relay", "kiven-agent", "kiven-cli", "xtask",
+];
+
+fn run_unit(count: &mut Count) -> Result<()> {
+    let packages: Vec<&str> = UNIT.iter().flat_map(|name| ["-p", name]).collect();
+    cargo_test(count, &packages)
+}
+
+fn run_local(count: &mut Count) -> Result<()> {
+    cargo_test(count, &["-p", "kiven-aws", "-p", "kiven-local", "-p", "kiven-terraform-provider"])
+}
+
+fn run_system(count: &mut Count) -> Result<()> {
+    println!("-- demo");
+    let figures = std::env::temp_dir().join(format!("kiven-demo-{}.json", std::process::id()));
+    let demo = Command::new(std::env::current_exe()?).args(["demo", "--once", "--json"]).arg(&figures).current_dir(crate::root()).stdin(Stdio::null()).status()?;
+    if demo.success() { count.passed += 1 } else { count.failed += 1 }
+    if figures.exists() {
+        std::fs::remove_file(&figures)?;
+    }
+    cargo_test(count, &["-p", "kiven-tests", "--", "--test-threads", "1", "--nocapture"])
+}
+
+/// The whole kill matrix, printed into docs/reliability.md.
+fn kills() -> Result<()> {
+    crate::local::build(false)?;
+    let status = cargo().args(["test", "-p", "kiven-tests", "--test", "kills", "--", "--nocapture"]).env("KIVEN_KILLS", "all").current_dir(crate::root()).status()?;
+    if status.success() { Ok(()) } else { bail!("the kill matrix found something") }
+}
