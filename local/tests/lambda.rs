@@ -52,6 +52,7 @@ async fn serve(event: LambdaEvent<Value>) -> Result<Value, lambda_runtime::Error
 fn function(timeout: Duration, concurrency_max: usize) -> Arc<Function> {
     let now_ms: NowMs = Arc::new(wall_ms);
     let config = FunctionConfig {
+        log: None,
         name: "test".into(),
         binary: std::env::current_exe().unwrap(),
         arguments: ["function_process", "--exact", "--nocapture"].map(str::to_owned).to_vec(),

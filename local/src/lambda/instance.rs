@@ -83,6 +83,10 @@ impl Instance {
             // Ends with the instance, by being aborted.
             let _ = axum::serve(listener, router).await;
         });
+        let errors = match &config.log {
+            Some(path) => Stdio::from(std::fs::OpenOptions::new().create(true).append(true).open(path)?),
+            None => Stdio::inherit(),
+        };
         let mut child = Command::new(&config.binary)
             .args(&config.arguments)
             .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
@@ -93,6 +97,8 @@ impl Instance {
             .env("AWS_LAMBDA_LOG_STREAM_NAME", "local")
             .envs(&config.env)
             .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(errors)
             .kill_on_drop(true)
             .spawn()
             .inspect_err(|_| server.abort())?;

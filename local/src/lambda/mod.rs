@@ -38,6 +38,8 @@ pub struct FunctionConfig {
     pub arguments: Vec<String>,
     /// Environment variables.
     pub env: BTreeMap<String, String>,
+    /// Where what it writes on standard error goes; this process's own when `None`.
+    pub log: Option<PathBuf>,
     /// Longest invocation.
     pub timeout: Duration,
     /// Most instances at once.

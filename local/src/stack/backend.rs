@@ -88,6 +88,7 @@ pub(crate) async fn start(folder: &Folder, keys: &Keys, endpoints: &Endpoints, o
             binary: sibling(&format!("lambda-{name}"))?,
             arguments: Vec::new(),
             env: environment.clone(),
+            log: Some(folder.path(&format!("logs/{name}.jsonl"))),
             timeout: Duration::from_secs(timeout),
             concurrency_max,
         };
