@@ -19,6 +19,8 @@ pub(crate) struct Cloud {
     environment: Environment,
     connection: ConnectionSpec,
     pub(crate) groups: NodeGroups,
+    /// Nodes that run, by database.
+    pub(crate) nodes: BTreeMap<String, u32>,
     pub(crate) roles: BTreeMap<String, (BackupRole, Tags)>,
     pub(crate) buckets: BTreeMap<String, Tags>,
     pub(crate) oidc_providers: BTreeSet<String>,
@@ -49,6 +51,7 @@ impl Cloud {
             environment: environment.clone(),
             connection: connection.clone(),
             groups: NodeGroups::new(DELAYS),
+            nodes: BTreeMap::new(),
             roles: BTreeMap::new(),
             buckets: BTreeMap::new(),
             oidc_providers: BTreeSet::new(),
@@ -58,15 +61,15 @@ impl Cloud {
     pub(crate) fn list(&self) -> Vec<Group> {
         self.groups.clone().list(i64::MIN, &self.environment.spec.eks_cluster_name)
     }
-    /// Nodes that run, by database.
-    pub(crate) fn nodes(&self) -> BTreeMap<String, u32> {
+    /// Counts again what runs; to be called whenever a group may have changed.
+    pub(crate) fn count_nodes(&mut self) {
         let mut nodes = BTreeMap::new();
         for group in self.list() {
             if let Some(database) = group.spec.labels.get(DATABASE) {
                 *nodes.entry(database.clone()).or_insert(0) += group.nodes_running();
             }
         }
-        nodes
+        self.nodes = nodes;
     }
     fn issuer(&self) -> String {
         format!("https://oidc.eks.{}.amazonaws.com/id/0123456789ABCDEF", self.environment.spec.aws_region)

@@ -56,8 +56,10 @@ impl State {
             return;
         }
         let due = self.now.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX));
-        self.rings.push((due, operation.clone()));
-        if self.faults.dice.hits(self.faults.odds.ring_doubled) {
+        let rings = 1 + usize::from(self.faults.dice.hits(self.faults.odds.ring_doubled));
+        // Every ring that is answered rings again: without this bound doubling would grow without end.
+        let there = self.rings.iter().filter(|(at, id)| *at == due && id == operation).count();
+        for _ in there..rings.max(there) {
             self.rings.push((due, operation.clone()));
         }
     }
@@ -65,7 +67,7 @@ impl State {
     /// When something next happens by itself.
     fn next_event(&self) -> i64 {
         let nodes = self.cloud.groups.next_change_ms();
-        let pods = self.kube.next_change(&self.cloud.nodes());
+        let pods = self.kube.next_change(&self.cloud.nodes);
         [nodes, pods, self.agent.wakes_at, Some(self.agent.beats_at)].into_iter().flatten().min().unwrap_or(i64::MAX).max(self.now)
     }
 
@@ -77,8 +79,10 @@ impl State {
                 return;
             }
             self.now = next;
-            self.cloud.groups.settle(next);
-            self.kube.settle(next, &self.cloud.nodes());
+            if self.cloud.groups.settle(next) {
+                self.cloud.count_nodes();
+            }
+            self.kube.settle(next, &self.cloud.nodes);
             self.agent_acts();
         }
         self.violations.push("the world does not come to rest".to_owned());
@@ -152,7 +156,9 @@ impl World {
     pub(crate) fn effect<T>(&self, call: &str, effect: impl FnOnce(&mut State) -> Result<T, PortError>) -> Result<T, PortError> {
         self.call(call, |state| {
             state.effects += 1;
-            effect(state)
+            let answer = effect(state);
+            state.cloud.count_nodes();
+            answer
         })
     }
 
@@ -177,7 +183,9 @@ impl World {
     }
     /// Makes a zone run short, or gives it capacity again.
     pub fn capacity_set(&self, subnet: &str, available: bool) {
-        self.state().cloud.groups.capacity_set(subnet, available);
+        let mut state = self.state();
+        state.cloud.groups.capacity_set(subnet, available);
+        state.cloud.count_nodes();
     }
     /// Takes the agent away, or starts it again.
     pub fn agent_set(&self, up: bool) {

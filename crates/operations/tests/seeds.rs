@@ -1,0 +1,50 @@
+//! Random faults by seed over a whole life: provision, pause, resume, delete, purge. A seed reproduces any failure.
+mod common;
+use common::{Stage, judge};
+use kiven_model::operation::{OperationKind, OperationStatus};
+use kiven_sim::Odds;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Seeds in CI; `KIVEN_SIM_SEEDS` asks for more, `KIVEN_SIM_SEED` for one.
+const SEEDS: u64 = 300;
+
+/// Lives one life as far as it goes; answers how many operations came to a good end.
+fn live(seed: u64) -> Result<u32, String> {
+    let mut stage = Stage::new(seed, Odds::rough());
+    let mut good = 0;
+    use OperationKind::{Connect, Delete, Pause, Provision, Purge, Resume};
+    for kind in [Connect, Provision, Pause, Resume, Delete, Purge] {
+        let before = if kind == Purge { stage.world.snapshot() } else { stage.settle() };
+        let Some(id) = stage.accept(kind, 0) else { continue };
+        let head = stage.run(&id);
+        judge(&stage, &head, &before).map_err(|why| format!("{kind:?}: {why}"))?;
+        good += u32::from(head.status == OperationStatus::Succeeded);
+        if matches!(kind, Connect | Provision | Delete) && head.status != OperationStatus::Succeeded {
+            break;
+        }
+    }
+    Ok(good)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's own switch")]
+fn wanted(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+#[test]
+fn random_faults_over_whole_lives() {
+    let seeds = match wanted("KIVEN_SIM_SEED") {
+        Some(one) => one..one + 1,
+        None => 0..wanted("KIVEN_SIM_SEEDS").unwrap_or(SEEDS),
+    };
+    let (mut good, count) = (0, seeds.end - seeds.start);
+    for seed in seeds {
+        match catch_unwind(AssertUnwindSafe(|| live(seed))) {
+            Ok(Ok(ends)) => good += u64::from(ends),
+            Ok(Err(why)) => panic!("KIVEN_SIM_SEED={seed}: {why}"),
+            Err(_) => panic!("KIVEN_SIM_SEED={seed}: see the panic above"),
+        }
+    }
+    // A world that only ever fails would prove nothing.
+    assert!(good * 10 >= count * 6 * 7, "{good} good ends of {}", count * 6);
+}
