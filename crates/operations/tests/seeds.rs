@@ -1,4 +1,5 @@
 //! Random faults by seed over a whole life: provision, pause, resume, delete, purge. A seed reproduces any failure.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests are tests
 mod common;
 use common::{Stage, judge};
 use kiven_model::operation::{OperationKind, OperationStatus};
