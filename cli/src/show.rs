@@ -163,7 +163,10 @@ pub(crate) fn progress(event: &OperationEvent, seconds: f64) -> String {
         EventKind::Unwinding => "back",
     };
     let step = event.step.as_deref().unwrap_or_default();
-    format!("{seconds:>7.1}s  {mark:<6}  {step:<24}  {}", event.message).trim_end().to_owned() + "\n"
+    // Messages begin with the step's name in words: once is enough.
+    let words = step.split('/').next().unwrap_or_default().replace('_', " ");
+    let message = event.message.strip_prefix(&words).map_or(event.message.as_str(), |rest| rest.trim_start_matches([':', ' ']));
+    format!("{seconds:>7.1}s  {mark:<6}  {step:<26}  {message}").trim_end().to_owned() + "\n"
 }
 
 #[cfg(test)]

@@ -68,10 +68,13 @@ fn a_paused_database_costs_no_compute() {
 }
 
 #[test]
-fn progress_is_one_line() {
-    let event: OperationEvent = serde_json::from_value(json!({
-        "sequence": 3, "at": "2026-01-01T00:00:02Z", "step": "ArchiveWal", "kind": "step_done", "message": "the last WAL is in the archive",
-    }))
-    .unwrap();
-    assert_eq!(progress(&event, 1.75), "    1.8s  done    ArchiveWal                the last WAL is in the archive\n");
+fn progress_is_one_line_that_says_nothing_twice() {
+    for (kind, message, line) in [
+        ("step_done", "archive wal", "    1.8s  done    archive_wal\n"),
+        ("step_waiting", "archive wal: waiting for the agent", "    1.8s  wait    archive_wal                 waiting for the agent\n"),
+        ("unwinding", "going back: KV-407: no", "    1.8s  back    archive_wal                 going back: KV-407: no\n"),
+    ] {
+        let event = json!({ "sequence": 3, "at": "2026-01-01T00:00:02Z", "step": "archive_wal", "kind": kind, "message": message });
+        assert_eq!(progress(&serde_json::from_value::<OperationEvent>(event).unwrap(), 1.75), line);
+    }
 }

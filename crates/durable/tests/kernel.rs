@@ -1,4 +1,5 @@
 //! The kernel by itself: a scripted body over scripted steps, one table of stories.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests are tests
 use kiven_durable::{At, Body, Cx, Drive, Driven, NoFaults, Outcome, Progress, Step, StepError, Stop, drive};
 use kiven_model::operation::{Operation, OperationKind, OperationStatus};
 use kiven_model::{Code, OperationId, Problem};

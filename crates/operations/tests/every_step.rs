@@ -1,4 +1,5 @@
 //! Every operation, every step it meets, everything that can happen there: complete, as it began, or stuck with the data.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests are tests
 mod common;
 use common::{At, judge, stage};
 use kiven_durable::{Hit, Point};

@@ -2,6 +2,7 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p kiven-operations --test replay` records them anew; for a version that is out in the
 //! world that is never right: make a new version instead.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests are tests
 mod common;
 use common::stage;
 use kiven_durable::{Drive, Driven, NoFaults};

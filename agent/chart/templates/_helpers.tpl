@@ -1,0 +1,22 @@
+{{/* Names are fixed: enrolment accepts the ServiceAccount kiven-agent in kiven-system and no other. */}}
+{{- define "kiven.namespace" -}}
+{{- if ne .Release.Namespace "kiven-system" -}}
+{{- fail "install this chart with --namespace kiven-system: agents of other namespaces cannot enrol" -}}
+{{- end -}}
+kiven-system
+{{- end -}}
+
+{{- define "kiven.labels" -}}
+app.kubernetes.io/name: kiven-agent
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{- define "kiven.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,61 @@
+# What database nodes are and may do. Kiven starts nodes from this template and cannot change it.
+data "aws_iam_policy_document" "node_trust" {
+  statement {
+    actions = ["sts:AssumeRole"]
+
+    principals {
+      type        = "Service"
+      identifiers = ["ec2.amazonaws.com"]
+    }
+  }
+}
+
+resource "aws_iam_role" "node" {
+  name               = "kiven-node"
+  description        = "Nodes of Kiven's databases"
+  assume_role_policy = data.aws_iam_policy_document.node_trust.json
+  tags               = local.tags
+}
+
+resource "aws_iam_role_policy_attachment" "node" {
+  for_each = toset(["AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy", "AmazonEC2ContainerRegistryPullOnly"])
+
+  role       = aws_iam_role.node.name
+  policy_arn = "arn:${local.partition}:iam::aws:policy/${each.value}"
+}
+
+resource "aws_launch_template" "nodes" {
+  name                   = "kiven-nodes-${var.eks_cluster_name}"
+  description            = "Nodes of Kiven's databases"
+  update_default_version = true
+  vpc_security_group_ids = concat([data.aws_eks_cluster.this.vpc_config[0].cluster_security_group_id], var.node_security_group_ids)
+  tags                   = local.tags
+
+  # Pods are one hop further away: only the node itself reaches its credentials.
+  metadata_options {
+    http_endpoint               = "enabled"
+    http_tokens                 = "required"
+    http_put_response_hop_limit = 1
+  }
+
+  block_device_mappings {
+    device_name = "/dev/xvda"
+
+    ebs {
+      encrypted             = true
+      kms_key_id            = var.root_volume_kms_key_arn
+      volume_size           = 40
+      volume_type           = "gp3"
+      delete_on_termination = true
+    }
+  }
+
+  dynamic "tag_specifications" {
+    for_each = toset(["instance", "volume"])
+
+    content {
+      resource_type = tag_specifications.value
+      tags          = merge(local.tags, { Name = "kiven-database" })
+    }
+  }
+}
