@@ -33,12 +33,12 @@ impl Commands {
         if let Some(outcome) = ledger.end_of(&command.id) {
             return outcome;
         }
-        kiven_failpoint::pass("agent", "received", command.body.name());
+        kiven_failpoint::pass("agent", "received", step_of(command));
         let outcome = match self.attempt(&mut ledger, command).await {
             Ok(outcome) => outcome,
             Err(error) => failed(&error),
         };
-        kiven_failpoint::pass("agent", "done", command.body.name());
+        kiven_failpoint::pass("agent", "done", step_of(command));
         if let Err(error) = ledger.end(&self.client, &command.id, &outcome).await {
             tracing::warn!(%error, command_id = command.id, "the end of a command could not be remembered");
         }
@@ -92,6 +92,11 @@ impl Commands {
         }
         Ok(CommandOutcome::Done(CommandOutput::Nothing))
     }
+}
+
+/// The step that sent a command, for the kill matrix: the id is `{operation id}/{step key}`.
+fn step_of(command: &Command) -> &str {
+    command.id.split('/').nth(1).unwrap_or(&command.id)
 }
 
 /// What the API server refuses for good is refused; everything else may pass.

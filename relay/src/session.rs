@@ -76,7 +76,8 @@ impl<S: Agents, Q: ReportQueue> Session<S, Q> {
         let failed = |error: kiven_ports::PortError| Status::unavailable(error.to_string());
         let due = self.store.commands_due(&self.environment, self.hello.session).await.map_err(failed)?;
         for command in &due {
-            kiven_failpoint::pass("relay", "due", command.body.name());
+            // A command's id is `{operation id}/{step key}`: the kill matrix names steps.
+            kiven_failpoint::pass("relay", "due", command.id.split('/').nth(1).unwrap_or(&command.id));
             if self.store.command_delivered(&command.id, self.hello.session).await.map_err(failed)? {
                 tracing::info!(environment_id = %self.environment, command_id = command.id, kind = command.body.name(), "command handed over");
                 let body = serde_json::to_vec(command).map_err(|error| Status::internal(error.to_string()))?;
