@@ -65,7 +65,8 @@ async fn connect(client: &Client, database: &DatabaseId, cluster: &str) -> Resul
     let spec = &object.data["spec"];
     let authority = spec["certificates"]["serverCASecret"].as_str().ok_or(ArchiveError::Missing("the Cluster names no authority"))?;
     let host = spec["certificates"]["serverAltDNSNames"][0].as_str().ok_or(ArchiveError::Missing("the Cluster has no name"))?;
-    let name = host.strip_suffix("-rw").and_then(|name| DatabaseName::parse(name).ok()).ok_or(ArchiveError::Missing("the Cluster's name is not Kiven's"))?;
+    let name =
+        host.strip_suffix("-rw").and_then(|name| DatabaseName::parse(name).ok()).ok_or(ArchiveError::Missing("the Cluster's name is not Kiven's"))?;
     let (address, port) = primary(client, cluster).await?;
     let certificate = crate::secrets::read(client, authority, "ca.crt").await?;
     let password = crate::secrets::read(client, &role_secret(&name, database, AGENT_ROLE), "password").await?;

@@ -27,7 +27,8 @@ pub(crate) async fn enrol(config: &Config) -> anyhow::Result<Identity> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name.push(DnType::CommonName, config.environment_id.as_str());
     let certificate_request = params.serialize_request(&key)?.pem()?;
-    let token = tokio::fs::read_to_string(&config.token_path).await.with_context(|| format!("cannot read the token at {}", config.token_path.display()))?;
+    let token =
+        tokio::fs::read_to_string(&config.token_path).await.with_context(|| format!("cannot read the token at {}", config.token_path.display()))?;
     let request = EnrolRequest { environment_id: config.environment_id.clone(), service_account_token: token.trim().to_owned(), certificate_request };
     let client = reqwest::Client::builder().timeout(Duration::from_secs(ENROL_SECONDS_MAX)).build()?;
     let response = client.post(format!("{}/v1/agents/enrol", config.api_url)).json(&request).send().await.context("the API cannot be reached")?;

@@ -58,7 +58,18 @@ fn judge_object(command: &Command, object: &Value) -> Result<(), Problem> {
 /// What no Kiven object ever carries: images of its own choice, privileges, the node's disk, addresses outside.
 fn judge_content(kind: &str, spec: &Value) -> Result<(), Problem> {
     const NEVER: [&str; 12] = [
-        "image", "imageName", "hostPath", "privileged", "hostNetwork", "hostPID", "externalIPs", "externalName", "env", "envFrom", "command", "postInitSQLRefs",
+        "image",
+        "imageName",
+        "hostPath",
+        "privileged",
+        "hostNetwork",
+        "hostPID",
+        "externalIPs",
+        "externalName",
+        "env",
+        "envFrom",
+        "command",
+        "postInitSQLRefs",
     ];
     match find_key(spec, &NEVER, 0) {
         Some(key) => Err(refuse(format!("{kind} with `{key}`"))),
@@ -104,7 +115,9 @@ fn judge_cluster(is: &Value, becomes: &Value) -> Result<(), Problem> {
     if becomes["instances"].as_u64() < is["instances"].as_u64() {
         return Err(refuse("fewer instances"));
     }
-    if gibibytes(&becomes["storage"]["size"]) < gibibytes(&is["storage"]["size"]) || is["storage"]["storageClass"] != becomes["storage"]["storageClass"] {
+    if gibibytes(&becomes["storage"]["size"]) < gibibytes(&is["storage"]["size"])
+        || is["storage"]["storageClass"] != becomes["storage"]["storageClass"]
+    {
         return Err(refuse("smaller or other storage"));
     }
     if is["plugins"][0]["parameters"]["serverName"] != becomes["plugins"][0]["parameters"]["serverName"] {

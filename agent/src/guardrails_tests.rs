@@ -9,7 +9,8 @@ use serde_json::json;
 
 fn generation() -> Generation {
     let environment = EnvironmentId::from_random([1; 16]);
-    let asked = DatabaseRequest { name: "shop".into(), environment_id: environment.to_string(), plan: "business".into(), ..DatabaseRequest::default() };
+    let asked =
+        DatabaseRequest { name: "shop".into(), environment_id: environment.to_string(), plan: "business".into(), ..DatabaseRequest::default() };
     Generation {
         id: DatabaseId::from_random([2; 16]),
         spec: request::database(&asked, &[16]).unwrap().into_inner(),

@@ -1,8 +1,8 @@
 //! What the agent remembers of commands: their ends and the greatest fence of each database, in one bounded ConfigMap.
 use kiven_model::command::{Command, CommandOutcome};
 use kiven_model::names::SYSTEM_NAMESPACE;
-use kube::api::{Api, Patch, PatchParams};
 use kube::Client;
+use kube::api::{Api, Patch, PatchParams};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::{BTreeMap, VecDeque};

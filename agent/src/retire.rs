@@ -6,8 +6,8 @@ use kiven_model::command::{Command, CommandOutcome, CommandOutput};
 use kiven_model::names::DATABASE_NAMESPACE;
 use kiven_model::{Code, Problem};
 use kube::Client;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::ResourceExt;
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::json;
 
 /// Set once the database is its owner's: from then on an undo must not remove it.

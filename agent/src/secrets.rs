@@ -65,7 +65,9 @@ async fn create(api: &Api<DynamicObject>, request: &SecretRequest) -> Result<Dyn
         }
     };
     let encoded: BTreeMap<String, k8s_openapi::ByteString> = match data {
-        Value::Object(map) => map.into_iter().map(|(k, v)| (k, k8s_openapi::ByteString(v.as_str().unwrap_or_default().as_bytes().to_vec()))).collect(),
+        Value::Object(map) => {
+            map.into_iter().map(|(k, v)| (k, k8s_openapi::ByteString(v.as_str().unwrap_or_default().as_bytes().to_vec()))).collect()
+        }
         _ => BTreeMap::new(),
     };
     let object = json!({

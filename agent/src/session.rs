@@ -49,7 +49,13 @@ fn jitter(most: u64) -> u64 {
 }
 
 /// One session: a certificate if there is none or it is old, a connection, and talk.
-async fn attempt(config: &Config, identity: &mut Option<Identity>, commands: &Arc<Commands>, outbox: &Arc<Outbox>, world: &Arc<World>) -> anyhow::Result<()> {
+async fn attempt(
+    config: &Config,
+    identity: &mut Option<Identity>,
+    commands: &Arc<Commands>,
+    outbox: &Arc<Outbox>,
+    world: &Arc<World>,
+) -> anyhow::Result<()> {
     if identity.as_ref().is_none_or(|identity| identity.renew_at <= crate::now()) {
         *identity = Some(enrol(config).await?);
     }

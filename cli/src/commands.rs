@@ -117,7 +117,9 @@ impl Teller<'_> {
         };
         match &answer.operation_id {
             Some(id) if answer.status.moving() && !no_wait => self.follow(id).await,
-            Some(id) if answer.status.moving() => self.tell(&answer, || format!("{} is {}; follow it: kiven operations watch {id}\n", answer.spec.name, answer.status)),
+            Some(id) if answer.status.moving() => {
+                self.tell(&answer, || format!("{} is {}; follow it: kiven operations watch {id}\n", answer.spec.name, answer.status))
+            }
             _ => self.tell(&answer, || format!("{} is {}\n", answer.spec.name, answer.status)),
         }
     }
@@ -127,7 +129,12 @@ impl Teller<'_> {
             return self.follow(&id).await;
         }
         let database = self.database(target).await?;
-        let none = || Fail::not_found(format!("no operation has run on `{}` yet", database.spec.name), "`kiven operations list` shows those of other databases.");
+        let none = || {
+            Fail::not_found(
+                format!("no operation has run on `{}` yet", database.spec.name),
+                "`kiven operations list` shows those of other databases.",
+            )
+        };
         self.follow(database.operation_id.as_ref().ok_or_else(none)?).await
     }
 

@@ -66,8 +66,14 @@ impl Fail {
         match self {
             Self::Client(error) => error.problem(),
             Self::Operation { operation } => operation.problem.as_ref(),
-            Self::Credentials(_) | Self::NotFound { .. } | Self::Refused { .. } | Self::TimedOut { .. } | Self::Start { .. } | Self::Output(_)
-            | Self::Json(_) | Self::Runtime(_) => None,
+            Self::Credentials(_)
+            | Self::NotFound { .. }
+            | Self::Refused { .. }
+            | Self::TimedOut { .. }
+            | Self::Start { .. }
+            | Self::Output(_)
+            | Self::Json(_)
+            | Self::Runtime(_) => None,
         }
     }
 

@@ -79,10 +79,18 @@ pub(crate) fn database(d: &DatabaseView, environments: &Names) -> String {
 /// A table of environments.
 pub(crate) fn environments(list: &[EnvironmentView]) -> String {
     if list.is_empty() {
-        return "There are no environments. Declare a `kiven_environment` and its connection in Terraform; examples/quickstart shows how.\n".to_owned();
+        return "There are no environments. Declare a `kiven_environment` and its connection in Terraform; examples/quickstart shows how.\n"
+            .to_owned();
     }
     let row = |e: &EnvironmentView| {
-        vec![e.name.clone(), e.status.as_str().to_owned(), e.aws_account_id.clone(), e.aws_region.clone(), e.eks_cluster_name.clone(), e.id.to_string()]
+        vec![
+            e.name.clone(),
+            e.status.as_str().to_owned(),
+            e.aws_account_id.clone(),
+            e.aws_region.clone(),
+            e.eks_cluster_name.clone(),
+            e.id.to_string(),
+        ]
     };
     let rows: Vec<_> = list.iter().map(row).collect();
     table(&["NAME", "STATUS", "ACCOUNT", "REGION", "EKS CLUSTER", "ID"], &rows)
@@ -92,7 +100,8 @@ pub(crate) fn environments(list: &[EnvironmentView]) -> String {
 pub(crate) fn environment(e: &EnvironmentView) -> String {
     let majors: Vec<String> = e.postgres_versions.iter().map(u32::to_string).collect();
     let connection = e.connection.as_ref();
-    let subnets = connection.map_or(String::new(), |c| c.subnets.iter().map(|(zone, subnet)| format!("{zone}={subnet}")).collect::<Vec<_>>().join(", "));
+    let subnets =
+        connection.map_or(String::new(), |c| c.subnets.iter().map(|(zone, subnet)| format!("{zone}={subnet}")).collect::<Vec<_>>().join(", "));
     fields(&[
         ("name", e.name.clone()),
         ("id", e.id.to_string()),
@@ -145,7 +154,15 @@ pub(crate) fn operations(list: &[OperationView], names: &Names) -> String {
     let row = |o: &OperationView| {
         let step = if o.status.over() { String::new() } else { o.current_step.clone().unwrap_or_default() };
         let code = o.problem.as_ref().map_or(String::new(), |problem| problem.code.to_string());
-        vec![o.kind.as_str().to_owned(), subject(o, names), o.status.as_str().to_owned(), step, code, format!("{:.0}", o.created_at), o.id.to_string()]
+        vec![
+            o.kind.as_str().to_owned(),
+            subject(o, names),
+            o.status.as_str().to_owned(),
+            step,
+            code,
+            format!("{:.0}", o.created_at),
+            o.id.to_string(),
+        ]
     };
     let rows: Vec<_> = list.iter().map(row).collect();
     table(&["KIND", "OF", "STATUS", "STEP", "CODE", "STARTED", "ID"], &rows)

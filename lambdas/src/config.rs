@@ -44,8 +44,15 @@ impl Config {
     /// Names every missing variable.
     pub fn parse(lookup: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
         let needed = [
-            "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "KIVEN_TABLE", "KIVEN_PAYLOAD_BUCKET", "KIVEN_DOORBELL_URL",
-            "KIVEN_PRINCIPAL_ARN", "KIVEN_RELAY_ADDRESS", "KIVEN_AGENT_API_URL",
+            "AWS_REGION",
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "KIVEN_TABLE",
+            "KIVEN_PAYLOAD_BUCKET",
+            "KIVEN_DOORBELL_URL",
+            "KIVEN_PRINCIPAL_ARN",
+            "KIVEN_RELAY_ADDRESS",
+            "KIVEN_AGENT_API_URL",
         ];
         let missing: Vec<&str> = needed.into_iter().filter(|name| lookup(name).is_none_or(|value| value.is_empty())).collect();
         if !missing.is_empty() {

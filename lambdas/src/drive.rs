@@ -41,7 +41,7 @@ pub async fn answer_ring<P: Ports>(ports: &Arc<P>, id: &OperationId, lease: Dura
     let mut busy = 0;
     while Instant::now() < deadline {
         match drive_any(Arc::clone(ports), id, &how).await? {
-            Driven::Over(_) | Driven::Unknown => return Ok(()),
+            Driven::Over(_) | Driven::Unknown | Driven::Armed => return Ok(()),
             Driven::Wait(after) if after <= SLEEP_MAX => tokio::time::sleep(after.max(Duration::from_millis(5))).await,
             Driven::Wait(after) => return ports.doorbell().doorbell_ring(id, after).await,
             Driven::Busy | Driven::Lost(_) if busy < BUSY_LOOKS_MAX => {

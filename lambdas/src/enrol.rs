@@ -128,7 +128,9 @@ struct Claims {
 
 /// Verifies signature, issuer, audience, expiry and subject.
 async fn verify(token: &str, issuer: &str) -> Result<(), Problem> {
-    let keys = keys_of(issuer).await.map_err(|error| Problem::new(Code::UNAVAILABLE, "the cluster's issuer cannot be asked").detail(format!("{error:#}")))?;
+    let keys = keys_of(issuer)
+        .await
+        .map_err(|error| Problem::new(Code::UNAVAILABLE, "the cluster's issuer cannot be asked").detail(format!("{error:#}")))?;
     let header = decode_header(token).map_err(|_| refused("the token cannot be read"))?;
     let key = header.kid.as_deref().and_then(|id| keys.find(id)).ok_or_else(|| refused("the token's key is not the cluster's"))?;
     let key = DecodingKey::from_jwk(key).map_err(|_| refused("the token's key cannot be used"))?;

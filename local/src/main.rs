@@ -5,7 +5,15 @@ use kiven_local::stack::{self, Options};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: kiven-local dev [--state FOLDER] [--port PORT]";
+const USAGE: &str = "usage: kiven-local dev [status|stop] [--state FOLDER] [--port PORT]
+
+  dev           starts Kiven on this machine and stays until Ctrl-C
+  dev status    what runs, as JSON
+  dev stop      ends it; databases stay and are adopted by the next start
+  --state       the folder that everything is in
+  --port        the API's port; the last one, or any free one, when not given";
+/// How long a stack may take to end.
+const STOP_LOOKS_MAX: u32 = 500;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -23,17 +31,70 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &[String]) -> anyhow::Result<()> {
-    let options = parse(arguments)?;
+    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        println!("{USAGE}");
+        return Ok(());
+    }
+    let (verb, options) = parse(arguments)?;
+    match verb {
+        Verb::Start => start(options),
+        Verb::Status => status(&options),
+        Verb::Stop => stop(&options),
+    }
+}
+
+/// What `dev` is asked to do.
+enum Verb {
+    Start,
+    Status,
+    Stop,
+}
+
+fn start(options: Options) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::new("info,aws_config=warn,aws_smithy_runtime=warn,hyper=warn");
     let log = std::fs::File::create(options.state_log()?).context("cannot write the log")?;
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::sync::Mutex::new(log)).init();
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(stack::run(options))
 }
 
-fn parse(arguments: &[String]) -> anyhow::Result<Options> {
-    let mut rest = arguments.iter().skip(1);
+/// What a running stack says of itself.
+fn running(options: &Options) -> anyhow::Result<serde_json::Value> {
+    let text = std::fs::read_to_string(options.state.join("stack.json")).ok();
+    let ready: Option<serde_json::Value> = text.and_then(|text| serde_json::from_str(&text).ok());
+    let alive = |ready: &serde_json::Value| std::path::Path::new(&format!("/proc/{}", ready["pid"])).exists();
+    ready.filter(alive).with_context(|| format!("no stack runs on {}: start it with `kiven dev`", options.state.display()))
+}
+
+fn status(options: &Options) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(&running(options)?)?);
+    Ok(())
+}
+
+fn stop(options: &Options) -> anyhow::Result<()> {
+    let pid = running(options)?["pid"].to_string();
+    std::process::Command::new("kill").arg(&pid).status().context("cannot signal the stack")?;
+    for _ in 0..STOP_LOOKS_MAX {
+        if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+            return Ok(());
+        }
+        #[expect(clippy::disallowed_methods, reason = "a command waits for a process")]
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    bail!("the stack (process {pid}) does not end")
+}
+
+fn parse(arguments: &[String]) -> anyhow::Result<(Verb, Options)> {
+    let mut rest = arguments.iter().skip(1).peekable();
     if rest.next().map(String::as_str) != Some("dev") {
         bail!("{USAGE}");
+    }
+    let verb = match rest.peek().map(|word| word.as_str()) {
+        Some("status") => Verb::Status,
+        Some("stop") => Verb::Stop,
+        _ => Verb::Start,
+    };
+    if !matches!(verb, Verb::Start) {
+        rest.next();
     }
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     let mut options = Options::default_with(|name| std::env::var(name).ok())?;
@@ -45,5 +106,5 @@ fn parse(arguments: &[String]) -> anyhow::Result<Options> {
             _ => bail!("there is no {flag}\n{USAGE}"),
         }
     }
-    Ok(options)
+    Ok((verb, options))
 }

@@ -5,8 +5,8 @@ mod support;
 
 use kiven_aws::account::Account;
 use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, OrganizationId};
-use kiven_ports::account::{Access, BackupBucket, BackupRole, CustomerAccount, NodeGroup, NodeGroupState};
 use kiven_ports::PortError;
+use kiven_ports::account::{Access, BackupBucket, BackupRole, CustomerAccount, NodeGroup, NodeGroupState};
 use serde_json::json;
 use support::{CUSTOMER, DELAY_MS, Local, REGION, SAAS};
 

@@ -49,9 +49,7 @@ async fn objects_are_written_ranged_listed_and_deleted() {
 async fn sessions_have_limits_and_an_end() {
     let (_folder, local) = start().await;
     let root = local.sdk("CUSTOMER");
-    let trust = format!(
-        r#"{{"Statement":{{"Effect":"Allow","Principal":{{"AWS":"{CUSTOMER}"}},"Action":"sts:AssumeRole"}}}}"#
-    );
+    let trust = format!(r#"{{"Statement":{{"Effect":"Allow","Principal":{{"AWS":"{CUSTOMER}"}},"Action":"sts:AssumeRole"}}}}"#);
     root.iam().create_role().role_name("reader").assume_role_policy_document(trust).send().await.unwrap();
     let assume = || {
         let arn = format!("arn:aws:iam::{CUSTOMER}:role/reader");

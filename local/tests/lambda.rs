@@ -37,8 +37,7 @@ async fn serve(event: LambdaEvent<Value>) -> Result<Value, lambda_runtime::Error
     if let Some(records) = payload["Records"].as_array() {
         // "again" fails once: its second delivery is accepted.
         let again = |record: &&Value| record["body"] == "again" && record["attributes"]["ApproximateReceiveCount"] == "1";
-        let failed: Vec<Value> =
-            records.iter().filter(again).map(|r| json!({"itemIdentifier": r["messageId"]})).collect();
+        let failed: Vec<Value> = records.iter().filter(again).map(|r| json!({"itemIdentifier": r["messageId"]})).collect();
         return Ok(json!({"batchItemFailures": failed}));
     }
     match payload["do"].as_str() {

@@ -27,8 +27,16 @@ pub(crate) struct Config {
 impl Config {
     pub(crate) fn parse(lookup: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
         let needed = [
-            "KIVEN_RELAY_LISTEN", "KIVEN_RELAY_CERTIFICATE_PATH", "KIVEN_RELAY_KEY_PATH", "KIVEN_CA_CERTIFICATE_PATH", "KIVEN_REPORTS_URL", "KIVEN_TABLE",
-            "KIVEN_PAYLOAD_BUCKET", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+            "KIVEN_RELAY_LISTEN",
+            "KIVEN_RELAY_CERTIFICATE_PATH",
+            "KIVEN_RELAY_KEY_PATH",
+            "KIVEN_CA_CERTIFICATE_PATH",
+            "KIVEN_REPORTS_URL",
+            "KIVEN_TABLE",
+            "KIVEN_PAYLOAD_BUCKET",
+            "AWS_REGION",
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
         ];
         let missing: Vec<&str> = needed.into_iter().filter(|name| lookup(name).is_none_or(|value| value.is_empty())).collect();
         if !missing.is_empty() {

@@ -12,7 +12,9 @@ const KINDS: [&str; 3] = ["create", "update", "delete"];
 
 /// The attribute.
 pub(crate) fn attribute() -> Attr {
-    let of = |kind: &'static str| Attr::string(kind).optional().describe(format!("How long `{kind}` waits, such as `45m` or `1h30m`; 30 minutes by default."));
+    let of = |kind: &'static str| {
+        Attr::string(kind).optional().describe(format!("How long `{kind}` waits, such as `45m` or `1h30m`; 30 minutes by default."))
+    };
     let text = "How long an apply waits. When time is up nothing is lost: the object is kept, and the next apply waits again.";
     Attr::nested("timeouts", Nesting::Single, KINDS.map(of).into()).optional().describe(text)
 }
@@ -30,7 +32,12 @@ pub(crate) fn check(config: &Value) -> Vec<Violation> {
     };
     let say = |(kind, text): (&str, String)| {
         let text: String = text.chars().take(64).collect();
-        Violation::new(Code::TIMEOUT_INVALID, format!("timeouts.{kind}"), format!("`{text}` is not a duration"), "From 1s to 24h, written like `45m`, `90s` or `1h30m`.")
+        Violation::new(
+            Code::TIMEOUT_INVALID,
+            format!("timeouts.{kind}"),
+            format!("`{text}` is not a duration"),
+            "From 1s to 24h, written like `45m`, `90s` or `1h30m`.",
+        )
     };
     KINDS.into_iter().filter_map(wrong).map(say).collect()
 }

@@ -94,9 +94,8 @@ impl<'a> Patience<'a> {
 }
 
 fn over(view: OperationView) -> Outcome {
-    let problem = |problem: Option<Problem>, fallback: &str| {
-        problem.unwrap_or_else(|| Problem::new(Code::STEP_STUCK, fallback)).operation(view.id.clone())
-    };
+    let problem =
+        |problem: Option<Problem>, fallback: &str| problem.unwrap_or_else(|| Problem::new(Code::STEP_STUCK, fallback)).operation(view.id.clone());
     match view.status {
         OperationStatus::Succeeded => Outcome::Succeeded,
         OperationStatus::Failed => Outcome::Unwound(problem(view.problem, "The operation failed and was undone.")),

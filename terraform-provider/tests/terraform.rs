@@ -1,5 +1,11 @@
 //! The provider under the real Terraform, against a small API in memory.
-#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "a test: it panics where something is not as expected, and nobody reads its documentation")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test: it panics where something is not as expected, and nobody reads its documentation"
+)]
 mod fake_api;
 
 use fake_api::Fake;
@@ -176,7 +182,8 @@ async fn what_is_wrong_is_refused_at_plan_on_its_line() {
     on_line_of(&said, "KV-101", "name = \"Shop\"");
     on_line_of(&said, "KV-102", "plan = \"huge\"");
     on_line_of(&said, "KV-106: `parameters.wrok_mem`", "parameters = {");
-    terraform.write("  name = \"shop\"\n  plan = \"startup\"\n  deletion = {\n    final_backup = true\n  }\n  timeouts = {\n    create = \"soon\"\n  }");
+    terraform
+        .write("  name = \"shop\"\n  plan = \"startup\"\n  deletion = {\n    final_backup = true\n  }\n  timeouts = {\n    create = \"soon\"\n  }");
     let said = terraform.refused(&[]).await;
     on_line_of(&said, "KV-132: `deletion.final_backup`", "deletion = {");
     on_line_of(&said, "KV-", "timeouts = {");
@@ -302,7 +309,10 @@ async fn a_database_is_imported_by_id_and_plans_are_listed() {
     assert_eq!(terraform.plan(&[]).await, NO_CHANGES);
     let missing = terraform.run(&["import", "-no-color", "kiven_database.other", "nonsense"]).await;
     assert!(!missing.status.success());
-    let listed = format!("{}\ndata \"kiven_plans\" \"all\" {{}}\noutput \"names\" {{ value = join(\",\", data.kiven_plans.all.plans[*].name) }}\n", module(SHOP));
+    let listed = format!(
+        "{}\ndata \"kiven_plans\" \"all\" {{}}\noutput \"names\" {{ value = join(\",\", data.kiven_plans.all.plans[*].name) }}\n",
+        module(SHOP)
+    );
     std::fs::write(terraform.folder.path().join("main.tf"), listed).unwrap();
     let said = terraform.apply(&[]).await;
     assert!(said.contains("hobbyist,startup,business,premium"), "{said}");
@@ -363,9 +373,12 @@ async fn the_provider_ends_when_terraform_is_killed() {
     terraform.fake.with(|world| world.hold = true);
     let temporary = terraform.folder.path().join("t");
     std::fs::create_dir(&temporary).unwrap();
-    let sockets = || std::fs::read_dir(&temporary).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("tfplugin-")).count();
+    let sockets = || {
+        std::fs::read_dir(&temporary).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("tfplugin-")).count()
+    };
     let mut changed = terraform.fake.changed.subscribe();
-    let mut child = terraform.command(&["apply", "-auto-approve"]).env("TMPDIR", &temporary).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child =
+        terraform.command(&["apply", "-auto-approve"]).env("TMPDIR", &temporary).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let made = async {
         while terraform.fake.with(|world| world.databases.is_empty()) {
             changed.changed().await.unwrap();

@@ -147,7 +147,9 @@ impl Customer {
             self.client.database_delete(id).await?;
         }
         for id in ids {
-            let gone = crate::within(OPERATION_MAX, async || self.client.database_get(id).await.is_ok_and(|view| view.status == DatabaseStatus::Deleted)).await;
+            let gone =
+                crate::within(OPERATION_MAX, async || self.client.database_get(id).await.is_ok_and(|view| view.status == DatabaseStatus::Deleted))
+                    .await;
             if !gone {
                 let view = self.client.database_get(id).await?;
                 let story = match &view.operation_id {
@@ -210,7 +212,18 @@ impl Customer {
         let groups = self.sdk.eks().list_nodegroups().cluster_name("local").send().await?;
         let ours = groups.nodegroups().iter().filter(|name| name.contains(database.id.short(10))).count();
         counts.insert("node groups".to_owned(), ours);
-        counts.insert("buckets".to_owned(), self.sdk.s3().list_buckets().send().await?.buckets().iter().filter(|bucket| bucket.name().unwrap_or_default().starts_with("kiven-backups-")).count());
+        counts.insert(
+            "buckets".to_owned(),
+            self.sdk
+                .s3()
+                .list_buckets()
+                .send()
+                .await?
+                .buckets()
+                .iter()
+                .filter(|bucket| bucket.name().unwrap_or_default().starts_with("kiven-backups-"))
+                .count(),
+        );
         Ok(counts)
     }
 }

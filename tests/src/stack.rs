@@ -34,7 +34,11 @@ fn binaries() -> anyhow::Result<PathBuf> {
     }
     let test = std::env::current_exe()?;
     let folder = test.parent().and_then(Path::parent).context("the test is in no target folder")?.to_owned();
-    ensure!(folder.join("kiven-local").is_file(), "{} has no kiven-local: run `cargo build --workspace` first, or set KIVEN_BIN_DIR", folder.display());
+    ensure!(
+        folder.join("kiven-local").is_file(),
+        "{} has no kiven-local: run `cargo build --workspace` first, or set KIVEN_BIN_DIR",
+        folder.display()
+    );
     Ok(folder)
 }
 

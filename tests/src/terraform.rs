@@ -53,7 +53,10 @@ impl Terraform {
         let base = stack.base();
         let (folder, mirror, settings) = (base.join("quickstart"), base.join("mirror"), base.join("terraform.tfrc"));
         mirrored(&mirror, &stack.binaries.join("terraform-provider-kiven"))?;
-        std::fs::write(&settings, format!("disable_checkpoint = true\nprovider_installation {{\n  filesystem_mirror {{\n    path = {mirror:?}\n  }}\n}}\n"))?;
+        std::fs::write(
+            &settings,
+            format!("disable_checkpoint = true\nprovider_installation {{\n  filesystem_mirror {{\n    path = {mirror:?}\n  }}\n}}\n"),
+        )?;
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/quickstart");
         std::fs::create_dir_all(&folder)?;
         for entry in std::fs::read_dir(&source).with_context(|| format!("{} is missing", source.display()))?.flatten() {

@@ -82,7 +82,8 @@ fn answer(stream: &mut TcpStream) -> Result<()> {
         let text = String::from_utf8_lossy(&seen);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
         ensure!(head.starts_with("HTTP/1.1 200"), "the API answered {}", head.lines().next().unwrap_or_default());
-        let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").and_then(|n| n.trim().parse::<usize>().ok()));
+        let length =
+            head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").and_then(|n| n.trim().parse::<usize>().ok()));
         if body.len() >= length.context("the answer has no length")? {
             return Ok(());
         }

@@ -4,17 +4,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Debian's packages, each with a program or file that shows it is there.
-const PACKAGES: [(&str, &[&str]); 2] = [
-    ("postgresql", &["/usr/lib/postgresql"]),
-    ("pgbouncer", &["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"]),
-];
+const PACKAGES: [(&str, &[&str]); 2] = [("postgresql", &["/usr/lib/postgresql"]), ("pgbouncer", &["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"])];
 /// The client that is built where there is neither Terraform nor OpenTofu.
 const OPENTOFU: &str = "github.com/opentofu/opentofu";
 const OPENTOFU_VERSION: &str = "v1.12.6";
 
 /// Installs what is missing.
 pub(crate) fn run() -> Result<()> {
-    let missing: Vec<&str> = PACKAGES.into_iter().filter(|(_, shown)| !shown.iter().any(|path| Path::new(path).exists())).map(|(name, _)| name).collect();
+    let missing: Vec<&str> =
+        PACKAGES.into_iter().filter(|(_, shown)| !shown.iter().any(|path| Path::new(path).exists())).map(|(name, _)| name).collect();
     if !missing.is_empty() {
         ensure!(on_path("apt-get"), "missing: {}. Install them with your system's package manager.", missing.join(", "));
         println!("installing {}", missing.join(", "));

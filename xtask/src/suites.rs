@@ -63,7 +63,14 @@ pub(crate) fn run(named: &[String]) -> Result<()> {
         if minutes > suite.budget_minutes * BUDGET_FACTOR {
             complaints.push(format!("{}: took {minutes:.1} min, its budget is {}", suite.name, suite.budget_minutes));
         }
-        rows.push(format!("{:<8} {:>6} {:>6} {:>7}   {minutes:>5.1} / {} min", suite.name, count.passed, count.failed, count.skipped.len(), suite.budget_minutes));
+        rows.push(format!(
+            "{:<8} {:>6} {:>6} {:>7}   {minutes:>5.1} / {} min",
+            suite.name,
+            count.passed,
+            count.failed,
+            count.skipped.len(),
+            suite.budget_minutes
+        ));
         total.passed += count.passed;
         total.failed += count.failed;
         total.skipped.extend(count.skipped);
@@ -80,7 +87,11 @@ pub(crate) fn run(named: &[String]) -> Result<()> {
 fn one(count: &mut Count, name: &str, command: &mut Command) -> Result<()> {
     println!("-- {name}");
     let status = command.current_dir(crate::root()).status().with_context(|| format!("{name} cannot be started"))?;
-    if status.success() { count.passed += 1 } else { count.failed += 1 }
+    if status.success() {
+        count.passed += 1
+    } else {
+        count.failed += 1
+    }
     Ok(())
 }
 
@@ -126,16 +137,25 @@ fn onboarding(count: &mut Count, terraform: &std::path::Path) -> Result<()> {
     }
     let rc = scratch.join("terraformrc");
     std::fs::write(&rc, format!("provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n", mirror.display()))?;
-    let run = |arguments: &[&str]| Command::new(terraform).arg(format!("-chdir={}", scratch.display())).args(arguments).env("TF_CLI_CONFIG_FILE", &rc).status();
+    let run = |arguments: &[&str]| {
+        Command::new(terraform).arg(format!("-chdir={}", scratch.display())).args(arguments).env("TF_CLI_CONFIG_FILE", &rc).status()
+    };
     println!("-- onboarding-module validate");
     let good = run(&["init", "-backend=false", "-input=false"])?.success() && run(&["validate"])?.success();
-    if good { count.passed += 1 } else { count.failed += 1 }
+    if good {
+        count.passed += 1
+    } else {
+        count.failed += 1
+    }
     std::fs::remove_dir_all(&scratch).context("the scratch folder cannot be removed")
 }
 
 /// A mirror that the machine offers: a folder `tf-plugins` with hashicorp/aws in it.
 fn known_mirror() -> Option<std::path::PathBuf> {
-    ["/opt/tf-plugins", "/usr/local/share/tf-plugins"].map(std::path::PathBuf::from).into_iter().find(|path| path.join("registry.terraform.io/hashicorp/aws").is_dir())
+    ["/opt/tf-plugins", "/usr/local/share/tf-plugins"]
+        .map(std::path::PathBuf::from)
+        .into_iter()
+        .find(|path| path.join("registry.terraform.io/hashicorp/aws").is_dir())
 }
 
 /// Runs `cargo test`, shows what it says and counts its closing lines.
@@ -145,7 +165,8 @@ fn cargo_test(count: &mut Count, arguments: &[&str]) -> Result<()> {
     for line in BufReader::new(output).lines() {
         let line = line?;
         if let Some(result) = line.strip_prefix("test result: ") {
-            let number = |word: &str| result.split(['.', ';']).find_map(|part| part.trim().strip_suffix(word)?.trim().parse::<u32>().ok()).unwrap_or(0);
+            let number =
+                |word: &str| result.split(['.', ';']).find_map(|part| part.trim().strip_suffix(word)?.trim().parse::<u32>().ok()).unwrap_or(0);
             count.passed += number("passed");
             count.failed += number("failed");
             (0..number("ignored")).for_each(|_| count.skipped.push("an ignored test".to_owned()));
@@ -163,8 +184,21 @@ fn cargo_test(count: &mut Count, arguments: &[&str]) -> Result<()> {
 
 /// Packages that need no process but their own.
 const UNIT: [&str; 15] = [
-    "kiven-model", "kiven-ports", "kiven-durable", "kiven-data-services", "kiven-sim", "kiven-operations", "kiven-api", "kiven-client", "kiven-tfplugin",
-    "kiven-fake-kube", "kiven-lambdas", "kiven-relay", "kiven-agent", "kiven-cli", "xtask",
+    "kiven-model",
+    "kiven-ports",
+    "kiven-durable",
+    "kiven-data-services",
+    "kiven-sim",
+    "kiven-operations",
+    "kiven-api",
+    "kiven-client",
+    "kiven-tfplugin",
+    "kiven-fake-kube",
+    "kiven-lambdas",
+    "kiven-relay",
+    "kiven-agent",
+    "kiven-cli",
+    "xtask",
 ];
 
 fn run_unit(count: &mut Count) -> Result<()> {
@@ -179,8 +213,17 @@ fn run_local(count: &mut Count) -> Result<()> {
 fn run_system(count: &mut Count) -> Result<()> {
     println!("-- demo");
     let figures = std::env::temp_dir().join(format!("kiven-demo-{}.json", std::process::id()));
-    let demo = Command::new(std::env::current_exe()?).args(["demo", "--once", "--json"]).arg(&figures).current_dir(crate::root()).stdin(Stdio::null()).status()?;
-    if demo.success() { count.passed += 1 } else { count.failed += 1 }
+    let demo = Command::new(std::env::current_exe()?)
+        .args(["demo", "--once", "--json"])
+        .arg(&figures)
+        .current_dir(crate::root())
+        .stdin(Stdio::null())
+        .status()?;
+    if demo.success() {
+        count.passed += 1
+    } else {
+        count.failed += 1
+    }
     if figures.exists() {
         std::fs::remove_file(&figures)?;
     }
@@ -190,6 +233,10 @@ fn run_system(count: &mut Count) -> Result<()> {
 /// The whole kill matrix, printed into docs/reliability.md.
 fn kills() -> Result<()> {
     crate::local::build(false)?;
-    let status = cargo().args(["test", "-p", "kiven-tests", "--test", "kills", "--", "--nocapture"]).env("KIVEN_KILLS", "all").current_dir(crate::root()).status()?;
+    let status = cargo()
+        .args(["test", "-p", "kiven-tests", "--test", "kills", "--", "--nocapture"])
+        .env("KIVEN_KILLS", "all")
+        .current_dir(crate::root())
+        .status()?;
     if status.success() { Ok(()) } else { bail!("the kill matrix found something") }
 }

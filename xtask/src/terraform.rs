@@ -17,7 +17,8 @@ pub(crate) struct Terraform {
 
 /// Where a client that we built is kept.
 pub(crate) fn own_client() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    let cache =
+        std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
     cache.unwrap_or_else(std::env::temp_dir).join("kiven/bin/tofu")
 }
 

@@ -63,13 +63,16 @@ impl IntoResponse for Failure {
 /// Reads a JSON body; what cannot be read says where.
 pub(crate) fn body<T: DeserializeOwned>(bytes: Result<Bytes, BytesRejection>) -> Answer<T> {
     let bytes = bytes.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(Code::BODY_TOO_LARGE, format!("the body is larger than {BODY_BYTES_MAX} bytes")).hint("No request of this API needs that much.")
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::BODY_TOO_LARGE, format!("the body is larger than {BODY_BYTES_MAX} bytes"))
+            .hint("No request of this API needs that much."),
         _ => Problem::new(Code::BODY_BROKEN, "the body did not arrive whole"),
     })?;
     serde_json::from_slice(&bytes).map_err(|error| {
-        Failure(Problem::new(Code::BODY_BROKEN, "the body is not the JSON that this route takes").detail(error.to_string()).hint("See the API's reference."))
+        Failure(
+            Problem::new(Code::BODY_BROKEN, "the body is not the JSON that this route takes")
+                .detail(error.to_string())
+                .hint("See the API's reference."),
+        )
     })
 }
 

@@ -122,7 +122,8 @@ async fn create<P: Ports>(app: &App<P>, caller: &Caller, environment: &Environme
         return adopt(app, caller, &owner, &spec).await;
     }
     if environment.status != EnvironmentStatus::Connected {
-        let problem = Problem::new(Code::ENVIRONMENT_NOT_READY, format!("environment `{}` is {}", environment.spec.name, environment.status.as_str()));
+        let problem =
+            Problem::new(Code::ENVIRONMENT_NOT_READY, format!("environment `{}` is {}", environment.spec.name, environment.status.as_str()));
         return Err(problem.hint("Apply its kiven_environment_connection first and wait until it is connected.").into());
     }
     let now = app.ports.clock().now();

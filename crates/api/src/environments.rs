@@ -147,7 +147,9 @@ pub(crate) async fn connect<P: Ports>(
     caller.at_least(Role::Admin)?;
     let environment = app.environment(&caller, &id).await?;
     let connection = request::connection(&body::<ConnectionRequest>(bytes)?, &environment.spec).map_err(Problem::from)?.into_inner();
-    if environment.connection.as_ref() == Some(&connection) && matches!(environment.status, EnvironmentStatus::Connecting | EnvironmentStatus::Connected) {
+    if environment.connection.as_ref() == Some(&connection)
+        && matches!(environment.status, EnvironmentStatus::Connecting | EnvironmentStatus::Connected)
+    {
         return Ok((StatusCode::OK, app.view(&environment)));
     }
     if environment.status == EnvironmentStatus::Connecting {

@@ -74,7 +74,12 @@ pub(crate) async fn list<P: Ports>(State(app): State<App<P>>, caller: Caller, Qu
 }
 
 /// `GET /v1/operations/{id}?after=N`: 304 while there is nothing after N and it is not over.
-pub(crate) async fn show<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>, Query(after): Query<After>) -> Answer<Response> {
+pub(crate) async fn show<P: Ports>(
+    State(app): State<App<P>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(after): Query<After>,
+) -> Answer<Response> {
     let operation = app.operation(&caller, &id).await?;
     let known = after.after.unwrap_or(0);
     if after.after.is_some() && operation.events <= known && !operation.status.over() {

@@ -65,14 +65,7 @@ impl Endpoints {
     /// Reads `AWS_ENDPOINT_URL_<SERVICE>` through a binary's look-up.
     pub fn parse(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let of = |service: &str| lookup(&format!("AWS_ENDPOINT_URL_{service}")).filter(|url| !url.is_empty());
-        Self {
-            dynamodb: of("DYNAMODB"),
-            sqs: of("SQS"),
-            s3: of("S3"),
-            sts: of("STS"),
-            iam: of("IAM"),
-            eks: of("EKS"),
-        }
+        Self { dynamodb: of("DYNAMODB"), sqs: of("SQS"), s3: of("S3"), sts: of("STS"), iam: of("IAM"), eks: of("EKS") }
     }
 }
 
@@ -99,18 +92,11 @@ impl Sdk {
     /// Makes the configuration; connects to nothing yet.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-            .build_https();
+        let http = aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build_https();
         Self::over(http, &config.region, provider(&config.credentials), config.endpoints.clone())
     }
 
-    fn over(
-        http: SharedHttpClient,
-        region: &str,
-        credentials: SharedCredentialsProvider,
-        endpoints: Endpoints,
-    ) -> Self {
+    fn over(http: SharedHttpClient, region: &str, credentials: SharedCredentialsProvider, endpoints: Endpoints) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(CONNECT_SECONDS_MAX))
             .operation_attempt_timeout(Duration::from_secs(ATTEMPT_SECONDS_MAX))
@@ -136,15 +122,9 @@ impl Sdk {
 
 fn provider(credentials: &Credentials) -> SharedCredentialsProvider {
     match credentials {
-        Credentials::Static { access_key_id, secret_access_key, session_token } => {
-            SharedCredentialsProvider::new(aws_credential_types::Credentials::new(
-                access_key_id,
-                secret_access_key,
-                session_token.clone(),
-                None,
-                "kiven",
-            ))
-        }
+        Credentials::Static { access_key_id, secret_access_key, session_token } => SharedCredentialsProvider::new(
+            aws_credential_types::Credentials::new(access_key_id, secret_access_key, session_token.clone(), None, "kiven"),
+        ),
         Credentials::Provider(provider) => provider.clone(),
     }
 }
@@ -195,11 +175,7 @@ mod tests {
     fn endpoints_come_from_the_lookup_and_secrets_never_show() {
         let endpoints = Endpoints::parse(|name| (name == "AWS_ENDPOINT_URL_SQS").then(|| "http://q".to_owned()));
         assert_eq!((endpoints.sqs.as_deref(), endpoints.s3), (Some("http://q"), None));
-        let secret = Credentials::Static {
-            access_key_id: "id".into(),
-            secret_access_key: "hidden".into(),
-            session_token: Some("hidden".into()),
-        };
+        let secret = Credentials::Static { access_key_id: "id".into(), secret_access_key: "hidden".into(), session_token: Some("hidden".into()) };
         assert!(!format!("{secret:?}").contains("hidden"));
     }
 }

@@ -61,13 +61,7 @@ const CONFLICTING: &[&str] = &[
     "DeleteConflict",
 ];
 /// Codes that say "no more of these".
-const EXHAUSTED: &[&str] = &[
-    "LimitExceeded",
-    "ResourceLimitExceededException",
-    "ServiceQuotaExceededException",
-    "TooManyBuckets",
-    "QuotaExceeded",
-];
+const EXHAUSTED: &[&str] = &["LimitExceeded", "ResourceLimitExceededException", "ServiceQuotaExceededException", "TooManyBuckets", "QuotaExceeded"];
 
 /// What an error means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

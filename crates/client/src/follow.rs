@@ -29,12 +29,7 @@ impl Client {
     ///
     /// # Errors
     /// When the API refuses: there is no such operation, or the key is no longer good.
-    pub async fn operation_follow(
-        &self,
-        id: &OperationId,
-        within: Duration,
-        mut seen: impl FnMut(&OperationEvent),
-    ) -> Result<Followed, ClientError> {
+    pub async fn operation_follow(&self, id: &OperationId, within: Duration, mut seen: impl FnMut(&OperationEvent)) -> Result<Followed, ClientError> {
         let deadline = Instant::now() + within;
         let mut after = 0;
         let mut last: Option<Box<OperationView>> = None;

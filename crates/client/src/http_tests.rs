@@ -30,10 +30,8 @@ async fn scripted(answers: Vec<(u16, serde_json::Value)>) -> (Client, Script) {
 }
 
 fn operation(status: &str, events: &[u64]) -> serde_json::Value {
-    let events: Vec<_> = events
-        .iter()
-        .map(|n| json!({"sequence": n, "at": "2026-01-01T00:00:00Z", "step": null, "kind": "step_done", "message": "m"}))
-        .collect();
+    let events: Vec<_> =
+        events.iter().map(|n| json!({"sequence": n, "at": "2026-01-01T00:00:00Z", "step": null, "kind": "step_done", "message": "m"})).collect();
     json!({
         "id": OperationId::from_random([1; 16]), "kind": "pause", "subject": {"database": DatabaseId::from_random([2; 16])}, "status": status,
         "current_step": null, "problem": null, "events": events, "retry_after_ms": 50,

@@ -128,8 +128,19 @@ impl<P: Ports> Cx<P> {
                 return Err(Stop::Wait(Duration::ZERO));
             }
             let status = StepStatus::Attempted;
-            let record =
-                StepRecord { ordinal, name: S::NAME.to_owned(), key, input, output: None, status, attempts: 0, started_at: now, ended_at: None };
+            let record = StepRecord {
+                ordinal,
+                name: S::NAME.to_owned(),
+                key,
+                input,
+                output: None,
+                status,
+                attempts: 0,
+                not_before: None,
+                waiting_on: None,
+                started_at: now,
+                ended_at: None,
+            };
             return Ok(Placed { step, record, fresh: true });
         };
         if record.key != key || record.input != input {
@@ -229,9 +240,10 @@ impl<P: Ports> Cx<P> {
         }
         let message = format!("{}: waiting for {on}", words(&record.name));
         let poll = (after.as_millis() as u64 / 10).clamp(POLL_MS_MIN, POLL_MS_MAX);
-        let said = journal.head.current_step.as_deref() == Some(message.as_str());
-        if !said {
-            let change = Change { events: vec![(EventKind::StepWaiting, Some(record.key), message.clone())], ..Change::default() };
+        if record.waiting_on.as_deref() != Some(on) {
+            let event = (EventKind::StepWaiting, Some(record.key.clone()), message.clone());
+            let waiting = StepRecord { waiting_on: Some(on.to_owned()), ..record };
+            let change = Change { steps: vec![waiting], events: vec![event], ..Change::default() };
             let edit = |head: &mut kiven_model::operation::Operation| (head.current_step, head.poll_after_ms) = (Some(message), poll);
             journal.commit(&*self.inner.ports, now, change, edit).await?;
         }
@@ -249,7 +261,7 @@ impl<P: Ports> Cx<P> {
         let backoff = backoff(after, record.attempts);
         let message = format!("{}: {problem}; tried again in {} ms", words(&record.name), backoff.as_millis());
         let key = record.key.clone();
-        let again = StepRecord { attempts: record.attempts + 1, ended_at: Some(now + signed(backoff)), ..record };
+        let again = StepRecord { attempts: record.attempts + 1, not_before: Some(now + signed(backoff)), ..record };
         let change = Change { steps: vec![again], events: vec![(EventKind::StepRetried, Some(key), message)], ..Change::default() };
         journal.commit(&*self.inner.ports, now, change, |_| {}).await?;
         Err(Stop::Wait(backoff))
@@ -270,8 +282,7 @@ pub(crate) fn backoff(after: Duration, attempts: u32) -> Duration {
 /// What is left of the pause after a retry. A ring may come earlier, from an agent's answer or for another step: without
 /// this, rings alone would use up a step's attempts within milliseconds.
 pub(crate) fn pause_left(record: &StepRecord, now: Timestamp) -> Option<Duration> {
-    // The end of what was retried lies ahead: it is the end of the pause. Any other end lies behind.
-    let until = record.ended_at.filter(|until| record.attempts > 0 && *until > now)?;
+    let until = record.not_before.filter(|until| *until > now)?;
     Duration::try_from(until.duration_since(now)).ok()
 }
 

@@ -36,6 +36,8 @@ pub enum Driven {
     Over(OperationStatus),
     /// Ring again after this.
     Wait(Duration),
+    /// It waits, and a ring for no later time is on its way already: another would only add to the rings.
+    Armed,
     /// Another drive has the lease.
     Busy,
     /// Nothing is known: ring again.
@@ -49,7 +51,8 @@ pub enum Driven {
 /// # Errors
 /// When the records cannot be read; nothing has been done then.
 pub async fn drive<P: Ports, B: Body<P>>(ports: Arc<P>, id: &OperationId, how: &Drive) -> Result<Driven, PortError> {
-    for _ in 0..TURNS_MAX {
+    let mut armed = None;
+    for turn in 0..TURNS_MAX {
         let Some(mut journal) = Journal::load(&*ports, id).await? else { return Ok(Driven::Unknown) };
         if journal.head.status.over() {
             return Ok(Driven::Over(journal.head.status));
@@ -58,13 +61,16 @@ pub async fn drive<P: Ports, B: Body<P>>(ports: Arc<P>, id: &OperationId, how: &
         if journal.head.lease.as_ref().is_some_and(|lease| lease.owner != how.owner && lease.until > now) {
             return Ok(Driven::Busy);
         }
+        if turn == 0 {
+            armed = journal.head.due_at.filter(|due| *due > now);
+        }
         let until = now + signed(how.lease);
         let lease = Lease { owner: how.owner.clone(), until };
         let taken = journal.commit(&*ports, now, Change::default(), |head| (head.lease, head.due_at) = (Some(lease), Some(until))).await;
         if let Err(Stop::Lost(why)) = taken {
             return Ok(Driven::Lost(why));
         }
-        let driven = attempt::<P, B>(&ports, journal, how, until).await?;
+        let driven = attempt::<P, B>(&ports, journal, how, until, armed).await?;
         if let Some(driven) = driven {
             tracing::info!(operation_id = %id, kind = B::KIND.as_str(), outcome = ?driven, "drive ended");
             return Ok(driven);
@@ -74,20 +80,27 @@ pub async fn drive<P: Ports, B: Body<P>>(ports: Arc<P>, id: &OperationId, how: &
 }
 
 /// Replays once. `None`: the operation has turned around, and its undo starts from a reloaded record.
-async fn attempt<P: Ports, B: Body<P>>(ports: &Arc<P>, journal: Journal, how: &Drive, until: Timestamp) -> Result<Option<Driven>, PortError> {
+async fn attempt<P: Ports, B: Body<P>>(
+    ports: &Arc<P>,
+    journal: Journal,
+    how: &Drive,
+    until: Timestamp,
+    armed: Option<Timestamp>,
+) -> Result<Option<Driven>, PortError> {
     let unwinding = journal.head.status == OperationStatus::Unwinding;
     let input = serde_json::from_value::<B::Input>(journal.head.input.clone());
     let cx = Cx::new(Arc::clone(ports), journal, Arc::clone(&how.faults), until, how.lease);
     let result = match input {
         Ok(input) => B::run(cx.clone(), input).await.and_then(|output| {
-            serde_json::to_value(output).map_err(|error| Stop::Stuck(Problem::new(Code::REPLAY_DIFFERS, format!("the output cannot be recorded: {error}"))))
+            serde_json::to_value(output)
+                .map_err(|error| Stop::Stuck(Problem::new(Code::REPLAY_DIFFERS, format!("the output cannot be recorded: {error}"))))
         }),
         Err(error) => Err(Stop::Stuck(Problem::new(Code::REPLAY_DIFFERS, "The operation's input cannot be read").detail(error.to_string()))),
     };
     match result {
-        Ok(_) | Err(Stop::Replayed | Stop::Fail(_) | Stop::Wait(_)) if unwinding => unwind::<P, B>(&cx).await.map(Some),
+        Ok(_) | Err(Stop::Replayed | Stop::Fail(_) | Stop::Wait(_)) if unwinding => unwind::<P, B>(&cx, armed).await.map(Some),
         Ok(output) => end::<P, B>(&cx, Outcome::Succeeded, Some(output), None).await.map(Some),
-        Err(Stop::Wait(after)) => Ok(Some(rest(&cx, after).await)),
+        Err(Stop::Wait(after)) => Ok(Some(rest(&cx, after, armed).await)),
         Err(Stop::Fail(problem)) => Ok(turn_around(&cx, problem).await.err().map(lost)),
         Err(Stop::Stuck(problem)) => end::<P, B>(&cx, Outcome::Stuck, None, Some(problem)).await.map(Some),
         Err(Stop::Lost(why)) => Ok(Some(Driven::Lost(why))),
@@ -101,11 +114,14 @@ fn lost(stop: Stop) -> Driven {
 }
 
 /// Gives the lease back and says when to ring again.
-async fn rest<P: Ports>(cx: &Cx<P>, after: Duration) -> Driven {
+async fn rest<P: Ports>(cx: &Cx<P>, after: Duration, armed: Option<Timestamp>) -> Driven {
     let inner = cx.inner();
     let now = inner.ports.clock().now();
-    let edit = |head: &mut Operation| (head.lease, head.due_at) = (None, Some(now + signed(after)));
+    let wanted = now + signed(after);
+    let armed = armed.filter(|earlier| *earlier > now && *earlier <= wanted);
+    let edit = |head: &mut Operation| (head.lease, head.due_at) = (None, Some(armed.unwrap_or(wanted)));
     match inner.journal.lock().await.commit(&*inner.ports, now, Change::default(), edit).await {
+        Ok(()) if armed.is_some() => Driven::Armed,
         Ok(()) => Driven::Wait(after),
         Err(stop) => lost(stop),
     }
@@ -120,7 +136,7 @@ async fn turn_around<P: Ports>(cx: &Cx<P>, problem: Problem) -> Result<(), Stop>
 }
 
 /// Undoes every attempted step, last first.
-async fn unwind<P: Ports, B: Body<P>>(cx: &Cx<P>) -> Result<Driven, PortError> {
+async fn unwind<P: Ports, B: Body<P>>(cx: &Cx<P>, armed: Option<Timestamp>) -> Result<Driven, PortError> {
     let inner = cx.inner();
     let mut undos: Vec<Undo> = std::mem::take(&mut *inner.undos.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     undos.sort_by_key(|undo| std::cmp::Reverse(undo.ordinal));
@@ -132,7 +148,7 @@ async fn unwind<P: Ports, B: Body<P>>(cx: &Cx<P>) -> Result<Driven, PortError> {
             (record, at)
         };
         if let Some(left) = pause_left(&record, at.now) {
-            return Ok(rest(cx, left).await);
+            return Ok(rest(cx, left, armed).await);
         }
         match (undo.call)(at).await {
             Ok(Progress::Done(())) => {
@@ -140,9 +156,9 @@ async fn unwind<P: Ports, B: Body<P>>(cx: &Cx<P>) -> Result<Driven, PortError> {
                     return Ok(lost(stop));
                 }
             }
-            Ok(Progress::Pending { after, .. }) => return Ok(rest(cx, after).await),
+            Ok(Progress::Pending { after, .. }) => return Ok(rest(cx, after, armed).await),
             Err(StepError::Retry { problem, after }) => match count_undo(cx, record, &problem, after).await {
-                Ok(Some(pause)) => return Ok(rest(cx, pause).await),
+                Ok(Some(pause)) => return Ok(rest(cx, pause, armed).await),
                 Ok(None) => return end::<P, B>(cx, Outcome::Stuck, None, Some(stuck_undo(problem))).await,
                 Err(stop) => return Ok(lost(stop)),
             },
@@ -180,13 +196,18 @@ async fn count_undo<P: Ports>(cx: &Cx<P>, record: StepRecord, problem: &Problem,
     let now = inner.ports.clock().now();
     let event = (EventKind::StepRetried, Some(record.key.clone()), format!("undo: {problem}"));
     // A done step stays replayable while its undo is retried, so its status is kept and only its end moves.
-    let again = StepRecord { attempts: record.attempts + 1, ended_at: Some(now + signed(pause)), ..record };
+    let again = StepRecord { attempts: record.attempts + 1, not_before: Some(now + signed(pause)), ..record };
     let change = Change { steps: vec![again], events: vec![event], ..Change::default() };
     inner.journal.lock().await.commit(&*inner.ports, now, change, |_| {}).await.map(|()| Some(pause))
 }
 
 /// Records the end, with everything that makes it known, in one transaction.
-async fn end<P: Ports, B: Body<P>>(cx: &Cx<P>, outcome: Outcome, output: Option<serde_json::Value>, problem: Option<Problem>) -> Result<Driven, PortError> {
+async fn end<P: Ports, B: Body<P>>(
+    cx: &Cx<P>,
+    outcome: Outcome,
+    output: Option<serde_json::Value>,
+    problem: Option<Problem>,
+) -> Result<Driven, PortError> {
     let inner = cx.inner();
     let status = match outcome {
         Outcome::Succeeded => OperationStatus::Succeeded,
@@ -202,7 +223,11 @@ async fn end<P: Ports, B: Body<P>>(cx: &Cx<P>, outcome: Outcome, output: Option<
         settled.status = status;
         settled.updated_at = now;
         let writes = B::settle(&inner.ports, &settled, &outcome).await?;
-        let message = settled.problem.as_ref().filter(|_| outcome != Outcome::Succeeded).map_or(status.as_str().to_owned(), |p| format!("{}: {p}", status.as_str()));
+        let message = settled
+            .problem
+            .as_ref()
+            .filter(|_| outcome != Outcome::Succeeded)
+            .map_or(status.as_str().to_owned(), |p| format!("{}: {p}", status.as_str()));
         let change = Change { events: vec![(EventKind::Ended, None, message)], writes, ..Change::default() };
         let edit = |head: &mut Operation| {
             (head.status, head.output, head.problem) = (settled.status, settled.output, settled.problem);

@@ -29,7 +29,13 @@ impl Journal {
     }
 
     /// Commits a change of the head with steps and events, all or nothing.
-    pub(crate) async fn commit<P: Ports>(&mut self, ports: &P, now: Timestamp, change: Change, edit: impl FnOnce(&mut Operation)) -> Result<(), Stop> {
+    pub(crate) async fn commit<P: Ports>(
+        &mut self,
+        ports: &P,
+        now: Timestamp,
+        change: Change,
+        edit: impl FnOnce(&mut Operation),
+    ) -> Result<(), Stop> {
         let expected = self.head.version;
         let mut head = Operation::clone(&self.head);
         edit(&mut head);

@@ -70,20 +70,16 @@ impl Disk {
             private_file(&self.secret_path(key), data.to_string().as_bytes())?;
         }
         let transaction = self.connection.transaction()?;
-        transaction.execute(
-            "INSERT OR REPLACE INTO kube_objects VALUES(?1, ?2, ?3, ?4)",
-            params![key.plural, key.namespace, key.name, row.to_string()],
-        )?;
+        transaction
+            .execute("INSERT OR REPLACE INTO kube_objects VALUES(?1, ?2, ?3, ?4)", params![key.plural, key.namespace, key.name, row.to_string()])?;
         advance(&transaction, version)?;
         Ok(transaction.commit()?)
     }
 
     pub(crate) fn remove(&mut self, key: &Key, version: u64) -> Result<(), ApiError> {
         let transaction = self.connection.transaction()?;
-        transaction.execute(
-            "DELETE FROM kube_objects WHERE plural = ?1 AND namespace = ?2 AND name = ?3",
-            params![key.plural, key.namespace, key.name],
-        )?;
+        transaction
+            .execute("DELETE FROM kube_objects WHERE plural = ?1 AND namespace = ?2 AND name = ?3", params![key.plural, key.namespace, key.name])?;
         advance(&transaction, version)?;
         transaction.commit()?;
         if key.plural == kinds::SECRETS.plural {

@@ -201,11 +201,7 @@ impl Engine {
     }
 
     /// Reads, changes and writes one object; a resource version in the changed object must be the live one.
-    pub(crate) fn update(
-        &self,
-        target: Target<'_>,
-        change: impl FnOnce(&Value) -> Result<Value, ApiError>,
-    ) -> Result<Arc<Value>, ApiError> {
+    pub(crate) fn update(&self, target: Target<'_>, change: impl FnOnce(&Value) -> Result<Value, ApiError>) -> Result<Arc<Value>, ApiError> {
         let now = self.stamp();
         let mut state = self.lock();
         let live = state.objects.get(&target.key()).cloned().ok_or_else(|| target.missing())?;
@@ -243,13 +239,7 @@ impl Engine {
     }
 
     /// Changes after a version that matter to a watch, and the version they lead to.
-    pub(crate) fn changes_after(
-        &self,
-        kind: &Kind,
-        namespace: Option<&str>,
-        selector: &Selector,
-        after: u64,
-    ) -> Result<(Vec<Event>, u64), ApiError> {
+    pub(crate) fn changes_after(&self, kind: &Kind, namespace: Option<&str>, selector: &Selector, after: u64) -> Result<(Vec<Event>, u64), ApiError> {
         let state = self.lock();
         let oldest = state.history.front().map_or(state.version, |past| past.version - 1);
         if after < oldest {
@@ -354,8 +344,7 @@ impl State {
             self.commit(key.clone(), Some(live.clone()), Some(marked))?
         };
         if holds {
-            let inside: Vec<_> =
-                self.objects.iter().filter(|(k, _)| k.namespace == key.name).map(|(k, o)| (k.clone(), o.clone())).collect();
+            let inside: Vec<_> = self.objects.iter().filter(|(k, _)| k.namespace == key.name).map(|(k, o)| (k.clone(), o.clone())).collect();
             for (key, object) in inside {
                 self.delete(&key, &object, now)?;
             }

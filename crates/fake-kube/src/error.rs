@@ -112,9 +112,9 @@ impl ApiError {
             Self::Conflict { causes, .. } if !causes.is_empty() => {
                 let list: Vec<Value> = causes
                     .iter()
-                    .map(|(field, owner)| {
-                        json!({ "reason": "FieldManagerConflict", "field": field, "message": format!("conflict with \"{owner}\"") })
-                    })
+                    .map(
+                        |(field, owner)| json!({ "reason": "FieldManagerConflict", "field": field, "message": format!("conflict with \"{owner}\"") }),
+                    )
                     .collect();
                 details = json!({ "causes": list });
             }

@@ -163,9 +163,8 @@ fn one(shared: &Shared, method: Method, target: Target<'_>, params: &Params, med
                 if params.field_manager.is_none() {
                     return Err(ApiError::BadRequest("fieldManager is required for apply patch".into()));
                 }
-                let body = parse(bytes).or_else(|_| {
-                    serde_yaml_ng::from_slice(bytes).map_err(|e| ApiError::BadRequest(format!("the body is not YAML: {e}")))
-                })?;
+                let body = parse(bytes)
+                    .or_else(|_| serde_yaml_ng::from_slice(bytes).map_err(|e| ApiError::BadRequest(format!("the body is not YAML: {e}"))))?;
                 let (object, new) = engine.apply(target, body, params.force)?;
                 return Ok(reply(if new { StatusCode::CREATED } else { StatusCode::OK }, &object));
             }
@@ -191,14 +190,7 @@ fn one(shared: &Shared, method: Method, target: Target<'_>, params: &Params, med
     Ok(reply(StatusCode::OK, &object))
 }
 
-fn many(
-    shared: &Arc<Shared>,
-    method: Method,
-    place: Place<'_>,
-    target: Target<'_>,
-    params: &Params,
-    bytes: &[u8],
-) -> Result<Response, ApiError> {
+fn many(shared: &Arc<Shared>, method: Method, place: Place<'_>, target: Target<'_>, params: &Params, bytes: &[u8]) -> Result<Response, ApiError> {
     let selector = Selector::parse(&params.label_selector, &params.field_selector)?;
     let kind = place.kind;
     match method {
@@ -234,13 +226,7 @@ fn line(change: &str, object: &Value) -> String {
     format!("{}\n", json!({ "type": change, "object": object }))
 }
 
-fn watch(
-    shared: &Arc<Shared>,
-    kind: &'static Kind,
-    namespace: Option<&str>,
-    selector: Selector,
-    params: &Params,
-) -> Result<Response, ApiError> {
+fn watch(shared: &Arc<Shared>, kind: &'static Kind, namespace: Option<&str>, selector: Selector, params: &Params) -> Result<Response, ApiError> {
     let mut first = VecDeque::new();
     let from = match params.resource_version.as_str() {
         "" | "0" => {

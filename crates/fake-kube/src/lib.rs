@@ -160,8 +160,7 @@ impl Handle {
 
     /// Server-side apply with force, as a controller that owns what it names.
     pub fn apply(&self, kind: &'static Kind, object: Value, manager: &str) -> Result<Arc<Value>, ApiError> {
-        let (namespace, name) =
-            (object::text(&object, "/metadata/namespace").to_owned(), object::text(&object, "/metadata/name").to_owned());
+        let (namespace, name) = (object::text(&object, "/metadata/namespace").to_owned(), object::text(&object, "/metadata/name").to_owned());
         self.shared.engine.apply(Self::target(kind, &namespace, &name, manager), object, true).map(|(object, _)| object)
     }
 
@@ -226,9 +225,7 @@ impl Shared {
         let uid = &claims["kubernetes.io"]["serviceaccount"]["uid"];
         let target = Target { kind: &kinds::SERVICE_ACCOUNTS, namespace, name, status: false, manager: "" };
         match self.engine.get(target) {
-            Ok(account) if account["metadata"]["uid"] == *uid => {
-                Ok(Identity { username: format!("system:serviceaccount:{namespace}:{name}") })
-            }
+            Ok(account) if account["metadata"]["uid"] == *uid => Ok(Identity { username: format!("system:serviceaccount:{namespace}:{name}") }),
             _ => Err(ApiError::Unauthorized),
         }
     }

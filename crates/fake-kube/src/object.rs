@@ -65,8 +65,7 @@ pub(crate) fn accept(kind: &Kind, namespace: &str, name: Option<&str>, object: &
         None if sent.is_empty() && !prefix.is_empty() => format!("{prefix}{}", &random_hex(3)?[..5]),
         None => sent.to_owned(),
     };
-    let allowed =
-        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.' || (c == ':' && kind.group.starts_with("rbac"));
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.' || (c == ':' && kind.group.starts_with("rbac"));
     let edges = chosen.starts_with(['-', '.']) || chosen.ends_with(['-', '.']);
     if chosen.is_empty() || chosen.len() > NAME_BYTES_MAX || edges || !chosen.chars().all(allowed) {
         return Err(ApiError::Invalid { field: "metadata.name", message: format!("\"{chosen}\" is not a DNS subdomain name") });

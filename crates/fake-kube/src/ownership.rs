@@ -108,13 +108,9 @@ fn record(entries: &mut Vec<Entry>, writer: Writer<'_>, operation: &str, paths: 
     match entries.iter_mut().find(|entry| entry.is(writer, operation)) {
         Some(entry) if entry.paths == paths => {}
         Some(entry) => (entry.paths, entry.time) = (paths, json!(writer.now)),
-        None => entries.push(Entry {
-            manager: writer.manager.into(),
-            operation: operation.into(),
-            status: writer.status,
-            time: json!(writer.now),
-            paths,
-        }),
+        None => {
+            entries.push(Entry { manager: writer.manager.into(), operation: operation.into(), status: writer.status, time: json!(writer.now), paths })
+        }
     }
     entries.retain(|entry| !entry.paths.is_empty());
 }

@@ -3,9 +3,7 @@ use crate::error::ApiError;
 use crate::{disk::private_file, object::random_hex};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as B64};
 use ring::rand::SystemRandom;
-use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING as ALGORITHM, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
-};
+use ring::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING as ALGORITHM, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey};
 use serde_json::{Value, json};
 use std::path::Path;
 

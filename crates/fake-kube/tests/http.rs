@@ -98,14 +98,7 @@ async fn refusals_are_status_objects() {
         ("POST", CLUSTERS, "application/json", wrong_kind, 400, "BadRequest"),
         ("POST", CLUSTERS, "application/json", cluster("Not_a_name", 1), 422, "Invalid"),
         ("PATCH", "/api/v1/namespaces/default", "application/strategic-merge-patch+json", json!({}), 415, "UnsupportedMediaType"),
-        (
-            "POST",
-            "/api/v1/namespaces/db/secrets",
-            "application/json",
-            json!({ "metadata": { "name": "x" }, "data": { "a": "!" } }),
-            422,
-            "Invalid",
-        ),
+        ("POST", "/api/v1/namespaces/db/secrets", "application/json", json!({ "metadata": { "name": "x" }, "data": { "a": "!" } }), 422, "Invalid"),
         ("POST", CLUSTERS, "application/json", json!("x".repeat(4_000_000)), 413, "RequestEntityTooLarge"),
         ("GET", &format!("{CLUSTERS}?labelSelector=a%20b"), "", Value::Null, 400, "BadRequest"),
     ] {
@@ -129,12 +122,7 @@ async fn apply_creates_merges_conflicts_and_removes_what_its_owner_drops() {
     assert_eq!((code, &refused["details"]["causes"][0]["field"]), (409, &json!(".spec.instances")));
     assert_eq!(api.ask("PATCH", &path("hand", true), APPLY, cluster("a", 3)).await.0, 200);
     let (_, dropped) = api
-        .ask(
-            "PATCH",
-            &path("agent", true),
-            APPLY,
-            json!({ "apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "metadata": { "name": "a" } }),
-        )
+        .ask("PATCH", &path("agent", true), APPLY, json!({ "apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "metadata": { "name": "a" } }))
         .await;
     assert_eq!((&dropped["spec"], &dropped["metadata"]["labels"]), (&json!({ "instances": 3 }), &json!({ "app": "a" })));
     assert_eq!(api.ask("PATCH", &format!("{CLUSTERS}/a"), APPLY, cluster("a", 1)).await.0, 400);
@@ -197,9 +185,8 @@ async fn watches_tell_every_change_and_old_versions_are_gone() {
     let api = Api::with_namespace().await;
     api.post(CLUSTERS, cluster("a", 1)).await;
     let from = api.get(CLUSTERS).await.1["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
-    let watch = |from: &str| {
-        format!("{}{CLUSTERS}?watch=true&allowWatchBookmarks=true&labelSelector=app%3Da&resourceVersion={from}", api.handle.url())
-    };
+    let watch =
+        |from: &str| format!("{}{CLUSTERS}?watch=true&allowWatchBookmarks=true&labelSelector=app%3Da&resourceVersion={from}", api.handle.url());
     let mut stream = api.client.get(watch(&from)).bearer_auth("admin").send().await.unwrap();
     api.post(CLUSTERS, cluster("other", 1)).await;
     api.handle.patch(&kinds::CLUSTERS, "db", "a", &json!({ "spec": { "instances": 2 } })).unwrap();
@@ -225,10 +212,7 @@ async fn a_bookmark_moves_a_quiet_watch_on() {
     let mut stream = api.client.get(url).bearer_auth("admin").send().await.unwrap();
     let made = api.post("/api/v1/namespaces/db/configmaps", json!({ "metadata": { "generateName": "x-" } })).await.1;
     let bookmark = &lines(&mut stream, 1).await[0];
-    assert_eq!(
-        (&bookmark["type"], &bookmark["object"]["metadata"]["resourceVersion"]),
-        (&json!("BOOKMARK"), &made["metadata"]["resourceVersion"])
-    );
+    assert_eq!((&bookmark["type"], &bookmark["object"]["metadata"]["resourceVersion"]), (&json!("BOOKMARK"), &made["metadata"]["resourceVersion"]));
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@
 //! | `POST /v1/agents/enrol` | [`EnrolRequest`] | [`EnrolResponse`] |
 //!
 //! Every error is a [`crate::Problem`] as JSON. Authentication: `Authorization: Bearer kiven_…`.
+use crate::Problem;
 use crate::command::Consent;
 use crate::database::{Connection, Database, Power, Published};
 use crate::environment::{ConnectionSpec, Environment, EnvironmentStatus};
@@ -31,7 +32,6 @@ use crate::organization::Role;
 use crate::plan::PlanName;
 use crate::price::monthly_usd;
 use crate::sizing::sizing;
-use crate::Problem;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -124,11 +124,8 @@ impl EnvironmentView {
     /// The view of a record.
     #[must_use]
     pub fn of(environment: &Environment, backend: &Backend) -> Self {
-        let values = [
-            ("environmentId", environment.id.to_string()),
-            ("relayAddress", backend.relay_address.clone()),
-            ("apiUrl", backend.api_url.clone()),
-        ];
+        let values =
+            [("environmentId", environment.id.to_string()), ("relayAddress", backend.relay_address.clone()), ("apiUrl", backend.api_url.clone())];
         Self {
             id: environment.id.clone(),
             name: environment.spec.name.clone(),

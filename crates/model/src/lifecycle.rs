@@ -58,8 +58,17 @@ pub struct Impossible {
 impl DatabaseStatus {
     /// Every state, in the order of a life.
     pub const ALL: [DatabaseStatus; 11] = [
-        Self::Provisioning, Self::Available, Self::Pausing, Self::Paused, Self::Resuming, Self::Deleting, Self::Grace, Self::Purging, Self::Deleted,
-        Self::Failed, Self::Stuck,
+        Self::Provisioning,
+        Self::Available,
+        Self::Pausing,
+        Self::Paused,
+        Self::Resuming,
+        Self::Deleting,
+        Self::Grace,
+        Self::Purging,
+        Self::Deleted,
+        Self::Failed,
+        Self::Stuck,
     ];
     /// The word as customers see it.
     #[must_use]
@@ -177,7 +186,8 @@ mod tests {
 
     #[test]
     fn every_state_can_be_reached_and_every_moving_one_left() {
-        let moves: Vec<_> = DatabaseStatus::ALL.into_iter().flat_map(|s| events().into_iter().filter_map(move |e| next(s, e).ok().map(|to| (s, to)))).collect();
+        let moves: Vec<_> =
+            DatabaseStatus::ALL.into_iter().flat_map(|s| events().into_iter().filter_map(move |e| next(s, e).ok().map(|to| (s, to)))).collect();
         for state in DatabaseStatus::ALL {
             assert!(state == DatabaseStatus::Provisioning || moves.iter().any(|(_, to)| *to == state), "{state} is never reached");
             assert!(!state.moving() || moves.iter().any(|(from, _)| *from == state), "{state} is never left");

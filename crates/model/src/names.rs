@@ -1,7 +1,7 @@
 //! Names: what people choose and everything Kiven derives from it, each within its service's limit.
 use crate::{DatabaseId, EnvironmentId};
-use serde::{Deserialize, Serialize};
 use hash::fnv64;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Where databases live in the customer's cluster.
@@ -179,8 +179,20 @@ mod tests {
     fn names_are_labels_of_forty_that_end_like_no_service() {
         let long = "a".repeat(41);
         for (text, good) in [
-            ("shop", true), ("a", true), ("a1-b2", true), ("", false), ("1shop", false), ("Shop", false), ("shop-", false), ("shop_1", false),
-            ("shop-rw", false), ("shop-r", false), ("shop-pooler", false), (&long[..40], true), (&long, false), ("shöp", false),
+            ("shop", true),
+            ("a", true),
+            ("a1-b2", true),
+            ("", false),
+            ("1shop", false),
+            ("Shop", false),
+            ("shop-", false),
+            ("shop_1", false),
+            ("shop-rw", false),
+            ("shop-r", false),
+            ("shop-pooler", false),
+            (&long[..40], true),
+            (&long, false),
+            ("shöp", false),
         ] {
             assert_eq!(DatabaseName::parse(text).is_ok(), good, "{text}");
         }

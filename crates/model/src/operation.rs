@@ -169,6 +169,12 @@ pub struct StepRecord {
     pub status: StepStatus,
     /// How often it ended in a retry.
     pub attempts: u32,
+    /// When it may be tried again, after a retry: rings that come earlier do not count.
+    #[serde(default)]
+    pub not_before: Option<Timestamp>,
+    /// What it was last said to wait for, so that it is said once.
+    #[serde(default)]
+    pub waiting_on: Option<String>,
     /// When its intent was recorded.
     pub started_at: Timestamp,
     /// When it was done or undone.

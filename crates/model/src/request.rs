@@ -19,12 +19,25 @@ const PARAMETERS_MAX: usize = 100;
 const LIST_MAX: usize = 50;
 /// Extensions that PostgreSQL's own images carry and that need no superuser at run time.
 pub const EXTENSIONS: [&str; 16] = [
-    "btree_gin", "btree_gist", "citext", "cube", "earthdistance", "fuzzystrmatch", "hstore", "intarray", "isn", "lo", "ltree", "pg_stat_statements",
-    "pg_trgm", "pgcrypto", "unaccent", "uuid-ossp",
+    "btree_gin",
+    "btree_gist",
+    "citext",
+    "cube",
+    "earthdistance",
+    "fuzzystrmatch",
+    "hstore",
+    "intarray",
+    "isn",
+    "lo",
+    "ltree",
+    "pg_stat_statements",
+    "pg_trgm",
+    "pgcrypto",
+    "unaccent",
+    "uuid-ossp",
 ];
 /// Regions inside the European Union, where organizations are by default.
-pub const EU_REGIONS: [&str; 7] =
-    ["eu-west-1", "eu-west-3", "eu-central-1", "eu-north-1", "eu-south-1", "eu-south-2", "eusc-de-east-1"];
+pub const EU_REGIONS: [&str; 7] = ["eu-west-1", "eu-west-3", "eu-central-1", "eu-north-1", "eu-south-1", "eu-south-2", "eusc-de-east-1"];
 
 /// A value that has passed its validation; only this module makes one from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,12 +135,22 @@ fn version(request: &DatabaseRequest, offered: &[u32], checks: &mut Checks) -> u
     match (request.postgres_version, offered.first()) {
         (Some(asked), Some(_)) if !offered.contains(&asked) => {
             let list = offered.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-            checks.add(Code::VERSION_NOT_OFFERED, "postgres_version", format!("PostgreSQL {asked} is not offered in this environment"), format!("Offered: {list}."));
+            checks.add(
+                Code::VERSION_NOT_OFFERED,
+                "postgres_version",
+                format!("PostgreSQL {asked} is not offered in this environment"),
+                format!("Offered: {list}."),
+            );
             asked
         }
         (Some(asked), _) => {
             if !(13..=30).contains(&asked) {
-                checks.add(Code::VERSION_NOT_OFFERED, "postgres_version", format!("there is no PostgreSQL {asked} here"), "Leave it out for the newest that the environment offers.");
+                checks.add(
+                    Code::VERSION_NOT_OFFERED,
+                    "postgres_version",
+                    format!("there is no PostgreSQL {asked} here"),
+                    "Leave it out for the newest that the environment offers.",
+                );
             }
             asked
         }
@@ -146,7 +169,9 @@ fn size(plan: PlanName, request: &DatabaseRequest, checks: &mut Checks) -> Optio
             checks.add(Code::CUSTOM_SIZE_INVALID, "custom", "plan `custom` needs a size", "Add `custom = { vcpu = 2, memory_gib = 8 }`.");
             None
         }
-        (None, Some(custom)) if custom.vcpu == 0 || custom.memory_gib == 0 || node_class(custom.vcpu.min(1024), custom.memory_gib.min(65_536), false).is_none() => {
+        (None, Some(custom))
+            if custom.vcpu == 0 || custom.memory_gib == 0 || node_class(custom.vcpu.min(1024), custom.memory_gib.min(65_536), false).is_none() =>
+        {
             let message = format!("no node type holds {} vCPU and {} GiB", custom.vcpu, custom.memory_gib);
             checks.add(Code::CUSTOM_SIZE_INVALID, "custom", message, "At least 1 vCPU and 1 GiB, at most about 10 vCPU and 55 GiB.");
             None
@@ -166,7 +191,12 @@ fn storage(request: &DatabaseRequest, size: Option<PlanSize>, checks: &mut Check
     let least = size.map_or(10, |s| s.storage_gb);
     let storage = request.storage_gb.unwrap_or(least);
     if storage < least || storage > STORAGE_GB_MAX {
-        checks.add(Code::STORAGE_INVALID, "storage_gb", format!("{storage} GB is out of range"), format!("From {least} (the plan's) to {STORAGE_GB_MAX}."));
+        checks.add(
+            Code::STORAGE_INVALID,
+            "storage_gb",
+            format!("{storage} GB is out of range"),
+            format!("From {least} (the plan's) to {STORAGE_GB_MAX}."),
+        );
     }
     storage
 }
@@ -191,7 +221,9 @@ fn check_parameters(request: &DatabaseRequest, version: u32, checks: &mut Checks
                 let hint = nearest.map_or("See PostgreSQL's list of parameters.".to_owned(), |near| format!("Did you mean `{near}`?"));
                 checks.add(Code::PARAMETER_UNKNOWN, field, e.to_string(), hint);
             }
-            Err(e @ Refused::Managed(_)) => checks.add(Code::PARAMETER_MANAGED, field, e.to_string(), "Remove it; the plan and the other attributes decide it."),
+            Err(e @ Refused::Managed(_)) => {
+                checks.add(Code::PARAMETER_MANAGED, field, e.to_string(), "Remove it; the plan and the other attributes decide it.")
+            }
             Err(e @ Refused::Value { .. }) => checks.add(Code::PARAMETER_INVALID, field, e.to_string(), "Write the value as in postgresql.conf."),
         }
     }
@@ -200,12 +232,22 @@ fn check_parameters(request: &DatabaseRequest, version: u32, checks: &mut Checks
 fn check_lists(request: &DatabaseRequest, checks: &mut Checks) {
     for (i, namespace) in request.allowed_namespaces.iter().enumerate() {
         if !is_dns_label(namespace) {
-            checks.add(Code::NAMESPACE_INVALID, format!("allowed_namespaces.{i}"), format!("`{}` is no namespace's name", clip(namespace)), "Lowercase letters, digits and -.");
+            checks.add(
+                Code::NAMESPACE_INVALID,
+                format!("allowed_namespaces.{i}"),
+                format!("`{}` is no namespace's name", clip(namespace)),
+                "Lowercase letters, digits and -.",
+            );
         }
     }
     for (i, extension) in request.extensions.iter().enumerate() {
         if !EXTENSIONS.contains(&extension.as_str()) {
-            checks.add(Code::EXTENSION_UNKNOWN, format!("extensions.{i}"), format!("`{}` is not offered", clip(extension)), format!("Offered: {}.", EXTENSIONS.join(", ")));
+            checks.add(
+                Code::EXTENSION_UNKNOWN,
+                format!("extensions.{i}"),
+                format!("`{}` is not offered", clip(extension)),
+                format!("Offered: {}.", EXTENSIONS.join(", ")),
+            );
         }
     }
     for (field, length) in [("allowed_namespaces", request.allowed_namespaces.len()), ("extensions", request.extensions.len())] {
@@ -276,7 +318,12 @@ pub fn environment(request: &EnvironmentRequest) -> Result<Valid<EnvironmentSpec
         checks.add(Code::NAME_INVALID, "name", format!("`{}` is no name for an environment", clip(&request.name)), "1 to 40 of a-z, 0-9 and -.");
     }
     if request.aws_account_id.len() != 12 || !request.aws_account_id.bytes().all(|b| b.is_ascii_digit()) {
-        checks.add(Code::AWS_ACCOUNT_INVALID, "aws_account_id", "an AWS account id has twelve digits", "Write it as a string, so that leading zeros stay.");
+        checks.add(
+            Code::AWS_ACCOUNT_INVALID,
+            "aws_account_id",
+            "an AWS account id has twelve digits",
+            "Write it as a string, so that leading zeros stay.",
+        );
     }
     if !EU_REGIONS.contains(&request.aws_region.as_str()) {
         let message = format!("`{}` is not a region this organization may use", clip(&request.aws_region));
@@ -285,7 +332,12 @@ pub fn environment(request: &EnvironmentRequest) -> Result<Valid<EnvironmentSpec
     let named = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     let eks = &request.eks_cluster_name;
     if eks.is_empty() || eks.len() > 100 || !eks.bytes().all(named) || !eks.as_bytes()[0].is_ascii_alphanumeric() {
-        checks.add(Code::EKS_CLUSTER_INVALID, "eks_cluster_name", format!("`{}` is no EKS cluster's name", clip(eks)), "1 to 100 letters, digits, - and _.");
+        checks.add(
+            Code::EKS_CLUSTER_INVALID,
+            "eks_cluster_name",
+            format!("`{}` is no EKS cluster's name", clip(eks)),
+            "1 to 100 letters, digits, - and _.",
+        );
     }
     checks.end(Some(EnvironmentSpec {
         name: request.name.clone(),
@@ -313,11 +365,21 @@ pub fn connection(request: &ConnectionRequest, environment: &EnvironmentSpec) ->
         let letter = zone.strip_prefix(&environment.aws_region).is_some_and(|rest| rest.len() == 1 && rest.bytes().all(|b| b.is_ascii_lowercase()));
         if !letter || !subnet.starts_with("subnet-") {
             let message = format!("`{}` = `{}` is no zone of {} with a subnet", clip(zone), clip(subnet), environment.aws_region);
-            checks.add(Code::SUBNETS_INVALID, format!("subnets.{}", clip(zone)), message, "Zones are named like eu-west-1a, subnets like subnet-0abc.");
+            checks.add(
+                Code::SUBNETS_INVALID,
+                format!("subnets.{}", clip(zone)),
+                message,
+                "Zones are named like eu-west-1a, subnets like subnet-0abc.",
+            );
         }
     }
     if request.launch_template.is_empty() || request.launch_template.len() > 128 {
-        checks.add(Code::LAUNCH_TEMPLATE_INVALID, "launch_template", "the launch template is missing", "Use the `launch_template` that the onboarding module outputs.");
+        checks.add(
+            Code::LAUNCH_TEMPLATE_INVALID,
+            "launch_template",
+            "the launch template is missing",
+            "Use the `launch_template` that the onboarding module outputs.",
+        );
     }
     checks.end(Some(ConnectionSpec {
         role_arn: request.role_arn.clone(),

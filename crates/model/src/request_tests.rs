@@ -61,12 +61,21 @@ fn a_custom_size_must_fit_a_node() {
 
 #[test]
 fn environments_and_connections() {
-    let request = EnvironmentRequest { name: "prod".into(), aws_account_id: "000000000000".into(), aws_region: "eu-west-1".into(), eks_cluster_name: "main".into() };
+    let request = EnvironmentRequest {
+        name: "prod".into(),
+        aws_account_id: "000000000000".into(),
+        aws_region: "eu-west-1".into(),
+        eks_cluster_name: "main".into(),
+    };
     let spec = environment(&request).unwrap();
     let fields = |r: EnvironmentRequest| environment(&r).unwrap_err().into_iter().map(|v| v.field).collect::<Vec<_>>();
     assert_eq!(fields(EnvironmentRequest { aws_account_id: "1".into(), ..request.clone() }), ["aws_account_id"]);
     assert_eq!(fields(EnvironmentRequest { aws_region: "us-east-1".into(), ..request.clone() }), ["aws_region"]);
-    let way = ConnectionRequest { role_arn: "arn:aws:iam::000000000000:role/kiven".into(), subnets: [("eu-west-1a".into(), "subnet-1".into())].into(), launch_template: "lt-1".into() };
+    let way = ConnectionRequest {
+        role_arn: "arn:aws:iam::000000000000:role/kiven".into(),
+        subnets: [("eu-west-1a".into(), "subnet-1".into())].into(),
+        launch_template: "lt-1".into(),
+    };
     assert!(connection(&way, &spec).is_ok());
     let foreign = ConnectionRequest { role_arn: "arn:aws:iam::111111111111:role/kiven".into(), ..way.clone() };
     assert_eq!(connection(&foreign, &spec).unwrap_err()[0].code, Code::ROLE_INVALID);

@@ -93,7 +93,8 @@ pub fn node_class(vcpu: u32, memory_gib: u32, burstable_allowed: bool) -> Option
 /// The size of a database: its plan's, or its own.
 #[must_use]
 pub fn size_of(spec: &DatabaseSpec) -> PlanSize {
-    let custom = || spec.custom.as_ref().map(|c| PlanSize { vcpu: c.vcpu, memory_gib: c.memory_gib, storage_gb: spec.storage_gb, instances: spec.instances });
+    let custom =
+        || spec.custom.as_ref().map(|c| PlanSize { vcpu: c.vcpu, memory_gib: c.memory_gib, storage_gb: spec.storage_gb, instances: spec.instances });
     spec.plan.size().or_else(custom).unwrap_or(PlanSize { vcpu: 1, memory_gib: 1, storage_gb: spec.storage_gb, instances: spec.instances })
 }
 
@@ -170,7 +171,11 @@ mod tests {
             assert_eq!(found.node_type, class, "{plan}");
             let cheaper = NODE_CLASSES.iter().filter(|c| c.usd_per_hour < found.usd_per_hour && (plan.burstable() || !c.burstable));
             for class in cheaper {
-                assert!(class.memory_mib < size.memory_gib * 1024 + 760 || f64::from(class.cpu_millis) < f64::from(size.vcpu) * 700.0 + 380.0, "{} would do", class.node_type);
+                assert!(
+                    class.memory_mib < size.memory_gib * 1024 + 760 || f64::from(class.cpu_millis) < f64::from(size.vcpu) * 700.0 + 380.0,
+                    "{} would do",
+                    class.node_type
+                );
             }
         }
         assert_eq!(node_class(64, 512, false), None);

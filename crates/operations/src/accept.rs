@@ -44,8 +44,14 @@ fn access(environment: &Environment, connection: &ConnectionSpec, operation_id: 
 ///
 /// # Errors
 /// Never in practice: when the input cannot be written as JSON.
-pub fn accept_connect(environment: Environment, connection: ConnectionSpec, id: OperationId, now: Timestamp) -> Result<Accepted<Environment>, Problem> {
-    let input = ConnectInput { access: access(&environment, &connection, &id), environment: environment.spec.clone(), connection: connection.clone() };
+pub fn accept_connect(
+    environment: Environment,
+    connection: ConnectionSpec,
+    id: OperationId,
+    now: Timestamp,
+) -> Result<Accepted<Environment>, Problem> {
+    let input =
+        ConnectInput { access: access(&environment, &connection, &id), environment: environment.spec.clone(), connection: connection.clone() };
     let subject = Subject::Environment(environment.id.clone());
     let operation = head(&environment, OperationKind::Connect, subject, id, &input, now)?;
     let expected = Some(environment.version);
@@ -105,7 +111,8 @@ pub fn accept_database(
         access,
     };
     let operation = head(environment, kind, Subject::Database(database.id.clone()), id, &input, now)?;
-    let record = Database { status, made_by: Some(made_by), operation_id: Some(operation.id.clone()), problem: None, updated_at: now, version, ..database };
+    let record =
+        Database { status, made_by: Some(made_by), operation_id: Some(operation.id.clone()), problem: None, updated_at: now, version, ..database };
     let writes = vec![
         Write::Database { record: Box::new(record.clone()), expected },
         Write::Operation { record: Box::new(operation.clone()), expected: None },
@@ -133,8 +140,16 @@ pub(crate) fn forward_only(kind: OperationKind) -> bool {
     }
 }
 
-fn head(environment: &Environment, kind: OperationKind, subject: Subject, id: OperationId, input: &impl Serialize, now: Timestamp) -> Result<Operation, Problem> {
-    let input = serde_json::to_value(input).map_err(|e| Problem::new(Code::BODY_BROKEN, "the operation's input cannot be recorded").detail(e.to_string()))?;
+fn head(
+    environment: &Environment,
+    kind: OperationKind,
+    subject: Subject,
+    id: OperationId,
+    input: &impl Serialize,
+    now: Timestamp,
+) -> Result<Operation, Problem> {
+    let input =
+        serde_json::to_value(input).map_err(|e| Problem::new(Code::BODY_BROKEN, "the operation's input cannot be recorded").detail(e.to_string()))?;
     Ok(Operation {
         id,
         kind,

@@ -28,7 +28,8 @@ pub(crate) async fn database<P: Ports>(ports: &P, operation: &Operation, outcome
         Outcome::Stuck => Event::Stalled(operation.kind),
     };
     // A purge that got stuck before it could say that it had begun is a begun one all the same.
-    let was = if operation.kind == OperationKind::Purge && database.status == DatabaseStatus::Grace { DatabaseStatus::Purging } else { database.status };
+    let was =
+        if operation.kind == OperationKind::Purge && database.status == DatabaseStatus::Grace { DatabaseStatus::Purging } else { database.status };
     let status = next(was, event).map_err(|e| PortError::Refused(Problem::new(Code::WRONG_STATE, e.to_string())))?;
     let problem = if *outcome == Outcome::Succeeded { None } else { operation.problem.clone() };
     let mut database = Database { status, problem, version: expected + 1, updated_at: operation.updated_at, ..database };
@@ -100,7 +101,9 @@ pub(crate) async fn environment<P: Ports>(ports: &P, operation: &Operation, outc
     let connected = operation.output.clone().and_then(|output| serde_json::from_value::<Connected>(output).ok());
     let (status, connected, problem) = match outcome {
         Outcome::Succeeded => (EnvironmentStatus::Connected, connected, None),
-        Outcome::Failed | Outcome::Stuck if operation.problem.as_ref().is_some_and(|p| p.code == Code::ACCESS_DENIED) && environment.connected.is_some() => {
+        Outcome::Failed | Outcome::Stuck
+            if operation.problem.as_ref().is_some_and(|p| p.code == Code::ACCESS_DENIED) && environment.connected.is_some() =>
+        {
             (EnvironmentStatus::AccessLost, environment.connected.clone(), operation.problem.clone())
         }
         Outcome::Failed | Outcome::Stuck => (EnvironmentStatus::Failed, environment.connected.clone(), operation.problem.clone()),

@@ -70,12 +70,18 @@ fn golden(kind: OperationKind) -> Recorded {
 fn replay(recorded: &Recorded) -> (Operation, Driven, u64) {
     let world = Arc::new(World::new(SEED, Odds::none()));
     let head = &recorded.operation;
-    let running = Operation { status: OperationStatus::Running, output: None, problem: None, lease: None, due_at: Some(head.created_at), version: 1, ..head.clone() };
+    let running = Operation {
+        status: OperationStatus::Running,
+        output: None,
+        problem: None,
+        lease: None,
+        due_at: Some(head.created_at),
+        version: 1,
+        ..head.clone()
+    };
     let environment = Environment { version: 1, ..recorded.environment.clone() };
-    let mut writes = vec![
-        Write::Environment { record: Box::new(environment), expected: None },
-        Write::Operation { record: Box::new(running), expected: None },
-    ];
+    let mut writes =
+        vec![Write::Environment { record: Box::new(environment), expected: None }, Write::Operation { record: Box::new(running), expected: None }];
     writes.extend(recorded.database.clone().map(|d| Write::Database { record: Box::new(Database { version: 1, ..d }), expected: None }));
     writes.extend(recorded.steps.iter().map(|step| Write::Step(head.id.clone(), Box::new(step.clone()))));
     block_on(world.records_commit(writes)).expect("the world never waits").unwrap();

@@ -112,7 +112,14 @@ pub trait CustomerAccount: Send + Sync {
     /// Makes a node group or finds it, with min = desired = max = nodes. Answers where it is.
     fn node_group_ensure(&self, access: &Access, group: &NodeGroup, token: &str) -> impl Future<Output = Result<NodeGroupState, PortError>> + Send;
     /// Sets the number of nodes: n > 0: min = desired = max = n; 0: min 0, desired 0, max 1.
-    fn node_group_scale(&self, access: &Access, cluster: &str, name: &str, nodes: u32, token: &str) -> impl Future<Output = Result<NodeGroupState, PortError>> + Send;
+    fn node_group_scale(
+        &self,
+        access: &Access,
+        cluster: &str,
+        name: &str,
+        nodes: u32,
+        token: &str,
+    ) -> impl Future<Output = Result<NodeGroupState, PortError>> + Send;
     /// Deletes a node group; `Absent` when it is gone.
     fn node_group_delete(&self, access: &Access, cluster: &str, name: &str) -> impl Future<Output = Result<NodeGroupState, PortError>> + Send;
     /// Where a node group is.

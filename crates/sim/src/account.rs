@@ -119,7 +119,8 @@ impl Cloud {
         Ok(NodeGroupState::Changing)
     }
     fn spec(&self, access: &Access, group: &NodeGroup) -> Result<GroupSpec, PortError> {
-        let known = self.connection.subnets.values().any(|subnet| *subnet == group.subnet) && group.launch_template == self.connection.launch_template;
+        let known =
+            self.connection.subnets.values().any(|subnet| *subnet == group.subnet) && group.launch_template == self.connection.launch_template;
         if !known || group.node_types.is_empty() || group.nodes == 0 {
             return Err(refused(Code::AWS_REFUSED, "an unknown subnet or launch template, no node type or no node"));
         }

@@ -59,7 +59,9 @@ impl Inbox {
         }
     }
     pub(crate) fn answer(&mut self, id: &str, outcome: &CommandOutcome) {
-        if let Some(state @ (CommandState::Pending | CommandState::Delivered { .. } | CommandState::Answered(CommandOutcome::Retry(_)))) = self.state(id) {
+        if let Some(state @ (CommandState::Pending | CommandState::Delivered { .. } | CommandState::Answered(CommandOutcome::Retry(_)))) =
+            self.state(id)
+        {
             *state = CommandState::Answered(outcome.clone());
         }
     }
@@ -141,6 +143,8 @@ impl Agents for World {
         })
     }
     async fn observation_get(&self, database: &DatabaseId, cluster: &str) -> Result<Option<Observation>, PortError> {
-        self.effect("observation_get", |state| Ok(state.inbox.observations.get(&(database.clone(), cluster.to_owned())).map(|(_, seen)| seen.clone())))
+        self.effect("observation_get", |state| {
+            Ok(state.inbox.observations.get(&(database.clone(), cluster.to_owned())).map(|(_, seen)| seen.clone()))
+        })
     }
 }

@@ -65,14 +65,8 @@ impl NodeGroup {
     /// Nodes that run now: none before the group is active or without capacity.
     pub fn nodes_running(&self) -> u32 {
         match self.status {
-            GroupStatus::Active | GroupStatus::Updating if self.health.is_empty() => {
-                self.spec.scaling_config.desired_size
-            }
-            GroupStatus::Active
-            | GroupStatus::Updating
-            | GroupStatus::Creating
-            | GroupStatus::Deleting
-            | GroupStatus::CreateFailed => 0,
+            GroupStatus::Active | GroupStatus::Updating if self.health.is_empty() => self.spec.scaling_config.desired_size,
+            GroupStatus::Active | GroupStatus::Updating | GroupStatus::Creating | GroupStatus::Deleting | GroupStatus::CreateFailed => 0,
         }
     }
 }
@@ -122,13 +116,7 @@ pub struct NodeGroups {
 impl NodeGroups {
     /// No group yet.
     pub fn new(delays: Delays) -> Self {
-        Self {
-            delays,
-            groups: BTreeMap::new(),
-            updates: BTreeMap::new(),
-            subnets_without_capacity: BTreeSet::new(),
-            serial: 0,
-        }
+        Self { delays, groups: BTreeMap::new(), updates: BTreeMap::new(), subnets_without_capacity: BTreeSet::new(), serial: 0 }
     }
 
     /// Changes the delays for what starts from now on.
@@ -195,13 +183,7 @@ impl NodeGroups {
     }
 
     /// `CreateNodegroup`.
-    pub fn create(
-        &mut self,
-        now_ms: i64,
-        cluster: &str,
-        spec: GroupSpec,
-        token: Option<String>,
-    ) -> Result<NodeGroup, Refusal> {
+    pub fn create(&mut self, now_ms: i64, cluster: &str, spec: GroupSpec, token: Option<String>) -> Result<NodeGroup, Refusal> {
         self.settle(now_ms);
         check_spec(&spec)?;
         let groups = self.groups.entry(cluster.to_owned()).or_default();
@@ -212,10 +194,7 @@ impl NodeGroups {
                 }
                 return Err(Refusal::Invalid("the token was used with other parameters".into()));
             }
-            return Err(Refusal::InUse(format!(
-                "NodeGroup already exists with name {} and cluster name {cluster}",
-                spec.name
-            )));
+            return Err(Refusal::InUse(format!("NodeGroup already exists with name {} and cluster name {cluster}", spec.name)));
         }
         if groups.len() >= NODEGROUPS_PER_CLUSTER_MAX {
             return Err(Refusal::Limit(format!("a cluster has at most {NODEGROUPS_PER_CLUSTER_MAX} node groups")));
@@ -250,14 +229,7 @@ impl NodeGroups {
     }
 
     /// `UpdateNodegroupConfig`.
-    pub fn update(
-        &mut self,
-        now_ms: i64,
-        cluster: &str,
-        name: &str,
-        change: GroupChange,
-        token: Option<String>,
-    ) -> Result<Update, Refusal> {
+    pub fn update(&mut self, now_ms: i64, cluster: &str, name: &str, change: GroupChange, token: Option<String>) -> Result<Update, Refusal> {
         self.settle(now_ms);
         self.group(cluster, name)?;
         if let Some(scaling) = change.scaling {
@@ -345,20 +317,14 @@ fn is_short(without_capacity: &BTreeSet<String>, spec: &GroupSpec) -> bool {
 }
 
 fn shortage(spec: &GroupSpec) -> HealthIssue {
-    HealthIssue {
-        code: "AsgInstanceLaunchFailures".into(),
-        message: format!("InsufficientInstanceCapacity for {}", spec.instance_types.join(", ")),
-    }
+    HealthIssue { code: "AsgInstanceLaunchFailures".into(), message: format!("InsufficientInstanceCapacity for {}", spec.instance_types.join(", ")) }
 }
 
 fn only_when_settled(group: &NodeGroup, allowed: &[GroupStatus]) -> Result<(), Refusal> {
     if allowed.contains(&group.status) {
         return Ok(());
     }
-    Err(Refusal::InUse(format!(
-        "Nodegroup cannot be changed as it is currently in {} status",
-        group.status.as_str()
-    )))
+    Err(Refusal::InUse(format!("Nodegroup cannot be changed as it is currently in {} status", group.status.as_str())))
 }
 
 fn check_spec(spec: &GroupSpec) -> Result<(), Refusal> {

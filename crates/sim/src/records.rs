@@ -69,12 +69,16 @@ impl Store {
     fn check(&self, write: &Write) -> Result<(), PortError> {
         match write {
             Write::Organization(_) | Write::ApiKey(_) | Write::NameFreed { .. } => Ok(()),
-            Write::Environment { record, expected } => fence("the environment", self.environments.get(&record.id).map(|e| e.version), *expected, record.version),
+            Write::Environment { record, expected } => {
+                fence("the environment", self.environments.get(&record.id).map(|e| e.version), *expected, record.version)
+            }
             Write::EnvironmentGone { id, expected } => {
                 let stored = self.environments.get(id).map(|e| e.version);
                 if stored == Some(*expected) { Ok(()) } else { Err(PortError::Conflict("the environment".to_owned())) }
             }
-            Write::Database { record, expected } => fence("the database", self.databases.get(&record.id).map(|d| d.version), *expected, record.version),
+            Write::Database { record, expected } => {
+                fence("the database", self.databases.get(&record.id).map(|d| d.version), *expected, record.version)
+            }
             Write::Operation { record, expected } => self.check_operation(record, *expected),
             Write::Step(id, step) => self.check_step(id, step),
             Write::Event(id, event) => match self.events.get(id).and_then(|events| events.get(&event.sequence)) {
@@ -142,7 +146,8 @@ impl Store {
             return Err(refused("one transaction writes one thing twice"));
         }
         // Heads that come in the same transaction are there for its steps.
-        let heads: BTreeSet<&OperationId> = writes.iter().filter_map(|w| if let Write::Operation { record, .. } = w { Some(&record.id) } else { None }).collect();
+        let heads: BTreeSet<&OperationId> =
+            writes.iter().filter_map(|w| if let Write::Operation { record, .. } = w { Some(&record.id) } else { None }).collect();
         for write in &writes {
             match write {
                 Write::Step(id, _) if heads.contains(id) && !self.operations.contains_key(id) => {}

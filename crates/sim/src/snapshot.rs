@@ -96,7 +96,9 @@ impl World {
             volumes: running.volumes.clone(),
         };
         Snapshot {
-            node_groups: groups.map(|g| (g.spec.name.clone(), GroupSeen { status: g.status.as_str(), nodes: g.spec.scaling_config.desired_size })).collect(),
+            node_groups: groups
+                .map(|g| (g.spec.name.clone(), GroupSeen { status: g.status.as_str(), nodes: g.spec.scaling_config.desired_size }))
+                .collect(),
             roles: state.cloud.roles.keys().cloned().collect(),
             buckets: state.cloud.buckets.keys().cloned().collect(),
             oidc_providers: state.cloud.oidc_providers.clone(),

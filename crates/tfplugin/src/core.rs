@@ -182,9 +182,7 @@ impl Core {
         };
         match guard(call, Err).await {
             Ok(read) => wire::ReadResponse { new_state: encode(&read.state), diagnostics: read.diagnostics.to_wire(), private: read.private },
-            Err(refused) => {
-                wire::ReadResponse { new_state: request.current_state, diagnostics: vec![refused.to_wire()], private: request.private }
-            }
+            Err(refused) => wire::ReadResponse { new_state: request.current_state, diagnostics: vec![refused.to_wire()], private: request.private },
         }
     }
 
@@ -256,7 +254,8 @@ impl Core {
             Ok(found) if found.diagnostics.has_error() || found.state.is_null() => {
                 let mut diagnostics = found.diagnostics;
                 if !diagnostics.has_error() {
-                    diagnostics.push(Diagnostic::error("Nothing to import", format!("There is no `{}` with id `{}`.", request.type_name, request.id)));
+                    diagnostics
+                        .push(Diagnostic::error("Nothing to import", format!("There is no `{}` with id `{}`.", request.type_name, request.id)));
                 }
                 wire::ImportResponse { imported_resources: Vec::new(), diagnostics: diagnostics.to_wire() }
             }

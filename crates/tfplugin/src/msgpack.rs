@@ -131,11 +131,7 @@ pub(crate) mod tests {
     }
 
     fn numbers() -> impl Strategy<Value = Number> {
-        prop_oneof![
-            any::<i64>().prop_map(Number::from),
-            any::<u64>().prop_map(Number::from),
-            (-1e12..1e12_f64).prop_map(Number::from),
-        ]
+        prop_oneof![any::<i64>().prop_map(Number::from), any::<u64>().prop_map(Number::from), (-1e12..1e12_f64).prop_map(Number::from),]
     }
 
     fn known(of: &Type) -> BoxedStrategy<Value> {
@@ -150,10 +146,12 @@ pub(crate) mod tests {
                 let empty = Just(BTreeMap::new()).boxed();
                 let filled = attributes.iter().fold(empty, |all, (name, of)| {
                     let name = name.clone();
-                    (all, values(of, false)).prop_map(move |(mut all, value)| {
-                        all.insert(name.clone(), value);
-                        all
-                    }).boxed()
+                    (all, values(of, false))
+                        .prop_map(move |(mut all, value)| {
+                            all.insert(name.clone(), value);
+                            all
+                        })
+                        .boxed()
                 });
                 filled.prop_map(Value::Object).boxed()
             }

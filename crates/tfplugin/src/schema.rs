@@ -289,7 +289,9 @@ mod tests {
             .attr(Attr::string("name").required().describe("Its *name*."))
             .attr(Attr::map("parameters", Type::String).optional())
             .attr(Attr::set("tags", Type::String).optional())
-            .attr(Attr::nested("pooler", Nesting::Single, vec![Attr::number("size").optional().computed(), Attr::string("mode").optional()]).optional())
+            .attr(
+                Attr::nested("pooler", Nesting::Single, vec![Attr::number("size").optional().computed(), Attr::string("mode").optional()]).optional(),
+            )
             .attr(Attr::nested("rules", Nesting::List, vec![Attr::string("id").computed()]).optional())
     }
 

@@ -147,7 +147,13 @@ fn thing(name: &str, id: Value) -> Value {
 
 fn apply(prior: &Value, planned: &Value) -> wire::ApplyRequest {
     let (prior_state, planned_state) = (dynamic(prior), dynamic(planned));
-    wire::ApplyRequest { type_name: "things_thing".to_owned(), config: planned_state.clone(), prior_state, planned_state, planned_private: Vec::new() }
+    wire::ApplyRequest {
+        type_name: "things_thing".to_owned(),
+        config: planned_state.clone(),
+        prior_state,
+        planned_state,
+        planned_private: Vec::new(),
+    }
 }
 
 const APPLY: &str = "/tfplugin6.Provider/ApplyResourceChange";

@@ -101,10 +101,7 @@ impl Access {
         let allowed = match caller {
             Caller::Key { arn } => *arn == format!("arn:aws:iam::{}:root", self.account),
             Caller::Unknown => {
-                return Err(Fault::new(
-                    "InvalidClientTokenId",
-                    "The security token included in the request is invalid",
-                ));
+                return Err(Fault::new("InvalidClientTokenId", "The security token included in the request is invalid"));
             }
             Caller::Session(session) => self.session_may(session, action, resource, extra)?,
         };

@@ -85,12 +85,8 @@ impl Eks {
     }
 
     fn call(&self, caller: &Caller, method: &Method, uri: &Uri, body: &[u8]) -> Result<Value, Fault> {
-        let segments: Vec<String> = uri
-            .path()
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .map(|part| percent_decode_str(part).decode_utf8_lossy().into_owned())
-            .collect();
+        let segments: Vec<String> =
+            uri.path().split('/').filter(|part| !part.is_empty()).map(|part| percent_decode_str(part).decode_utf8_lossy().into_owned()).collect();
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         let request = Request { eks: self, caller, query: uri.query().unwrap_or_default(), body };
         match (method.as_str(), segments.as_slice()) {
@@ -221,8 +217,7 @@ impl Request<'_> {
             body["scalingConfig"] = json!({"minSize": 1, "maxSize": 2, "desiredSize": 2});
         }
         let token = body["clientRequestToken"].as_str().map(str::to_owned);
-        let spec: GroupSpec = serde_json::from_value(body)
-            .map_err(|error| Fault::new("InvalidParameterException", error.to_string()))?;
+        let spec: GroupSpec = serde_json::from_value(body).map_err(|error| Fault::new("InvalidParameterException", error.to_string()))?;
         let mut context = tag_context("aws:requesttag/", &spec.tags);
         if !spec.tags.is_empty() {
             context.insert("aws:tagkeys".into(), spec.tags.keys().cloned().collect());
@@ -303,8 +298,8 @@ impl Request<'_> {
 
     fn tag(&self, arn: &str) -> Result<Value, Fault> {
         let body: Value = self.parsed()?;
-        let tags: BTreeMap<String, String> = serde_json::from_value(body["tags"].clone())
-            .map_err(|error| Fault::new("BadRequestException", error.to_string()))?;
+        let tags: BTreeMap<String, String> =
+            serde_json::from_value(body["tags"].clone()).map_err(|error| Fault::new("BadRequestException", error.to_string()))?;
         let group = self.group_of_arn(arn)?;
         let mut context = tag_context("aws:resourcetag/", &group.spec.tags);
         context.extend(tag_context("aws:requesttag/", &tags));
@@ -322,11 +317,8 @@ impl Request<'_> {
     fn group_json(&self, group: &NodeGroup) -> Value {
         let spec = &group.spec;
         let arn = self.group_arn(group);
-        let issues: Vec<Value> = group
-            .health
-            .iter()
-            .map(|issue| json!({"code": issue.code, "message": issue.message, "resourceIds": [spec.name]}))
-            .collect();
+        let issues: Vec<Value> =
+            group.health.iter().map(|issue| json!({"code": issue.code, "message": issue.message, "resourceIds": [spec.name]})).collect();
         let mut value = json!({
             "nodegroupName": spec.name, "nodegroupArn": arn, "clusterName": group.cluster,
             "createdAt": seconds(group.created_ms), "modifiedAt": seconds(group.modified_ms),

@@ -77,8 +77,7 @@ impl Iam {
 
     fn name(&self) -> Result<&str, Fault> {
         let name = self.form.required("RoleName")?;
-        let sound = name.len() <= ROLE_NAME_CHARS_MAX
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c));
+        let sound = name.len() <= ROLE_NAME_CHARS_MAX && name.chars().all(|c| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c));
         if sound { Ok(name) } else { Err(Fault::new("ValidationError", "roleName is invalid or longer than 64")) }
     }
 
@@ -184,8 +183,7 @@ impl Iam {
             return Err(Fault::new("MalformedPolicyDocument", "Syntax errors in policy."));
         }
         role.policies.insert(name.to_owned(), text.to_owned());
-        let size: usize =
-            role.policies.values().map(|text| text.chars().filter(|c| !c.is_whitespace()).count()).sum();
+        let size: usize = role.policies.values().map(|text| text.chars().filter(|c| !c.is_whitespace()).count()).sum();
         if size > POLICIES_CHARS_MAX {
             return Err(Fault::new("LimitExceeded", "Maximum policy size of 10240 bytes exceeded for role"));
         }
@@ -197,12 +195,7 @@ impl Iam {
         let role = self.allowed_role("GetRolePolicy")?;
         let name = self.form.required("PolicyName")?;
         let text = role.policies.get(name).ok_or_else(|| no_policy(name))?;
-        Ok(format!(
-            "{}{}{}",
-            element("RoleName", &role.name),
-            element("PolicyName", name),
-            element("PolicyDocument", &url_encoded(text))
-        ))
+        Ok(format!("{}{}{}", element("RoleName", &role.name), element("PolicyName", name), element("PolicyDocument", &url_encoded(text))))
     }
 
     fn delete_role_policy(&self) -> Result<String, Fault> {
@@ -309,10 +302,8 @@ impl Iam {
         let any = format!("arn:aws:iam::{}:oidc-provider/*", self.access.account);
         self.access.check(&self.caller, "iam:ListOpenIDConnectProviders", &any, &Context::new())?;
         let providers = self.access.state.list::<Provider>("oidc/")?;
-        let members: String = providers
-            .iter()
-            .map(|(key, _)| format!("<member>{}</member>", element("Arn", key.trim_start_matches("oidc/"))))
-            .collect();
+        let members: String =
+            providers.iter().map(|(key, _)| format!("<member>{}</member>", element("Arn", key.trim_start_matches("oidc/")))).collect();
         Ok(format!("<OpenIDConnectProviderList>{members}</OpenIDConnectProviderList>"))
     }
 

@@ -112,8 +112,7 @@ pub struct Endpoints {
 impl Endpoints {
     /// Opens the state and serves every endpoint on loopback.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let Config { folder, blobs, region, saas_account, customer_account, keys, clusters, ports, delays, now_ms } =
-            config;
+        let Config { folder, blobs, region, saas_account, customer_account, keys, clusters, ports, delays, now_ms } = config;
         let (state, blobs) = match &folder {
             Some(folder) => {
                 std::fs::create_dir_all(folder)?;
@@ -123,13 +122,7 @@ impl Endpoints {
         };
         std::fs::create_dir_all(&blobs)?;
         let keys: BTreeMap<String, String> = keys.into_iter().map(|key| (key.id, key.principal_arn)).collect();
-        let access = access::Access {
-            state: state.clone(),
-            account: customer_account,
-            region: region.clone(),
-            keys: Arc::new(keys),
-            now_ms,
-        };
+        let access = access::Access { state: state.clone(), account: customer_account, region: region.clone(), keys: Arc::new(keys), now_ms };
         let groups = eks::Eks::open(access.clone(), delays, &clusters)?;
 
         let (table_listener, dynamodb) = bind(ports.dynamodb).await?;

@@ -37,8 +37,7 @@ pub(crate) fn parse(text: &str) -> Option<Value> {
     let document: Value = serde_json::from_str(text).ok()?;
     let statements = list(document.get("Statement")?);
     let sound = |statement: &&Value| {
-        matches!(statement["Effect"].as_str(), Some("Allow" | "Deny"))
-            && (statement.get("Action").is_some() || statement.get("NotAction").is_some())
+        matches!(statement["Effect"].as_str(), Some("Allow" | "Deny")) && (statement.get("Action").is_some() || statement.get("NotAction").is_some())
     };
     (!statements.is_empty() && statements.iter().all(sound)).then_some(document)
 }
@@ -59,8 +58,7 @@ fn judge_with(document: &Value, ask: &Ask<'_>, named: impl Fn(&Value) -> bool) -
         let denies = statement["Effect"] == "Deny";
         let applies = named(statement)
             && covers(statement, "Action", "NotAction", ask.action, true)
-            && (statement.get("Resource").is_none() && statement.get("NotResource").is_none()
-                || covers_resource(statement, ask))
+            && (statement.get("Resource").is_none() && statement.get("NotResource").is_none() || covers_resource(statement, ask))
             && conditions_hold(&statement["Condition"], ask.context, denies);
         match (applies, denies) {
             (true, true) => return Verdict::Deny,
@@ -77,16 +75,15 @@ fn names(statement: &Value, ask: &Ask<'_>) -> bool {
         return true;
     }
     let root = format!("arn:aws:iam::{}:root", ask.account);
-    list(&principal["AWS"]).iter().filter_map(|value| value.as_str()).any(|name| {
-        name == "*" || name == root || name == ask.account || ask.principals.iter().any(|known| known == name)
-    })
+    list(&principal["AWS"])
+        .iter()
+        .filter_map(|value| value.as_str())
+        .any(|name| name == "*" || name == root || name == ask.account || ask.principals.iter().any(|known| known == name))
 }
 
 fn covers(statement: &Value, field: &str, negated: &str, value: &str, ignore_case: bool) -> bool {
     let fold = |text: &str| if ignore_case { text.to_ascii_lowercase() } else { text.to_owned() };
-    let any = |patterns: &Value| {
-        list(patterns).iter().filter_map(|p| p.as_str()).any(|p| wildcard(&fold(p), &fold(value)))
-    };
+    let any = |patterns: &Value| list(patterns).iter().filter_map(|p| p.as_str()).any(|p| wildcard(&fold(p), &fold(value)));
     match statement.get(field) {
         Some(patterns) => any(patterns),
         None => statement.get(negated).is_some_and(|patterns| !any(patterns)),
@@ -94,12 +91,7 @@ fn covers(statement: &Value, field: &str, negated: &str, value: &str, ignore_cas
 }
 
 fn covers_resource(statement: &Value, ask: &Ask<'_>) -> bool {
-    let any = |patterns: &Value| {
-        list(patterns)
-            .iter()
-            .filter_map(|p| p.as_str())
-            .any(|p| wildcard(&substitute(p, ask.context), ask.resource))
-    };
+    let any = |patterns: &Value| list(patterns).iter().filter_map(|p| p.as_str()).any(|p| wildcard(&substitute(p, ask.context), ask.resource));
     match statement.get("Resource") {
         Some(patterns) => any(patterns),
         None => statement.get("NotResource").is_some_and(|patterns| !any(patterns)),
@@ -217,8 +209,7 @@ mod tests {
     use super::*;
 
     fn check(document: Value, action: &str, resource: &str, context: &[(&str, &str)], expected: Verdict) {
-        let context: Context =
-            context.iter().map(|(key, value)| ((*key).to_owned(), vec![(*value).to_owned()])).collect();
+        let context: Context = context.iter().map(|(key, value)| ((*key).to_owned(), vec![(*value).to_owned()])).collect();
         let principals = ["arn:aws:iam::1:role/kiven".to_owned()];
         let ask = Ask { principals: &principals, account: "1", action, resource, context: &context };
         assert_eq!(judge_named(&document, &ask), expected, "{document}");

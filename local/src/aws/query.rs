@@ -14,12 +14,7 @@ impl Form {
     pub(crate) fn parse(body: &str) -> Self {
         let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
         let pairs = body.split('&').filter(|pair| !pair.is_empty());
-        Self(
-            pairs
-                .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-                .map(|(key, value)| (decode(key), decode(value)))
-                .collect(),
-        )
+        Self(pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(key, value)| (decode(key), decode(value))).collect())
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
@@ -27,9 +22,7 @@ impl Form {
     }
 
     pub(crate) fn required(&self, key: &str) -> Result<&str, Fault> {
-        self.get(key).filter(|value| !value.is_empty()).ok_or_else(|| {
-            Fault::new("ValidationError", format!("{key} must not be empty"))
-        })
+        self.get(key).filter(|value| !value.is_empty()).ok_or_else(|| Fault::new("ValidationError", format!("{key} must not be empty")))
     }
 
     /// `Name.member.1`, `Name.member.2`, …
@@ -80,8 +73,12 @@ impl From<super::state::StateError> for Fault {
 
 fn status_of(code: &str) -> StatusCode {
     match code {
-        "AccessDenied" | "AccessDeniedException" | "InvalidClientTokenId" | "ExpiredToken"
-        | "UnrecognizedClientException" | "ExpiredTokenException" => StatusCode::FORBIDDEN,
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "InvalidClientTokenId"
+        | "ExpiredToken"
+        | "UnrecognizedClientException"
+        | "ExpiredTokenException" => StatusCode::FORBIDDEN,
         "NoSuchEntity" | "ResourceNotFoundException" => StatusCode::NOT_FOUND,
         "EntityAlreadyExists" | "DeleteConflict" | "LimitExceeded" | "ResourceInUseException" => StatusCode::CONFLICT,
         "ServiceFailure" => StatusCode::INTERNAL_SERVER_ERROR,
@@ -130,10 +127,7 @@ pub(crate) fn escape(text: &str) -> String {
 
 /// `<Tags><member><Key/><Value/></member>…</Tags>`.
 pub(crate) fn tags_element(tags: &BTreeMap<String, String>) -> String {
-    let members: String = tags
-        .iter()
-        .map(|(key, value)| format!("<member>{}{}</member>", element("Key", key), element("Value", value)))
-        .collect();
+    let members: String = tags.iter().map(|(key, value)| format!("<member>{}{}</member>", element("Key", key), element("Value", value))).collect();
     format!("<Tags>{members}</Tags>")
 }
 

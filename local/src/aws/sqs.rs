@@ -32,11 +32,7 @@ pub struct Sqs {
 
 impl Sqs {
     /// Serves queues on the listener until the task is dropped.
-    pub(crate) fn serve(
-        listener: TcpListener,
-        region: &str,
-        account: &str,
-    ) -> std::io::Result<(Self, tokio::task::JoinHandle<()>)> {
+    pub(crate) fn serve(listener: TcpListener, region: &str, account: &str) -> std::io::Result<(Self, tokio::task::JoinHandle<()>)> {
         let port = listener.local_addr()?.port();
         let provider = Arc::new(RustackSqs::new(SqsConfig {
             skip_signature_validation: true,
@@ -45,11 +41,7 @@ impl Sqs {
             host: "127.0.0.1".into(),
             port,
         }));
-        let http = SqsHttpConfig {
-            skip_signature_validation: true,
-            region: region.to_owned(),
-            credential_provider: None,
-        };
+        let http = SqsHttpConfig { skip_signature_validation: true, region: region.to_owned(), credential_provider: None };
         let service = SqsHttpService::new(Arc::new(RustackSqsHandler::new(provider.clone())), http);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -57,9 +49,7 @@ impl Sqs {
                 let _ = stream.set_nodelay(true);
                 tokio::spawn(async move {
                     // A client that goes away mid-request is its own affair.
-                    let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
                 });
             }
         });

@@ -66,10 +66,7 @@ impl State {
 
     /// Reads one value.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StateError> {
-        let text: Option<String> = self
-            .lock()
-            .query_row("SELECT value FROM item WHERE key = ?1", params![key], |row| row.get(0))
-            .optional()?;
+        let text: Option<String> = self.lock().query_row("SELECT value FROM item WHERE key = ?1", params![key], |row| row.get(0)).optional()?;
         Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
     }
 
@@ -89,8 +86,7 @@ impl State {
     /// Every value whose key starts with `prefix`, in key order.
     pub fn list<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<(String, T)>, StateError> {
         let connection = self.lock();
-        let mut query = connection
-            .prepare_cached("SELECT key, value FROM item WHERE substr(key, 1, length(?1)) = ?1 ORDER BY key")?;
+        let mut query = connection.prepare_cached("SELECT key, value FROM item WHERE substr(key, 1, length(?1)) = ?1 ORDER BY key")?;
         let rows = query.query_map(params![prefix], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
         let mut values = Vec::new();
         for row in rows {
@@ -104,9 +100,8 @@ impl State {
     pub(crate) fn object_put(&self, bucket: &str, row: &ObjectRow, if_absent: bool) -> Result<Put, StateError> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
-        let before: Option<String> = transaction
-            .query_row("SELECT file FROM object WHERE bucket = ?1 AND key = ?2", params![bucket, row.key], |r| r.get(0))
-            .optional()?;
+        let before: Option<String> =
+            transaction.query_row("SELECT file FROM object WHERE bucket = ?1 AND key = ?2", params![bucket, row.key], |r| r.get(0)).optional()?;
         if if_absent && before.is_some() {
             return Ok(Put::Exists);
         }
@@ -121,28 +116,19 @@ impl State {
 
     pub(crate) fn object_get(&self, bucket: &str, key: &str) -> Result<Option<ObjectRow>, StateError> {
         let connection = self.lock();
-        let mut query = connection.prepare_cached(
-            "SELECT key, file, size, etag, modified_ms, headers FROM object WHERE bucket = ?1 AND key = ?2",
-        )?;
+        let mut query = connection.prepare_cached("SELECT key, file, size, etag, modified_ms, headers FROM object WHERE bucket = ?1 AND key = ?2")?;
         Ok(query.query_row(params![bucket, key], object_row).optional()?)
     }
 
     /// Removes an object's row and answers the file of its body.
     pub(crate) fn object_delete(&self, bucket: &str, key: &str) -> Result<Option<String>, StateError> {
         let connection = self.lock();
-        let mut query =
-            connection.prepare_cached("DELETE FROM object WHERE bucket = ?1 AND key = ?2 RETURNING file")?;
+        let mut query = connection.prepare_cached("DELETE FROM object WHERE bucket = ?1 AND key = ?2 RETURNING file")?;
         Ok(query.query_row(params![bucket, key], |row| row.get(0)).optional()?)
     }
 
     /// Rows with the prefix and after the key, in key order (SQLite compares UTF-8 bytes, as S3 does).
-    pub(crate) fn object_list(
-        &self,
-        bucket: &str,
-        prefix: &str,
-        after: &str,
-        rows_max: usize,
-    ) -> Result<Vec<ObjectRow>, StateError> {
+    pub(crate) fn object_list(&self, bucket: &str, prefix: &str, after: &str, rows_max: usize) -> Result<Vec<ObjectRow>, StateError> {
         let connection = self.lock();
         let mut query = connection.prepare_cached(
             "SELECT key, file, size, etag, modified_ms, headers FROM object

@@ -52,9 +52,7 @@ fn caller_identity(access: &Access, headers: &HeaderMap) -> Result<String, Fault
 
 fn known(access: &Access, headers: &HeaderMap) -> Result<Caller, Fault> {
     match access.caller(headers)? {
-        Caller::Unknown => {
-            Err(Fault::new("InvalidClientTokenId", "The security token included in the request is invalid."))
-        }
+        Caller::Unknown => Err(Fault::new("InvalidClientTokenId", "The security token included in the request is invalid.")),
         caller @ (Caller::Key { .. } | Caller::Session(_)) => Ok(caller),
     }
 }
@@ -98,8 +96,7 @@ fn assume_role(access: &Access, headers: &HeaderMap, form: &Form) -> Result<Stri
     }
 
     let expires_ms = (access.now_ms)() + i64::from(seconds) * 1_000;
-    let session =
-        Session { role: role.name.clone(), role_id: role.id.clone(), name: name.to_owned(), policy, tags, expires_ms };
+    let session = Session { role: role.name.clone(), role_id: role.id.clone(), name: name.to_owned(), policy, tags, expires_ms };
     let key = format!("ASIA{}", super::random_hex(8)?.to_ascii_uppercase());
     access.state.put(&session_key(&key), &session)?;
     forget_expired(access)?;
@@ -109,15 +106,8 @@ fn assume_role(access: &Access, headers: &HeaderMap, form: &Form) -> Result<Stri
         element("SessionToken", &super::random_hex(32)?),
         element("Expiration", &instant(expires_ms)),
     ];
-    let user = [
-        element("AssumedRoleId", &format!("{}:{name}", role.id)),
-        element("Arn", &access.arn_of(&Caller::Session(Box::new(session)))),
-    ];
-    Ok(format!(
-        "<Credentials>{}</Credentials><AssumedRoleUser>{}</AssumedRoleUser>",
-        credentials.concat(),
-        user.concat()
-    ))
+    let user = [element("AssumedRoleId", &format!("{}:{name}", role.id)), element("Arn", &access.arn_of(&Caller::Session(Box::new(session))))];
+    Ok(format!("<Credentials>{}</Credentials><AssumedRoleUser>{}</AssumedRoleUser>", credentials.concat(), user.concat()))
 }
 
 fn trusts(role: &Role, who: &str, action: &str, role_arn: &str, context: &Context) -> Result<(), Fault> {
@@ -136,8 +126,7 @@ fn trusts(role: &Role, who: &str, action: &str, role_arn: &str, context: &Contex
 }
 
 fn check_session_name(name: &str) -> Result<(), Fault> {
-    let sound = (2..=64).contains(&name.len())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c));
+    let sound = (2..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c));
     if sound {
         return Ok(());
     }
@@ -161,17 +150,11 @@ fn session_seconds(form: &Form, role: &Role, caller: &Caller) -> Result<u32, Fau
         Some(text) => text.parse().map_err(|_| Fault::new("ValidationError", "DurationSeconds is not a number"))?,
     };
     if !(SESSION_SECONDS_MIN..=SESSION_SECONDS_MAX).contains(&seconds) {
-        return Err(Fault::new(
-            "ValidationError",
-            format!("durationSeconds must lie between {SESSION_SECONDS_MIN} and {SESSION_SECONDS_MAX}"),
-        ));
+        return Err(Fault::new("ValidationError", format!("durationSeconds must lie between {SESSION_SECONDS_MIN} and {SESSION_SECONDS_MAX}")));
     }
     let chained = matches!(caller, Caller::Session(_)) && seconds > CHAINED_SECONDS_MAX;
     if seconds > role.session_seconds_max || chained {
-        return Err(Fault::new(
-            "ValidationError",
-            "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
-        ));
+        return Err(Fault::new("ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."));
     }
     Ok(seconds)
 }

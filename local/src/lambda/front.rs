@@ -96,9 +96,9 @@ async fn handle(State(front): State<Front>, request: Request) -> Response {
         "isBase64Encoded": body_text(&body).1,
     });
     match front.function.invoke(event.to_string().into()).await {
-        Ok(answer) => response(&answer).unwrap_or_else(|| {
-            problem(StatusCode::BAD_GATEWAY, "KV-502", "The function's answer has no HTTP shape.", "Try again.")
-        }),
+        Ok(answer) => {
+            response(&answer).unwrap_or_else(|| problem(StatusCode::BAD_GATEWAY, "KV-299", "The function's answer has no HTTP shape.", "Try again."))
+        }
         Err(error) => failed(&error),
     }
 }
@@ -106,11 +106,9 @@ async fn handle(State(front): State<Front>, request: Request) -> Response {
 fn failed(error: &InvokeError) -> Response {
     tracing::warn!(error = error as &dyn std::error::Error, "invocation failed");
     match error {
-        InvokeError::TimedOut(_) => {
-            problem(StatusCode::GATEWAY_TIMEOUT, "KV-504", "The function took too long.", "Try again.")
-        }
+        InvokeError::TimedOut(_) => problem(StatusCode::GATEWAY_TIMEOUT, "KV-299", "The function took too long.", "Try again."),
         InvokeError::Start(_) | InvokeError::Crashed | InvokeError::Function(_) | InvokeError::Closed => {
-            problem(StatusCode::BAD_GATEWAY, "KV-502", "The function did not answer.", "Try again.")
+            problem(StatusCode::BAD_GATEWAY, "KV-299", "The function did not answer.", "Try again.")
         }
     }
 }
@@ -152,9 +150,7 @@ fn header_map(headers: &HeaderMap) -> Map<String, Value> {
 }
 
 fn query_map(query: &str) -> Map<String, Value> {
-    let decode = |text: &str| {
-        percent_encoding::percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
-    };
+    let decode = |text: &str| percent_encoding::percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
     let mut map = Map::new();
     for (key, value) in query.split('&').filter(|pair| !pair.is_empty()).map(|p| p.split_once('=').unwrap_or((p, ""))) {
         let value = decode(value);
@@ -178,9 +174,11 @@ fn response(answer: &[u8]) -> Option<Response> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     let single = value["headers"].as_object().into_iter().flatten().filter_map(|(k, v)| Some((k, vec![v.as_str()?])));
-    let multiple = value["multiValueHeaders"].as_object().into_iter().flatten().filter_map(|(name, values)| {
-        Some((name, values.as_array()?.iter().filter_map(Value::as_str).collect()))
-    });
+    let multiple = value["multiValueHeaders"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, values)| Some((name, values.as_array()?.iter().filter_map(Value::as_str).collect())));
     let mut headers = HeaderMap::new();
     // Both maps carry single values; the multi-value one is complete, so it wins.
     for (name, values) in single.chain(multiple) {

@@ -29,13 +29,7 @@ impl Drop for EventSource {
 
 impl EventSource {
     /// Polls `queue` for `function`; at most `batches_max` batches of `batch_messages` run at once.
-    pub fn start(
-        sqs: Sqs,
-        queue: &str,
-        function: Arc<Function>,
-        batch_messages: usize,
-        batches_max: usize,
-    ) -> Self {
+    pub fn start(sqs: Sqs, queue: &str, function: Arc<Function>, batch_messages: usize, batches_max: usize) -> Self {
         let source = Arc::new(Source { sqs, queue: queue.to_owned(), function });
         let size = batch_messages.clamp(1, BATCH_MESSAGES_MAX);
         let task = tokio::spawn(async move {

@@ -26,16 +26,8 @@ impl Bucket {
     pub(crate) fn parse(endpoint: &str, destination: &str, server: &str) -> Option<Self> {
         let rest = destination.strip_prefix("s3://")?.trim_end_matches('/');
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        let prefix = [prefix, server]
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join("/");
-        (!bucket.is_empty()).then(|| Self {
-            endpoint: endpoint.into(),
-            bucket: bucket.into(),
-            prefix,
-        })
+        let prefix = [prefix, server].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
+        (!bucket.is_empty()).then(|| Self { endpoint: endpoint.into(), bucket: bucket.into(), prefix })
     }
 
     /// The arguments after the subcommand, with PostgreSQL's placeholders.
@@ -47,15 +39,8 @@ impl Bucket {
     pub(crate) fn put(&self, key: &str, file: &Path) -> Result<(), OperatorError> {
         let body = File::open(file)?;
         let bytes = body.metadata()?.len();
-        let authority = self
-            .endpoint
-            .strip_prefix("http://")
-            .unwrap_or(&self.endpoint)
-            .trim_end_matches('/');
-        let address = authority
-            .to_socket_addrs()?
-            .next()
-            .ok_or_else(|| OperatorError::Missing("the S3 endpoint's address".into()))?;
+        let authority = self.endpoint.strip_prefix("http://").unwrap_or(&self.endpoint).trim_end_matches('/');
+        let address = authority.to_socket_addrs()?.next().ok_or_else(|| OperatorError::Missing("the S3 endpoint's address".into()))?;
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(IO_SECONDS_MAX))?;
         stream.set_read_timeout(Some(Duration::from_secs(IO_SECONDS_MAX)))?;
         stream.set_write_timeout(Some(Duration::from_secs(IO_SECONDS_MAX)))?;
@@ -79,11 +64,7 @@ impl Bucket {
 /// Key of a WAL file, in the folder of its time line and log as Barman lays archives out.
 fn wal_key(name: &str) -> String {
     let is_segment = name.len() >= 24 && name.as_bytes()[..24].iter().all(u8::is_ascii_hexdigit);
-    if is_segment {
-        format!("wals/{}/{name}", &name[..16])
-    } else {
-        format!("wals/{name}")
-    }
+    if is_segment { format!("wals/{}/{name}", &name[..16]) } else { format!("wals/{name}") }
 }
 
 /// Archives one WAL file: `endpoint bucket prefix path name`. Zero only when it is stored.
@@ -92,11 +73,7 @@ pub fn run(args: &[String]) -> std::process::ExitCode {
         eprintln!("{SUBCOMMAND} expects: endpoint bucket prefix path name");
         return std::process::ExitCode::from(2);
     };
-    let bucket = Bucket {
-        endpoint: endpoint.clone(),
-        bucket: bucket.clone(),
-        prefix: prefix.clone(),
-    };
+    let bucket = Bucket { endpoint: endpoint.clone(), bucket: bucket.clone(), prefix: prefix.clone() };
     match bucket.put(&wal_key(name), Path::new(path)) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
@@ -112,16 +89,10 @@ mod tests {
 
     #[test]
     fn keys_and_destinations() {
-        assert_eq!(
-            wal_key("000000010000000000000003"),
-            "wals/0000000100000000/000000010000000000000003"
-        );
+        assert_eq!(wal_key("000000010000000000000003"), "wals/0000000100000000/000000010000000000000003");
         assert_eq!(wal_key("00000002.history"), "wals/00000002.history");
         let bucket = Bucket::parse("http://127.0.0.1:1", "s3://b/p/q/", "server-1").unwrap();
-        assert_eq!(
-            (bucket.bucket.as_str(), bucket.prefix.as_str()),
-            ("b", "p/q/server-1")
-        );
+        assert_eq!((bucket.bucket.as_str(), bucket.prefix.as_str()), ("b", "p/q/server-1"));
         assert_eq!(Bucket::parse("e", "s3://b", "s").unwrap().prefix, "s");
         assert!(Bucket::parse("e", "file:///b", "s").is_none());
     }

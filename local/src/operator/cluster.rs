@@ -47,12 +47,7 @@ pub(crate) struct Turn<'a> {
 
 impl Operator {
     /// One pass over a Cluster.
-    pub(crate) async fn pass(
-        &self,
-        namespace: &str,
-        name: &str,
-        memory: &mut Memory,
-    ) -> Result<Outcome, OperatorError> {
+    pub(crate) async fn pass(&self, namespace: &str, name: &str, memory: &mut Memory) -> Result<Outcome, OperatorError> {
         let cluster = match self.kube.get(&kinds::CLUSTERS, namespace, name) {
             Err(error) if error.is_not_found() => return Ok(Outcome::Gone),
             other => other?,
@@ -77,81 +72,36 @@ impl Operator {
             self.phase(&spec, SETTING_UP, "the first instance is made")?;
             instances.push(self.create_instance(&spec, 1, "primary")?);
         }
-        let turn = Turn {
-            op: self,
-            spec: &spec,
-            cluster: &cluster,
-            tls,
-            bucket,
-        };
+        let turn = Turn { op: self, spec: &spec, cluster: &cluster, tls, bucket };
         turn.run(instances, memory).await
     }
 
     /// Writes the phase of a Cluster.
-    pub(crate) fn phase(
-        &self,
-        spec: &Spec,
-        phase: &str,
-        reason: &str,
-    ) -> Result<(), OperatorError> {
-        self.kube.patch_status(
-            &kinds::CLUSTERS,
-            &spec.namespace,
-            &spec.name,
-            &json!({ "phase": phase, "phaseReason": reason }),
-        )?;
+    pub(crate) fn phase(&self, spec: &Spec, phase: &str, reason: &str) -> Result<(), OperatorError> {
+        self.kube.patch_status(&kinds::CLUSTERS, &spec.namespace, &spec.name, &json!({ "phase": phase, "phaseReason": reason }))?;
         Ok(())
     }
 
     /// Stops every server and deletes every Pod; claims and data stay. The primary first, so that standbys have all of it.
-    async fn hibernate(
-        &self,
-        cluster: &Value,
-        spec: &Spec,
-        instances: &[Instance],
-    ) -> Result<(), OperatorError> {
+    async fn hibernate(&self, cluster: &Value, spec: &Spec, instances: &[Instance]) -> Result<(), OperatorError> {
         let began = Instant::now();
-        let tell = |status, reason, message, ready| {
-            self.tell_hibernation(cluster, spec, (status, reason, message), ready)
-        };
-        let working = instances
-            .iter()
-            .any(|instance| instance.server() != super::process::Server::Down);
+        let tell = |status, reason, message, ready| self.tell_hibernation(cluster, spec, (status, reason, message), ready);
+        let working = instances.iter().any(|instance| instance.server() != super::process::Server::Down);
         if working {
-            tell(
-                "False",
-                "DeletingPods",
-                "Hibernation is in progress",
-                instances.len(),
-            )?;
+            tell("False", "DeletingPods", "Hibernation is in progress", instances.len())?;
         }
-        let (primary, standbys): (Vec<_>, Vec<_>) = instances
-            .iter()
-            .partition(|instance| instance.labelled_primary);
+        let (primary, standbys): (Vec<_>, Vec<_>) = instances.iter().partition(|instance| instance.labelled_primary);
         for instance in &primary {
             if instance.server().is_up() {
-                Session::open(instance, "postgres")
-                    .await?
-                    .run("CHECKPOINT")
-                    .await?;
+                Session::open(instance, "postgres").await?.run("CHECKPOINT").await?;
             }
             self.put_away(spec, instance).await?;
         }
-        let stops = standbys
-            .iter()
-            .map(|instance| self.put_away(spec, instance));
-        futures_util::future::join_all(stops)
-            .await
-            .into_iter()
-            .collect::<Result<(), _>>()?;
+        let stops = standbys.iter().map(|instance| self.put_away(spec, instance));
+        futures_util::future::join_all(stops).await.into_iter().collect::<Result<(), _>>()?;
         tell("True", "Hibernated", "Cluster has been hibernated", 0)?;
         if working {
-            tracing::info!(
-                cluster = spec.name,
-                instances = instances.len(),
-                elapsed_ms = began.elapsed().as_millis(),
-                "hibernated"
-            );
+            tracing::info!(cluster = spec.name, instances = instances.len(), elapsed_ms = began.elapsed().as_millis(), "hibernated");
         }
         Ok(())
     }
@@ -167,41 +117,26 @@ impl Operator {
         let mut conditions = condition(list, HIBERNATION, status, reason, message, &now);
         if status == "True" {
             let why = "Cluster is hibernated";
-            conditions = condition(
-                &conditions,
-                "Ready",
-                "False",
-                "ClusterIsNotReady",
-                why,
-                &now,
-            );
+            conditions = condition(&conditions, "Ready", "False", "ClusterIsNotReady", why, &now);
         }
         let patch = json!({ "conditions": conditions, "readyInstances": ready });
-        self.kube
-            .patch_status(&kinds::CLUSTERS, &spec.namespace, &spec.name, &patch)?;
+        self.kube.patch_status(&kinds::CLUSTERS, &spec.namespace, &spec.name, &patch)?;
         Ok(())
     }
 
     /// Stops one instance's server in order and deletes its Pod.
     async fn put_away(&self, spec: &Spec, instance: &Instance) -> Result<(), OperatorError> {
-        self.processes
-            .stop(&self.postgres, &instance.data(), "fast")
-            .await?;
+        self.processes.stop(&self.postgres, &instance.data(), "fast").await?;
         self.remove(&kinds::PODS, &spec.namespace, &instance.name)
     }
 }
 
 impl Turn<'_> {
-    async fn run(
-        &self,
-        mut instances: Vec<Instance>,
-        memory: &mut Memory,
-    ) -> Result<Outcome, OperatorError> {
+    async fn run(&self, mut instances: Vec<Instance>, memory: &mut Memory) -> Result<Outcome, OperatorError> {
         self.resize(&instances)?;
         let was_healthy = self.cluster["status"]["phase"] == HEALTHY;
         if was_healthy && instances.iter().any(|instance| !instance.server().is_up()) {
-            self.op
-                .phase(self.spec, WAITING, "an instance is not ready")?;
+            self.op.phase(self.spec, WAITING, "an instance is not ready")?;
         }
         let primary = self.settle_primary(&instances).await?;
         self.op.show_pod(self.spec, &primary, "primary")?;
@@ -218,35 +153,18 @@ impl Turn<'_> {
             self.drop_instance(&surplus).await?;
             return Ok(Outcome::Again);
         }
-        let standbys: Vec<&Instance> = instances
-            .iter()
-            .filter(|instance| instance.name != primary.name)
-            .collect();
+        let standbys: Vec<&Instance> = instances.iter().filter(|instance| instance.name != primary.name).collect();
         sql::slots(&session, &standbys).await?;
-        let settled = standbys
-            .iter()
-            .map(|standby| self.settle_standby(standby, &primary));
-        futures_util::future::join_all(settled)
-            .await
-            .into_iter()
-            .collect::<Result<(), _>>()?;
+        let settled = standbys.iter().map(|standby| self.settle_standby(standby, &primary));
+        futures_util::future::join_all(settled).await.into_iter().collect::<Result<(), _>>()?;
         for standby in &standbys {
             self.op.show_pod(self.spec, standby, "replica")?;
         }
         // Synchronous names depend on the standbys, so the primary's settings are written once more now that they are known.
-        self.configure(
-            &primary,
-            &primary,
-            &self.standby_names(&instances, &primary),
-        )
-        .await?;
+        self.configure(&primary, &primary, &self.standby_names(&instances, &primary)).await?;
         if instances.len() < self.spec.instances {
             let serial = instances.last().map_or(1, |last| last.serial + 1);
-            self.op.phase(
-                self.spec,
-                CREATING_REPLICA,
-                &format!("{}-{serial}", self.spec.name),
-            )?;
+            self.op.phase(self.spec, CREATING_REPLICA, &format!("{}-{serial}", self.spec.name))?;
             instances.push(self.op.create_instance(self.spec, serial, "replica")?);
             return Ok(Outcome::Again);
         }
@@ -257,36 +175,24 @@ impl Turn<'_> {
     fn choose<'a>(&self, instances: &'a [Instance]) -> Option<&'a Instance> {
         let current = text(self.cluster, "/status/currentPrimary");
         let named = instances.iter().find(|instance| instance.name == current);
-        named
-            .or_else(|| instances.iter().find(|instance| instance.labelled_primary))
-            .or_else(|| instances.last())
+        named.or_else(|| instances.iter().find(|instance| instance.labelled_primary)).or_else(|| instances.last())
     }
 
     async fn settle_primary(&self, instances: &[Instance]) -> Result<Instance, OperatorError> {
-        let mut primary = self
-            .choose(instances)
-            .cloned()
-            .ok_or_else(|| OperatorError::Missing("an instance".into()))?;
+        let mut primary = self.choose(instances).cloned().ok_or_else(|| OperatorError::Missing("an instance".into()))?;
         self.op.folders(&primary)?;
         if !primary.has_data() {
             self.initdb(&primary).await?;
         }
         if primary.server() == super::process::Server::Down {
             // Standbys that still answer mean that the primary died alone; when all are down they sleep, and it starts again.
-            let heirs: Vec<&Instance> = instances
-                .iter()
-                .filter(|i| i.name != primary.name && i.is_standby() && i.server().is_up())
-                .collect();
+            let heirs: Vec<&Instance> = instances.iter().filter(|i| i.name != primary.name && i.is_standby() && i.server().is_up()).collect();
             if !heirs.is_empty() {
                 primary = self.fail_over(&primary, &heirs).await?;
             }
         }
-        self.configure(&primary, &primary, &self.standby_names(instances, &primary))
-            .await?;
-        self.op
-            .processes
-            .start(&self.op.postgres, &primary.data(), &primary.log())
-            .await?;
+        self.configure(&primary, &primary, &self.standby_names(instances, &primary)).await?;
+        self.op.processes.start(&self.op.postgres, &primary.data(), &primary.log()).await?;
         if primary.is_standby() {
             self.promote(&primary).await?;
         }
@@ -295,21 +201,12 @@ impl Turn<'_> {
 
     async fn declare(&self, primary: &Instance, memory: &mut Memory) -> Result<(), OperatorError> {
         let (kube, namespace) = (&self.op.kube, Some(self.spec.namespace.as_str()));
-        let mut seen = format!(
-            "{} {:?} {:?}",
-            primary.name, self.spec.bootstrap, self.spec.roles
-        );
+        let mut seen = format!("{} {:?} {:?}", primary.name, self.spec.bootstrap, self.spec.roles);
         for secret in kube.list(&kinds::SECRETS, namespace, &Selector::all()) {
             write!(seen, " {}", text(&secret, "/metadata/resourceVersion")).ok();
         }
         for database in kube.list(&kinds::DATABASES, namespace, &Selector::all()) {
-            write!(
-                seen,
-                " {}/{}",
-                text(&database, "/metadata/uid"),
-                database["metadata"]["generation"]
-            )
-            .ok();
+            write!(seen, " {}/{}", text(&database, "/metadata/uid"), database["metadata"]["generation"]).ok();
         }
         if memory.declared != seen {
             sql::declare(kube, self.spec, primary).await?;
@@ -320,75 +217,33 @@ impl Turn<'_> {
 
     /// Standbys that synchronous replication may count on: all when data must never be lost, else those that answer.
     fn standby_names(&self, instances: &[Instance], primary: &Instance) -> Vec<String> {
-        let required = self
-            .spec
-            .synchronous
-            .as_ref()
-            .is_some_and(|wanted| wanted.required);
-        let counts = |i: &&Instance| {
-            i.name != primary.name && i.has_data() && (required || i.server().is_up())
-        };
-        instances
-            .iter()
-            .filter(counts)
-            .map(|instance| instance.name.clone())
-            .collect()
+        let required = self.spec.synchronous.as_ref().is_some_and(|wanted| wanted.required);
+        let counts = |i: &&Instance| i.name != primary.name && i.has_data() && (required || i.server().is_up());
+        instances.iter().filter(counts).map(|instance| instance.name.clone()).collect()
     }
 
     fn surplus(&self, instances: &[Instance], primary: &Instance) -> Option<Instance> {
-        let standbys = instances
-            .iter()
-            .rev()
-            .filter(|instance| instance.name != primary.name);
-        (instances.len() > self.spec.instances.max(1))
-            .then(|| standbys.take(1).next().cloned())
-            .flatten()
+        let standbys = instances.iter().rev().filter(|instance| instance.name != primary.name);
+        (instances.len() > self.spec.instances.max(1)).then(|| standbys.take(1).next().cloned()).flatten()
     }
 
     async fn drop_instance(&self, instance: &Instance) -> Result<(), OperatorError> {
-        tracing::info!(
-            cluster = self.spec.name,
-            instance = instance.name,
-            "one instance fewer"
-        );
-        self.op
-            .processes
-            .stop(&self.op.postgres, &instance.data(), "fast")
-            .await?;
-        self.op
-            .remove(&kinds::PODS, &self.spec.namespace, &instance.name)?;
-        self.op
-            .remove(&kinds::VOLUME_CLAIMS, &self.spec.namespace, &instance.name)
+        tracing::info!(cluster = self.spec.name, instance = instance.name, "one instance fewer");
+        self.op.processes.stop(&self.op.postgres, &instance.data(), "fast").await?;
+        self.op.remove(&kinds::PODS, &self.spec.namespace, &instance.name)?;
+        self.op.remove(&kinds::VOLUME_CLAIMS, &self.spec.namespace, &instance.name)
     }
 
     /// Grows claims to the size that is asked for; a folder needs nothing done.
     fn resize(&self, instances: &[Instance]) -> Result<(), OperatorError> {
         let namespace = &self.spec.namespace;
         for instance in instances {
-            let claim = self
-                .op
-                .kube
-                .get(&kinds::VOLUME_CLAIMS, namespace, &instance.name)?;
+            let claim = self.op.kube.get(&kinds::VOLUME_CLAIMS, namespace, &instance.name)?;
             if text(&claim, "/spec/resources/requests/storage") != self.spec.storage {
                 let size = json!({ "storage": self.spec.storage });
-                self.op.kube.patch(
-                    &kinds::VOLUME_CLAIMS,
-                    namespace,
-                    &instance.name,
-                    &json!({ "spec": { "resources": { "requests": size } } }),
-                )?;
-                self.op.kube.patch_status(
-                    &kinds::VOLUME_CLAIMS,
-                    namespace,
-                    &instance.name,
-                    &json!({ "capacity": size }),
-                )?;
-                self.op.kube.patch(
-                    &kinds::VOLUMES,
-                    "",
-                    text(&claim, "/spec/volumeName"),
-                    &json!({ "spec": { "capacity": size } }),
-                )?;
+                self.op.kube.patch(&kinds::VOLUME_CLAIMS, namespace, &instance.name, &json!({ "spec": { "resources": { "requests": size } } }))?;
+                self.op.kube.patch_status(&kinds::VOLUME_CLAIMS, namespace, &instance.name, &json!({ "capacity": size }))?;
+                self.op.kube.patch(&kinds::VOLUMES, "", text(&claim, "/spec/volumeName"), &json!({ "spec": { "capacity": size } }))?;
             }
         }
         Ok(())

@@ -45,21 +45,12 @@ impl Turn<'_> {
         ];
         self.op.postgres.run("initdb", &args).await?;
         fs::rename(&draft, instance.data())?;
-        tracing::info!(
-            cluster = self.spec.name,
-            instance = instance.name,
-            elapsed_ms = began.elapsed().as_millis(),
-            "initdb done"
-        );
+        tracing::info!(cluster = self.spec.name, instance = instance.name, elapsed_ms = began.elapsed().as_millis(), "initdb done");
         Ok(())
     }
 
     /// Brings a standby to a running server that follows the primary.
-    pub(crate) async fn settle_standby(
-        &self,
-        instance: &Instance,
-        primary: &Instance,
-    ) -> Result<(), OperatorError> {
+    pub(crate) async fn settle_standby(&self, instance: &Instance, primary: &Instance) -> Result<(), OperatorError> {
         self.op.folders(instance)?;
         if instance.has_data() && !instance.is_standby() {
             self.rejoin(instance, primary).await?;
@@ -68,49 +59,19 @@ impl Turn<'_> {
             self.base_backup(instance, primary).await?;
         }
         self.configure(instance, primary, &[]).await?;
-        self.op
-            .processes
-            .start(&self.op.postgres, &instance.data(), &instance.log())
-            .await?;
+        self.op.processes.start(&self.op.postgres, &instance.data(), &instance.log()).await?;
         Ok(())
     }
 
-    async fn base_backup(
-        &self,
-        instance: &Instance,
-        primary: &Instance,
-    ) -> Result<(), OperatorError> {
+    async fn base_backup(&self, instance: &Instance, primary: &Instance) -> Result<(), OperatorError> {
         let began = Instant::now();
         let draft = draft(instance)?;
-        let (folder, source, slot) = (
-            draft.display().to_string(),
-            settings::socket(primary, "streaming_replica"),
-            instance.slot(),
-        );
-        let args = [
-            "-D",
-            &folder,
-            "-d",
-            &source,
-            "-X",
-            "stream",
-            "-S",
-            &slot,
-            "-c",
-            "fast",
-            "--no-sync",
-        ];
+        let (folder, source, slot) = (draft.display().to_string(), settings::socket(primary, "streaming_replica"), instance.slot());
+        let args = ["-D", &folder, "-d", &source, "-X", "stream", "-S", &slot, "-c", "fast", "--no-sync"];
         self.op.postgres.run("pg_basebackup", &args).await?;
-        self.op
-            .postgres
-            .write(&draft.join("standby.signal"), "\n")?;
+        self.op.postgres.write(&draft.join("standby.signal"), "\n")?;
         fs::rename(&draft, instance.data())?;
-        tracing::info!(
-            cluster = self.spec.name,
-            instance = instance.name,
-            elapsed_ms = began.elapsed().as_millis(),
-            "base backup done"
-        );
+        tracing::info!(cluster = self.spec.name, instance = instance.name, elapsed_ms = began.elapsed().as_millis(), "base backup done");
         Ok(())
     }
 
@@ -120,67 +81,30 @@ impl Turn<'_> {
         let (op, data) = (self.op, instance.data());
         op.processes.stop(&op.postgres, &data, "fast").await?;
         // pg_rewind reads the time line from the control file, which a promotion updates only at its next checkpoint.
-        Session::open(primary, "postgres")
-            .await?
-            .run("CHECKPOINT")
-            .await?;
-        let (folder, source) = (
-            data.display().to_string(),
-            settings::socket(primary, "postgres"),
-        );
-        let rewound = op
-            .postgres
-            .run(
-                "pg_rewind",
-                &["-D", &folder, "--source-server", &source, "--no-sync"],
-            )
-            .await;
+        Session::open(primary, "postgres").await?.run("CHECKPOINT").await?;
+        let (folder, source) = (data.display().to_string(), settings::socket(primary, "postgres"));
+        let rewound = op.postgres.run("pg_rewind", &["-D", &folder, "--source-server", &source, "--no-sync"]).await;
         if let Err(error) = rewound {
-            tracing::warn!(
-                cluster = self.spec.name,
-                instance = instance.name,
-                error = error.chain(),
-                "rewind failed, copying again"
-            );
+            tracing::warn!(cluster = self.spec.name, instance = instance.name, error = error.chain(), "rewind failed, copying again");
             return remove_folder(&data);
         }
         for slot in fs::read_dir(data.join("pg_replslot"))?.flatten() {
             remove_folder(&slot.path())?;
         }
         op.postgres.write(&data.join("standby.signal"), "\n")?;
-        tracing::info!(
-            cluster = self.spec.name,
-            instance = instance.name,
-            elapsed_ms = began.elapsed().as_millis(),
-            "rewound"
-        );
+        tracing::info!(cluster = self.spec.name, instance = instance.name, elapsed_ms = began.elapsed().as_millis(), "rewound");
         Ok(())
     }
 
     /// Writes an instance's configuration; a running server reloads it, or restarts when a setting asks for that.
-    pub(crate) async fn configure(
-        &self,
-        instance: &Instance,
-        primary: &Instance,
-        standbys: &[String],
-    ) -> Result<(), OperatorError> {
+    pub(crate) async fn configure(&self, instance: &Instance, primary: &Instance, standbys: &[String]) -> Result<(), OperatorError> {
         let (op, data) = (self.op, instance.data());
         let libraries = op.postgres.bin.join("../lib");
         let bucket = self.bucket.as_ref();
-        let place = Place {
-            instance,
-            primary,
-            standbys,
-            bucket,
-            archive_program: &op.archive_program,
-            libraries: &libraries,
-        };
+        let place = Place { instance, primary, standbys, bucket, archive_program: &op.archive_program, libraries: &libraries };
         let mut changed = false;
         for (path, text) in [
-            (
-                data.join("postgresql.conf"),
-                &settings::postgresql_conf(self.spec, &place),
-            ),
+            (data.join("postgresql.conf"), &settings::postgresql_conf(self.spec, &place)),
             (data.join("pg_hba.conf"), &settings::pg_hba(self.spec)),
             (instance.base.join("tls/server.crt"), &self.tls.certificate),
             (instance.base.join("tls/server.key"), &self.tls.key),
@@ -191,29 +115,17 @@ impl Turn<'_> {
         if !changed || instance.server() == Server::Down {
             return Ok(());
         }
-        op.processes
-            .start(&op.postgres, &data, &instance.log())
-            .await?;
+        op.processes.start(&op.postgres, &data, &instance.log()).await?;
         let session = Session::open(instance, "postgres").await?;
         session.run("SELECT pg_reload_conf()").await?;
         drop(session);
         // A new session sees the reloaded values; an old one may answer before its process has read them.
-        let pending = Session::open(instance, "postgres")
-            .await?
-            .rows("SELECT name FROM pg_settings WHERE pending_restart")
-            .await?;
+        let pending = Session::open(instance, "postgres").await?.rows("SELECT name FROM pg_settings WHERE pending_restart").await?;
         if !pending.is_empty() {
-            tracing::info!(
-                cluster = self.spec.name,
-                instance = instance.name,
-                settings = pending.len(),
-                "restarting for changed settings"
-            );
+            tracing::info!(cluster = self.spec.name, instance = instance.name, settings = pending.len(), "restarting for changed settings");
             op.phase(self.spec, APPLYING, "a changed setting needs a restart")?;
             op.processes.stop(&op.postgres, &data, "fast").await?;
-            op.processes
-                .start(&op.postgres, &data, &instance.log())
-                .await?;
+            op.processes.start(&op.postgres, &data, &instance.log()).await?;
         }
         Ok(())
     }

@@ -61,15 +61,8 @@ impl Operator {
 
     /// The instances that have a claim, in order of their serials.
     pub(crate) fn instances(&self, spec: &Spec) -> Vec<Instance> {
-        let claims = self.kube.list(
-            &kinds::VOLUME_CLAIMS,
-            Some(&spec.namespace),
-            &Selector::label("cnpg.io/cluster", &spec.name),
-        );
-        let mut instances: Vec<Instance> = claims
-            .iter()
-            .filter_map(|claim| self.instance(claim))
-            .collect();
+        let claims = self.kube.list(&kinds::VOLUME_CLAIMS, Some(&spec.namespace), &Selector::label("cnpg.io/cluster", &spec.name));
+        let mut instances: Vec<Instance> = claims.iter().filter_map(|claim| self.instance(claim)).collect();
         instances.sort_by_key(|instance| instance.serial);
         instances
     }
@@ -78,11 +71,7 @@ impl Operator {
         let volume = text(claim, "/spec/volumeName");
         // A socket's path must fit in 107 bytes, so its folder has a short name of its own.
         let short = hex::encode(&Sha256::digest(volume)[..6]);
-        let annotation = |name: &str| {
-            claim["metadata"]["annotations"]
-                .get(name)
-                .and_then(Value::as_str)
-        };
+        let annotation = |name: &str| claim["metadata"]["annotations"].get(name).and_then(Value::as_str);
         Some(Instance {
             name: text(claim, "/metadata/name").into(),
             serial: annotation("cnpg.io/nodeSerial")?.parse().ok()?,
@@ -94,90 +83,67 @@ impl Operator {
     }
 
     /// Makes claim, bound volume and folders of a new instance.
-    pub(crate) fn create_instance(
-        &self,
-        spec: &Spec,
-        serial: u64,
-        role: &str,
-    ) -> Result<Instance, OperatorError> {
+    pub(crate) fn create_instance(&self, spec: &Spec, serial: u64, role: &str) -> Result<Instance, OperatorError> {
         let name = format!("{}-{serial}", spec.name);
         let port = free_port()?;
         let resources = json!({ "requests": { "storage": spec.storage } });
-        let claim = self.kube.create(&kinds::VOLUME_CLAIMS, json!({
+        let claim = self.kube.create(
+            &kinds::VOLUME_CLAIMS,
+            json!({
             "metadata": { "name": name, "namespace": spec.namespace, "ownerReferences": [spec.owner()],
                 "labels": labels(spec, &name, role, "PG_DATA"),
                 "annotations": { "cnpg.io/nodeSerial": serial.to_string(), "cnpg.io/pvcStatus": "ready", PORT: port.to_string() } },
-            "spec": { "accessModes": ["ReadWriteOnce"], "resources": resources, "storageClassName": spec.storage_class } }))?;
+            "spec": { "accessModes": ["ReadWriteOnce"], "resources": resources, "storageClassName": spec.storage_class } }),
+        )?;
         let volume = format!("pvc-{}", text(&claim, "/metadata/uid"));
-        let class = self
-            .kube
-            .get(&kinds::STORAGE_CLASSES, "", &spec.storage_class);
-        let policy = class
-            .ok()
-            .map(|class| text(&class, "/reclaimPolicy").to_owned())
-            .filter(|policy| !policy.is_empty());
-        self.kube.create(&kinds::VOLUMES, json!({
+        let class = self.kube.get(&kinds::STORAGE_CLASSES, "", &spec.storage_class);
+        let policy = class.ok().map(|class| text(&class, "/reclaimPolicy").to_owned()).filter(|policy| !policy.is_empty());
+        self.kube.create(
+            &kinds::VOLUMES,
+            json!({
             "metadata": { "name": volume, "labels": { "cnpg.io/cluster": spec.name } },
             "spec": {
                 "capacity": { "storage": spec.storage }, "accessModes": ["ReadWriteOnce"], "storageClassName": spec.storage_class,
                 "persistentVolumeReclaimPolicy": policy.unwrap_or_else(|| "Delete".into()),
                 "csi": { "driver": DRIVER, "volumeHandle": volume },
-                "claimRef": { "kind": "PersistentVolumeClaim", "namespace": spec.namespace, "name": name, "uid": claim["metadata"]["uid"] } } }))?;
-        self.kube
-            .patch_status(&kinds::VOLUMES, "", &volume, &json!({ "phase": "Bound" }))?;
-        let claim = self.kube.patch(
-            &kinds::VOLUME_CLAIMS,
-            &spec.namespace,
-            &name,
-            &json!({ "spec": { "volumeName": volume } }),
+                "claimRef": { "kind": "PersistentVolumeClaim", "namespace": spec.namespace, "name": name, "uid": claim["metadata"]["uid"] } } }),
         )?;
+        self.kube.patch_status(&kinds::VOLUMES, "", &volume, &json!({ "phase": "Bound" }))?;
+        let claim = self.kube.patch(&kinds::VOLUME_CLAIMS, &spec.namespace, &name, &json!({ "spec": { "volumeName": volume } }))?;
         self.kube.patch_status(
             &kinds::VOLUME_CLAIMS,
             &spec.namespace,
             &name,
             &json!({ "phase": "Bound", "capacity": { "storage": spec.storage } }),
         )?;
-        let instance = self
-            .instance(&claim)
-            .ok_or_else(|| OperatorError::Missing("the claim just made".into()))?;
-        tracing::info!(
-            cluster = spec.name,
-            instance = name,
-            volume,
-            port,
-            role,
-            "an instance was created"
-        );
+        let instance = self.instance(&claim).ok_or_else(|| OperatorError::Missing("the claim just made".into()))?;
+        tracing::info!(cluster = spec.name, instance = name, volume, port, role, "an instance was created");
         Ok(instance)
     }
 
     /// Makes the folders that a server needs; a state folder restored without `run` gets it again.
     pub(crate) fn folders(&self, instance: &Instance) -> Result<(), OperatorError> {
-        [&instance.base, &instance.run, &instance.base.join("tls")]
-            .into_iter()
-            .try_for_each(|folder| self.postgres.folder(folder))
+        [&instance.base, &instance.run, &instance.base.join("tls")].into_iter().try_for_each(|folder| self.postgres.folder(folder))
     }
 
     /// Writes the Pod, its labels, and the claim's label, as the server's state is now.
-    pub(crate) fn show_pod(
-        &self,
-        spec: &Spec,
-        instance: &Instance,
-        role: &str,
-    ) -> Result<bool, OperatorError> {
+    pub(crate) fn show_pod(&self, spec: &Spec, instance: &Instance, role: &str) -> Result<bool, OperatorError> {
         let (namespace, name) = (&spec.namespace, &instance.name);
         let ready = instance.server().is_up();
         let labels = labels(spec, name, role, "");
         let claim = json!({ "metadata": { "labels": { "cnpg.io/instanceRole": role } } });
-        self.kube
-            .patch(&kinds::VOLUME_CLAIMS, namespace, name, &claim)?;
-        let pod = self.kube.apply(&kinds::PODS, json!({
+        self.kube.patch(&kinds::VOLUME_CLAIMS, namespace, name, &claim)?;
+        let pod = self.kube.apply(
+            &kinds::PODS,
+            json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": { "name": name, "namespace": namespace, "labels": labels, "ownerReferences": [spec.owner()],
                 "annotations": { "cnpg.io/nodeSerial": instance.serial.to_string(), PORT: instance.port.to_string() } },
             "spec": { "nodeName": "local", "containers": [{ "name": "postgres", "image": format!("postgresql:{}", self.postgres.major),
                     "ports": [{ "name": "postgresql", "containerPort": instance.port, "protocol": "TCP" }] }],
-                "volumes": [{ "name": "pgdata", "persistentVolumeClaim": { "claimName": name } }] } }), MANAGER)?;
+                "volumes": [{ "name": "pgdata", "persistentVolumeClaim": { "claimName": name } }] } }),
+            MANAGER,
+        )?;
         self.show_pod_status(&pod, ready)?;
         Ok(ready)
     }
@@ -185,33 +151,16 @@ impl Operator {
     /// Writes a Pod's status: running and ready, or running and not.
     pub(crate) fn show_pod_status(&self, pod: &Value, ready: bool) -> Result<(), OperatorError> {
         let status = if ready { "True" } else { "False" };
-        let conditions = condition(
-            &pod["status"]["conditions"],
-            "Ready",
-            status,
-            "",
-            "",
-            &self.stamp(),
-        );
+        let conditions = condition(&pod["status"]["conditions"], "Ready", status, "", "", &self.stamp());
         let name = &pod["spec"]["containers"][0]["name"];
         let status = json!({ "phase": "Running", "podIP": "127.0.0.1", "hostIP": "127.0.0.1", "conditions": conditions,
             "containerStatuses": [{ "name": name, "ready": ready, "started": ready, "restartCount": 0 }] });
-        self.kube.patch_status(
-            &kinds::PODS,
-            text(pod, "/metadata/namespace"),
-            text(pod, "/metadata/name"),
-            &status,
-        )?;
+        self.kube.patch_status(&kinds::PODS, text(pod, "/metadata/namespace"), text(pod, "/metadata/name"), &status)?;
         Ok(())
     }
 
     /// Deletes an object that may be gone already.
-    pub(crate) fn remove(
-        &self,
-        kind: &'static kiven_fake_kube::Kind,
-        namespace: &str,
-        name: &str,
-    ) -> Result<(), OperatorError> {
+    pub(crate) fn remove(&self, kind: &'static kiven_fake_kube::Kind, namespace: &str, name: &str) -> Result<(), OperatorError> {
         match self.kube.delete(kind, namespace, name) {
             Err(error) if !error.is_not_found() => Err(error.into()),
             _ => Ok(()),
@@ -231,7 +180,5 @@ fn labels(spec: &Spec, name: &str, role: &str, claim_role: &str) -> Value {
 
 /// A loopback port that nobody listens on now.
 pub(crate) fn free_port() -> Result<u16, OperatorError> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?
-        .local_addr()?
-        .port())
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

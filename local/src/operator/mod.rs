@@ -95,22 +95,12 @@ impl Running {
 /// PgBouncer in the folders of `PATH`, or where Debian puts it.
 pub fn find_pgbouncer(path: &std::ffi::OsStr) -> Option<PathBuf> {
     let folders = std::env::split_paths(path).chain(["/usr/sbin".into(), "/usr/bin".into()]);
-    folders
-        .map(|folder| folder.join("pgbouncer"))
-        .find(|program| program.is_file())
+    folders.map(|folder| folder.join("pgbouncer")).find(|program| program.is_file())
 }
 
 /// Prepares the folders and starts the loops.
 pub fn start(config: Config) -> Result<Running, OperatorError> {
-    let Config {
-        kube,
-        postgres,
-        state_dir,
-        s3_endpoint,
-        archive_program,
-        pgbouncer,
-        clock,
-    } = config;
+    let Config { kube, postgres, state_dir, s3_endpoint, archive_program, pgbouncer, clock } = config;
     for folder in ["volumes", "run", "poolers", "backups", "bin"] {
         let folder = state_dir.join(folder);
         fs::create_dir_all(&folder)?;
@@ -119,16 +109,7 @@ pub fn start(config: Config) -> Result<Running, OperatorError> {
     let state_dir = fs::canonicalize(state_dir)?;
     let archive_program = reachable(&archive_program, &state_dir.join("bin"))?;
     let processes = Processes::default();
-    let operator = Arc::new(Operator {
-        kube,
-        postgres,
-        state_dir,
-        s3_endpoint,
-        archive_program,
-        pgbouncer,
-        clock,
-        processes,
-    });
+    let operator = Arc::new(Operator { kube, postgres, state_dir, s3_endpoint, archive_program, pgbouncer, clock, processes });
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(async move {
         tokio::select! {
@@ -136,10 +117,7 @@ pub fn start(config: Config) -> Result<Running, OperatorError> {
             _ = stopped => tracing::info!("the operator stops; servers keep running"),
         }
     });
-    Ok(Running {
-        stop: Some(stop),
-        task: Some(task),
-    })
+    Ok(Running { stop: Some(stop), task: Some(task) })
 }
 
 /// A copy of a program where the servers' user may run it: a build folder under root's home is closed to it.
@@ -174,8 +152,7 @@ impl Operator {
     async fn supervise(self: &Arc<Self>) {
         let mut changes = self.kube.changes();
         let mut workers: HashMap<String, Worker> = HashMap::new();
-        let (mut forwarders, mut backups) =
-            (services::Forwarders::default(), backup::Backups::default());
+        let (mut forwarders, mut backups) = (services::Forwarders::default(), backup::Backups::default());
         loop {
             changes.borrow_and_update();
             self.settle_workers(&mut workers).await;
@@ -187,11 +164,7 @@ impl Operator {
             ];
             for (what, outcome) in passes {
                 if let Err(error) = outcome {
-                    tracing::warn!(
-                        what,
-                        error = error.chain(),
-                        "a pass failed and will be repeated"
-                    );
+                    tracing::warn!(what, error = error.chain(), "a pass failed and will be repeated");
                 }
             }
             tokio::select! {
@@ -208,15 +181,8 @@ impl Operator {
     /// One worker for each living Cluster; the worker of one that has gone is ended before its volumes are looked at.
     async fn settle_workers(self: &Arc<Self>, workers: &mut HashMap<String, Worker>) {
         let clusters = self.kube.list(&kinds::CLUSTERS, None, &Selector::all());
-        let uids: Vec<&str> = clusters
-            .iter()
-            .map(|cluster| text(cluster, "/metadata/uid"))
-            .collect();
-        let gone: Vec<String> = workers
-            .keys()
-            .filter(|uid| !uids.contains(&uid.as_str()))
-            .cloned()
-            .collect();
+        let uids: Vec<&str> = clusters.iter().map(|cluster| text(cluster, "/metadata/uid")).collect();
+        let gone: Vec<String> = workers.keys().filter(|uid| !uids.contains(&uid.as_str())).cloned().collect();
         for uid in gone {
             if let Some(mut worker) = workers.remove(&uid) {
                 worker.0.abort();
@@ -227,17 +193,9 @@ impl Operator {
         for cluster in &clusters {
             let uid = text(cluster, "/metadata/uid");
             if !workers.contains_key(uid) {
-                let (op, namespace, name) = (
-                    self.clone(),
-                    text(cluster, "/metadata/namespace").to_owned(),
-                    text(cluster, "/metadata/name").to_owned(),
-                );
-                workers.insert(
-                    uid.into(),
-                    Worker(tokio::spawn(
-                        async move { op.work(&namespace, &name).await },
-                    )),
-                );
+                let (op, namespace, name) =
+                    (self.clone(), text(cluster, "/metadata/namespace").to_owned(), text(cluster, "/metadata/name").to_owned());
+                workers.insert(uid.into(), Worker(tokio::spawn(async move { op.work(&namespace, &name).await })));
             }
         }
     }
@@ -252,11 +210,7 @@ impl Operator {
                 Ok(Outcome::Again) => continue,
                 Ok(Outcome::Settled) => REVIEW,
                 Err(error) => {
-                    tracing::warn!(
-                        cluster = name,
-                        error = error.chain(),
-                        "a pass failed and will be repeated"
-                    );
+                    tracing::warn!(cluster = name, error = error.chain(), "a pass failed and will be repeated");
                     RETRY
                 }
             };
@@ -265,14 +219,7 @@ impl Operator {
     }
 
     /// Waits until something that this Cluster depends on has changed, within a bound.
-    async fn rest(
-        &self,
-        namespace: &str,
-        name: &str,
-        changes: &mut watch::Receiver<u64>,
-        seen: (String, Vec<u32>),
-        most: Duration,
-    ) {
+    async fn rest(&self, namespace: &str, name: &str, changes: &mut watch::Receiver<u64>, seen: (String, Vec<u32>), most: Duration) {
         let end = Instant::now() + most;
         while Instant::now() < end {
             tokio::select! {
@@ -289,18 +236,8 @@ impl Operator {
 
     /// Everything that a pass reads, in short: versions of objects and pids of servers.
     fn fingerprint(&self, namespace: &str, name: &str) -> (String, Vec<u32>) {
-        let version = |object: &Value| {
-            format!(
-                "{}@{} ",
-                text(object, "/metadata/name"),
-                text(object, "/metadata/resourceVersion")
-            )
-        };
-        let mut seen = self
-            .kube
-            .get(&kinds::CLUSTERS, namespace, name)
-            .map(|cluster| version(&cluster))
-            .unwrap_or_default();
+        let version = |object: &Value| format!("{}@{} ", text(object, "/metadata/name"), text(object, "/metadata/resourceVersion"));
+        let mut seen = self.kube.get(&kinds::CLUSTERS, namespace, name).map(|cluster| version(&cluster)).unwrap_or_default();
         let of_cluster = Selector::label("cnpg.io/cluster", name);
         for (kind, selector) in [
             (&kinds::VOLUME_CLAIMS, &of_cluster),
@@ -309,23 +246,13 @@ impl Operator {
             (&kinds::OBJECT_STORES, &Selector::all()),
             (&kinds::DATABASES, &Selector::all()),
         ] {
-            seen.extend(
-                self.kube
-                    .list(kind, Some(namespace), selector)
-                    .iter()
-                    .map(|object| version(object)),
-            );
+            seen.extend(self.kube.list(kind, Some(namespace), selector).iter().map(|object| version(object)));
         }
-        let claims = self
-            .kube
-            .list(&kinds::VOLUME_CLAIMS, Some(namespace), &of_cluster);
-        let pids = claims
-            .iter()
-            .filter_map(|claim| self.instance(claim))
-            .map(|instance| match instance.server() {
-                process::Server::Up(pid) => pid,
-                process::Server::Busy(_) | process::Server::Down => 0,
-            });
+        let claims = self.kube.list(&kinds::VOLUME_CLAIMS, Some(namespace), &of_cluster);
+        let pids = claims.iter().filter_map(|claim| self.instance(claim)).map(|instance| match instance.server() {
+            process::Server::Up(pid) => pid,
+            process::Server::Busy(_) | process::Server::Down => 0,
+        });
         (seen, pids.collect())
     }
 }

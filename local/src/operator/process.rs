@@ -36,20 +36,11 @@ impl User {
             return Ok(None);
         }
         let passwd = fs::read_to_string("/etc/passwd")?;
-        let entry = passwd
-            .lines()
-            .map(|line| line.split(':').collect::<Vec<_>>())
-            .find(|fields| fields.first() == Some(&name));
-        let id = |at: usize| {
-            entry
-                .as_ref()
-                .and_then(|fields| fields.get(at)?.parse().ok())
-        };
+        let entry = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&name));
+        let id = |at: usize| entry.as_ref().and_then(|fields| fields.get(at)?.parse().ok());
         match (id(2), id(3)) {
             (Some(uid), Some(gid)) if uid != 0 => Ok(Some(Self { uid, gid })),
-            _ => Err(OperatorError::Missing(format!(
-                "a user named {name}: PostgreSQL refuses to run as root"
-            ))),
+            _ => Err(OperatorError::Missing(format!("a user named {name}: PostgreSQL refuses to run as root"))),
         }
     }
 }
@@ -70,57 +61,31 @@ pub struct Postgres {
 
 impl Postgres {
     /// Looks in the given folder, then in `PATH`'s folders, then in Debian's, newest first.
-    pub async fn find(
-        bin_dir: Option<&Path>,
-        path: &OsStr,
-        user: Option<User>,
-    ) -> Result<Self, OperatorError> {
+    pub async fn find(bin_dir: Option<&Path>, path: &OsStr, user: Option<User>) -> Result<Self, OperatorError> {
         let mut folders: Vec<PathBuf> = bin_dir.map(Path::to_path_buf).into_iter().collect();
         if bin_dir.is_none() {
             folders.extend(std::env::split_paths(path));
             let mut versions: Vec<(u32, PathBuf)> = fs::read_dir(DEBIAN_FOLDER)
-                .map(|entries| {
-                    entries
-                        .flatten()
-                        .filter_map(|e| {
-                            Some((e.file_name().to_str()?.parse().ok()?, e.path().join("bin")))
-                        })
-                        .collect()
-                })
+                .map(|entries| entries.flatten().filter_map(|e| Some((e.file_name().to_str()?.parse().ok()?, e.path().join("bin")))).collect())
                 .unwrap_or_default();
             versions.sort();
             folders.extend(versions.into_iter().rev().map(|(_, folder)| folder));
         }
-        for bin in folders
-            .into_iter()
-            .filter(|folder| PROGRAMS.iter().all(|name| folder.join(name).is_file()))
-        {
-            let said = Command::new(bin.join("postgres"))
-                .arg("--version")
-                .output()
-                .await?;
+        for bin in folders.into_iter().filter(|folder| PROGRAMS.iter().all(|name| folder.join(name).is_file())) {
+            let said = Command::new(bin.join("postgres")).arg("--version").output().await?;
             let said = String::from_utf8_lossy(&said.stdout).into_owned();
-            let number = said
-                .split_whitespace()
-                .find_map(|word| word.split(['.', 'b', 'r', 'd']).next()?.parse::<u32>().ok());
+            let number = said.split_whitespace().find_map(|word| word.split(['.', 'b', 'r', 'd']).next()?.parse::<u32>().ok());
             if let Some(major) = number.filter(|major| *major >= 15) {
                 return Ok(Self { bin, major, user });
             }
         }
-        Err(OperatorError::Missing(
-            "PostgreSQL 15 or newer: set PG_BIN_DIR to the folder of its programs".into(),
-        ))
+        Err(OperatorError::Missing("PostgreSQL 15 or newer: set PG_BIN_DIR to the folder of its programs".into()))
     }
 
     /// A command that runs as the servers' user, with nothing of our environment but the search path.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        command
-            .env_clear()
-            .env("LC_ALL", "C")
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-            .current_dir("/")
-            .stdin(Stdio::null());
+        command.env_clear().env("LC_ALL", "C").env("PATH", "/usr/local/bin:/usr/bin:/bin").current_dir("/").stdin(Stdio::null());
         if let Some(user) = self.user {
             command.uid(user.uid).gid(user.gid);
         }
@@ -128,29 +93,17 @@ impl Postgres {
     }
 
     /// Runs one of PostgreSQL's programs to its end and answers what it said on standard error.
-    pub(crate) async fn run<I: AsRef<OsStr>>(
-        &self,
-        program: &str,
-        args: &[I],
-    ) -> Result<String, OperatorError> {
+    pub(crate) async fn run<I: AsRef<OsStr>>(&self, program: &str, args: &[I]) -> Result<String, OperatorError> {
         let mut command = self.command(&self.bin.join(program));
         let output = command.args(args).kill_on_drop(true).output();
-        let output = timeout(Duration::from_secs(COMMAND_SECONDS_MAX), output)
-            .await
-            .map_err(|_| OperatorError::Timeout(format!("{program} to end")))??;
+        let output =
+            timeout(Duration::from_secs(COMMAND_SECONDS_MAX), output).await.map_err(|_| OperatorError::Timeout(format!("{program} to end")))??;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.success() {
             return Ok(said);
         }
-        let tail = said
-            .char_indices()
-            .rev()
-            .nth(STDERR_BYTES_MAX)
-            .map_or(0, |(at, _)| at);
-        Err(OperatorError::Command {
-            program: program.into(),
-            said: said[tail..].trim().into(),
-        })
+        let tail = said.char_indices().rev().nth(STDERR_BYTES_MAX).map_or(0, |(at, _)| at);
+        Err(OperatorError::Command { program: program.into(), said: said[tail..].trim().into() })
     }
 
     /// Makes a folder that only the servers' user enters.
@@ -175,9 +128,7 @@ impl Postgres {
     }
 
     fn own(&self, path: &Path) -> Result<(), OperatorError> {
-        Ok(self
-            .user
-            .map_or(Ok(()), |user| chown(path, Some(user.uid), Some(user.gid)))?)
+        Ok(self.user.map_or(Ok(()), |user| chown(path, Some(user.uid), Some(user.gid)))?)
     }
 }
 
@@ -206,9 +157,7 @@ impl Server {
         let Some(pid) = lines.first().and_then(|pid| pid.parse().ok()) else {
             return Self::Down;
         };
-        if !lives(pid)
-            || fs::read_link(format!("/proc/{pid}/cwd")).ok() != fs::canonicalize(data).ok()
-        {
+        if !lives(pid) || fs::read_link(format!("/proc/{pid}/cwd")).ok() != fs::canonicalize(data).ok() {
             return Self::Down;
         }
         match lines.get(7) {
@@ -221,8 +170,7 @@ impl Server {
 /// Whether a process exists and has not ended; an unreaped one has.
 pub(crate) fn lives(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ")
-        .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 /// Whether any process, a killed postmaster's orphan too, still works in this directory.
@@ -230,9 +178,7 @@ pub(crate) fn is_occupied(data: &Path) -> bool {
     let (Ok(data), Ok(entries)) = (fs::canonicalize(data), fs::read_dir("/proc")) else {
         return false;
     };
-    entries
-        .flatten()
-        .any(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == data))
+    entries.flatten().any(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == data))
 }
 
 /// The servers started by this process, so that their end is noticed at once; adopted ones are looked at instead.
@@ -246,34 +192,14 @@ impl Processes {
     /// Spawns a server that outlives us, in its own process group, its output in a file.
     pub(crate) fn spawn(&self, mut command: Command, log: &Path) -> Result<u32, OperatorError> {
         let output = fs::OpenOptions::new().create(true).append(true).open(log)?;
-        let mut child = command
-            .process_group(0)
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .spawn()?;
-        let pid = child
-            .id()
-            .ok_or_else(|| OperatorError::Missing("the pid of a server just started".into()))?;
-        let (over, ended, children) = (
-            watch::Sender::new(false),
-            self.ended.clone(),
-            self.children.clone(),
-        );
-        self.children
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(pid, over.subscribe());
+        let mut child = command.process_group(0).stdout(output.try_clone()?).stderr(output).spawn()?;
+        let pid = child.id().ok_or_else(|| OperatorError::Missing("the pid of a server just started".into()))?;
+        let (over, ended, children) = (watch::Sender::new(false), self.ended.clone(), self.children.clone());
+        self.children.lock().unwrap_or_else(PoisonError::into_inner).insert(pid, over.subscribe());
         tokio::spawn(async move {
             let status = child.wait().await;
-            tracing::info!(
-                pid,
-                code = status.ok().and_then(|status| status.code()),
-                "a server process ended"
-            );
-            children
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&pid);
+            tracing::info!(pid, code = status.ok().and_then(|status| status.code()), "a server process ended");
+            children.lock().unwrap_or_else(PoisonError::into_inner).remove(&pid);
             over.send_replace(true);
             ended.notify_waiters();
         });
@@ -282,21 +208,11 @@ impl Processes {
 
     /// Waits, within a bound, until a process has ended.
     pub(crate) async fn gone(&self, pid: u32) -> Result<(), OperatorError> {
-        let child = self
-            .children
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&pid)
-            .cloned();
+        let child = self.children.lock().unwrap_or_else(PoisonError::into_inner).get(&pid).cloned();
         let end = Instant::now() + Duration::from_secs(STOP_SECONDS_MAX);
         if let Some(mut child) = child {
-            let over = timeout(
-                Duration::from_secs(STOP_SECONDS_MAX),
-                child.wait_for(|over| *over),
-            )
-            .await;
-            over.map_err(|_| OperatorError::Timeout("a server to stop".into()))?
-                .ok();
+            let over = timeout(Duration::from_secs(STOP_SECONDS_MAX), child.wait_for(|over| *over)).await;
+            over.map_err(|_| OperatorError::Timeout("a server to stop".into()))?.ok();
         }
         while lives(pid) {
             if Instant::now() > end {
@@ -308,12 +224,7 @@ impl Processes {
     }
 
     /// Starts the server of a data directory, or finds it running, and waits until it answers.
-    pub(crate) async fn start(
-        &self,
-        postgres: &Postgres,
-        data: &Path,
-        log: &Path,
-    ) -> Result<u32, OperatorError> {
+    pub(crate) async fn start(&self, postgres: &Postgres, data: &Path, log: &Path) -> Result<u32, OperatorError> {
         let began = Instant::now();
         let mut pid = None;
         if Server::of(data) == Server::Down {
@@ -328,10 +239,7 @@ impl Processes {
                     return Ok(pid);
                 }
                 Server::Down if pid.is_none_or(|pid| !lives(pid)) => {
-                    return Err(OperatorError::Command {
-                        program: "postgres".into(),
-                        said: last_lines(log),
-                    });
+                    return Err(OperatorError::Command { program: "postgres".into(), said: last_lines(log) });
                 }
                 Server::Down | Server::Busy(_) => sleep(POLL).await,
             }
@@ -340,31 +248,18 @@ impl Processes {
     }
 
     /// Stops the server of a data directory: `fast` writes a checkpoint, `immediate` does not.
-    pub(crate) async fn stop(
-        &self,
-        postgres: &Postgres,
-        data: &Path,
-        mode: &str,
-    ) -> Result<(), OperatorError> {
+    pub(crate) async fn stop(&self, postgres: &Postgres, data: &Path, mode: &str) -> Result<(), OperatorError> {
         let began = Instant::now();
         let (Server::Busy(pid) | Server::Up(pid)) = Server::of(data) else {
             return Ok(());
         };
         let folder = data.display().to_string();
-        match postgres
-            .run("pg_ctl", &["stop", "-W", "-s", "-m", mode, "-D", &folder])
-            .await
-        {
+        match postgres.run("pg_ctl", &["stop", "-W", "-s", "-m", mode, "-D", &folder]).await {
             Err(error) if lives(pid) => return Err(error),
             _ => {}
         }
         self.gone(pid).await?;
-        tracing::info!(
-            pid,
-            mode,
-            elapsed_ms = began.elapsed().as_millis(),
-            "PostgreSQL stopped"
-        );
+        tracing::info!(pid, mode, elapsed_ms = began.elapsed().as_millis(), "PostgreSQL stopped");
         Ok(())
     }
 }

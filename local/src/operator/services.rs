@@ -28,20 +28,11 @@ impl Drop for Forwarders {
 
 impl Operator {
     /// One pass: every Service that selects our Pods has its listener, and no other.
-    pub(crate) async fn settle_services(
-        &self,
-        forwarders: &mut Forwarders,
-    ) -> Result<(), OperatorError> {
+    pub(crate) async fn settle_services(&self, forwarders: &mut Forwarders) -> Result<(), OperatorError> {
         let services = self.kube.list(&kinds::SERVICES, None, &Selector::all());
-        let ours: Vec<_> = services
-            .iter()
-            .filter(|service| selects_databases(service))
-            .collect();
+        let ours: Vec<_> = services.iter().filter(|service| selects_databases(service)).collect();
         forwarders.0.retain(|uid, (port, task)| {
-            let keep = !task.is_finished()
-                && ours
-                    .iter()
-                    .any(|service| text(service, "/metadata/uid") == uid);
+            let keep = !task.is_finished() && ours.iter().any(|service| text(service, "/metadata/uid") == uid);
             if !keep {
                 tracing::info!(port = *port, "a Service's port was closed");
                 task.abort();
@@ -49,42 +40,24 @@ impl Operator {
             keep
         });
         for service in ours {
-            let (uid, namespace, name) = (
-                text(service, "/metadata/uid"),
-                text(service, "/metadata/namespace"),
-                text(service, "/metadata/name"),
-            );
+            let (uid, namespace, name) = (text(service, "/metadata/uid"), text(service, "/metadata/namespace"), text(service, "/metadata/name"));
             if forwarders.0.contains_key(uid) {
                 continue;
             }
-            let kept = service["metadata"]["annotations"]
-                .get(PORT)
-                .and_then(Value::as_str)
-                .and_then(|port| port.parse().ok());
+            let kept = service["metadata"]["annotations"].get(PORT).and_then(Value::as_str).and_then(|port| port.parse().ok());
             let port = match kept {
                 Some(port) => port,
                 None => {
                     let port = free_port()?;
-                    self.kube.patch(
-                        &kinds::SERVICES,
-                        namespace,
-                        name,
-                        &json!({ "metadata": { "annotations": { PORT: port.to_string() } } }),
-                    )?;
+                    self.kube.patch(&kinds::SERVICES, namespace, name, &json!({ "metadata": { "annotations": { PORT: port.to_string() } } }))?;
                     port
                 }
             };
             let listener = TcpListener::bind(("127.0.0.1", port)).await?;
             let ingress = json!({ "loadBalancer": { "ingress": [{ "ip": "127.0.0.1", "ports": [{ "port": port, "protocol": "TCP" }] }] } });
-            self.kube
-                .patch_status(&kinds::SERVICES, namespace, name, &ingress)?;
+            self.kube.patch_status(&kinds::SERVICES, namespace, name, &ingress)?;
             tracing::info!(service = name, namespace, port, "a Service's port is open");
-            let task = tokio::spawn(forward(
-                self.kube.clone(),
-                listener,
-                namespace.to_owned(),
-                name.to_owned(),
-            ));
+            let task = tokio::spawn(forward(self.kube.clone(), listener, namespace.to_owned(), name.to_owned()));
             forwarders.0.insert(uid.into(), (port, task));
         }
         Ok(())
@@ -93,15 +66,11 @@ impl Operator {
 
 fn selects_databases(service: &Value) -> bool {
     let selector = &service["spec"]["selector"];
-    selector["cnpg.io/poolerName"].is_string()
-        || (selector["cnpg.io/cluster"].is_string() && selector["cnpg.io/instanceRole"].is_string())
+    selector["cnpg.io/poolerName"].is_string() || (selector["cnpg.io/cluster"].is_string() && selector["cnpg.io/instanceRole"].is_string())
 }
 
 async fn forward(kube: Handle, listener: TcpListener, namespace: String, name: String) {
-    let (room, turn) = (
-        Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-        AtomicUsize::new(0),
-    );
+    let (room, turn) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), AtomicUsize::new(0));
     while let Ok(permit) = room.clone().acquire_owned().await {
         let mut client = match listener.accept().await {
             Ok((client, _)) => client,
@@ -110,12 +79,7 @@ async fn forward(kube: Handle, listener: TcpListener, namespace: String, name: S
                 continue;
             }
         };
-        let Some(port) = endpoint(
-            &kube,
-            &namespace,
-            &name,
-            turn.fetch_add(1, Ordering::Relaxed),
-        ) else {
+        let Some(port) = endpoint(&kube, &namespace, &name, turn.fetch_add(1, Ordering::Relaxed)) else {
             tracing::debug!(service = name, "no Pod is ready: the connection was closed");
             continue;
         };
@@ -134,15 +98,9 @@ async fn forward(kube: Handle, listener: TcpListener, namespace: String, name: S
 fn endpoint(kube: &Handle, namespace: &str, name: &str, turn: usize) -> Option<u16> {
     let service = kube.get(&kinds::SERVICES, namespace, name).ok()?;
     let labels = service["spec"]["selector"].as_object()?;
-    let selector = labels.iter().fold(Selector::all(), |all, (key, value)| {
-        all.and_label(key, value.as_str().unwrap_or_default())
-    });
+    let selector = labels.iter().fold(Selector::all(), |all, (key, value)| all.and_label(key, value.as_str().unwrap_or_default()));
     let pods = kube.list(&kinds::PODS, Some(namespace), &selector);
     let ready: Vec<_> = pods.iter().filter(|pod| is_true(pod, "Ready")).collect();
     let pod = ready.get(turn.checked_rem(ready.len())?)?;
-    pod["metadata"]["annotations"]
-        .get(PORT)?
-        .as_str()?
-        .parse()
-        .ok()
+    pod["metadata"]["annotations"].get(PORT)?.as_str()?.parse().ok()
 }

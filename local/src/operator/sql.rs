@@ -25,9 +25,8 @@ impl Session {
             .application_name("cnpg-operator")
             .options("-c synchronous_commit=local");
         let connect = config.connect(NoTls);
-        let (client, connection) = timeout(Duration::from_secs(CONNECT_SECONDS_MAX), connect)
-            .await
-            .map_err(|_| OperatorError::Timeout("a session".into()))??;
+        let (client, connection) =
+            timeout(Duration::from_secs(CONNECT_SECONDS_MAX), connect).await.map_err(|_| OperatorError::Timeout("a session".into()))??;
         tokio::spawn(async move { drop(connection.await) });
         Ok(Self(client))
     }
@@ -42,18 +41,11 @@ impl Session {
     }
 
     pub(crate) async fn rows(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>, OperatorError> {
-        let answer = timeout(
-            Duration::from_secs(QUERY_SECONDS_MAX),
-            self.0.simple_query(sql),
-        )
-        .await
-        .map_err(|_| OperatorError::Timeout("an answer of PostgreSQL".into()))??;
+        let answer = timeout(Duration::from_secs(QUERY_SECONDS_MAX), self.0.simple_query(sql))
+            .await
+            .map_err(|_| OperatorError::Timeout("an answer of PostgreSQL".into()))??;
         let rows = answer.iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(
-                (0..row.len())
-                    .map(|at| row.get(at).map(Into::into))
-                    .collect(),
-            ),
+            SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|at| row.get(at).map(Into::into)).collect()),
             _ => None,
         });
         Ok(rows.collect())
@@ -74,11 +66,7 @@ fn name(text: &str) -> String {
 }
 
 /// Makes what the Cluster declares inside PostgreSQL: owner, database, roles, and its Database objects.
-pub(crate) async fn declare(
-    kube: &Handle,
-    spec: &Spec,
-    primary: &Instance,
-) -> Result<(), OperatorError> {
+pub(crate) async fn declare(kube: &Handle, spec: &Spec, primary: &Instance) -> Result<(), OperatorError> {
     let session = Session::open(primary, "postgres").await?;
     session.run("SET log_min_error_statement = panic; SET log_statement = none; SET log_min_duration_statement = -1").await?;
     role(&session, "streaming_replica", "LOGIN REPLICATION").await?;
@@ -94,21 +82,12 @@ pub(crate) async fn declare(
     for declared in &spec.roles {
         let role_name = text(declared, "/name");
         if text(declared, "/ensure") == "absent" {
-            session
-                .run(&format!("DROP ROLE IF EXISTS {}", name(role_name)))
-                .await?;
+            session.run(&format!("DROP ROLE IF EXISTS {}", name(role_name))).await?;
             continue;
         }
         role(&session, role_name, &options(declared)).await?;
-        for group in declared["inRoles"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-        {
-            session
-                .run(&format!("GRANT {} TO {}", name(group), name(role_name)))
-                .await?;
+        for group in declared["inRoles"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            session.run(&format!("GRANT {} TO {}", name(group), name(role_name))).await?;
         }
         match text(declared, "/passwordSecret/name") {
             "" => {}
@@ -126,21 +105,13 @@ pub(crate) async fn declare(
 /// A statement of `postInitSQL`. This pass may be a repetition: what the statement makes may be there already.
 async fn post_init(session: &Session, statement: &str) -> Result<(), OperatorError> {
     let sql = literal(statement);
-    session
-        .run(&format!(
-            "DO $kiven$ BEGIN EXECUTE {sql}; EXCEPTION WHEN duplicate_object THEN NULL; END $kiven$"
-        ))
-        .await
+    session.run(&format!("DO $kiven$ BEGIN EXECUTE {sql}; EXCEPTION WHEN duplicate_object THEN NULL; END $kiven$")).await
 }
 
 fn options(role: &Value) -> String {
     let flag = |field: &str, word: &str, default: bool| {
         let on = role[field].as_bool().unwrap_or(default);
-        if on {
-            word.to_owned()
-        } else {
-            format!("NO{word}")
-        }
+        if on { word.to_owned() } else { format!("NO{word}") }
     };
     let limit = role["connectionLimit"].as_i64().unwrap_or(-1);
     [
@@ -157,79 +128,31 @@ fn options(role: &Value) -> String {
 }
 
 async fn role(session: &Session, role: &str, options: &str) -> Result<(), OperatorError> {
-    let there = session
-        .has(&format!(
-            "SELECT 1 FROM pg_roles WHERE rolname = {}",
-            literal(role)
-        ))
-        .await?;
+    let there = session.has(&format!("SELECT 1 FROM pg_roles WHERE rolname = {}", literal(role))).await?;
     let verb = if there { "ALTER" } else { "CREATE" };
-    session
-        .run(&format!("{verb} ROLE {} {options}", name(role)))
-        .await
+    session.run(&format!("{verb} ROLE {} {options}", name(role))).await
 }
 
-async fn password(
-    kube: &Handle,
-    session: &Session,
-    spec: &Spec,
-    role: &str,
-    secret: &str,
-) -> Result<(), OperatorError> {
+async fn password(kube: &Handle, session: &Session, spec: &Spec, role: &str, secret: &str) -> Result<(), OperatorError> {
     let secret = kube.get(&kinds::SECRETS, &spec.namespace, secret)?;
-    let password = decode(&secret, "password")
-        .ok_or_else(|| OperatorError::Missing(format!("password in the Secret of role {role}")))?;
-    session
-        .run(&format!(
-            "ALTER ROLE {} PASSWORD {}",
-            name(role),
-            literal(&password)
-        ))
-        .await
+    let password = decode(&secret, "password").ok_or_else(|| OperatorError::Missing(format!("password in the Secret of role {role}")))?;
+    session.run(&format!("ALTER ROLE {} PASSWORD {}", name(role), literal(&password))).await
 }
 
 async fn database(session: &Session, database: &str, owner: &str) -> Result<(), OperatorError> {
-    if session
-        .has(&format!(
-            "SELECT 1 FROM pg_database WHERE datname = {}",
-            literal(database)
-        ))
-        .await?
-    {
-        return session
-            .run(&format!(
-                "ALTER DATABASE {} OWNER TO {}",
-                name(database),
-                name(owner)
-            ))
-            .await;
+    if session.has(&format!("SELECT 1 FROM pg_database WHERE datname = {}", literal(database))).await? {
+        return session.run(&format!("ALTER DATABASE {} OWNER TO {}", name(database), name(owner))).await;
     }
     // WAL_LOG copies a small template without the two checkpoints that FILE_COPY takes.
-    session
-        .run(&format!(
-            "CREATE DATABASE {} OWNER {} STRATEGY wal_log",
-            name(database),
-            name(owner)
-        ))
-        .await
+    session.run(&format!("CREATE DATABASE {} OWNER {} STRATEGY wal_log", name(database), name(owner))).await
 }
 
-async fn declared_database(
-    kube: &Handle,
-    session: &Session,
-    primary: &Instance,
-    object: &Value,
-) -> Result<(), OperatorError> {
-    let (namespace, object_name) = (
-        text(object, "/metadata/namespace"),
-        text(object, "/metadata/name"),
-    );
+async fn declared_database(kube: &Handle, session: &Session, primary: &Instance, object: &Value) -> Result<(), OperatorError> {
+    let (namespace, object_name) = (text(object, "/metadata/namespace"), text(object, "/metadata/name"));
     let wanted = text(object, "/spec/name");
     let applied = async {
         if text(object, "/spec/ensure") == "absent" {
-            return session
-                .run(&format!("DROP DATABASE IF EXISTS {}", name(wanted)))
-                .await;
+            return session.run(&format!("DROP DATABASE IF EXISTS {}", name(wanted))).await;
         }
         database(session, wanted, text(object, "/spec/owner")).await?;
         let inside = Session::open(primary, wanted).await?;
@@ -237,11 +160,7 @@ async fn declared_database(
             for item in object["spec"][field].as_array().into_iter().flatten() {
                 let item_name = name(text(item, "/name"));
                 let absent = text(item, "/ensure") == "absent";
-                let sql = if absent {
-                    format!("DROP {kind} IF EXISTS {item_name}")
-                } else {
-                    format!("CREATE {kind} IF NOT EXISTS {item_name}")
-                };
+                let sql = if absent { format!("DROP {kind} IF EXISTS {item_name}") } else { format!("CREATE {kind} IF NOT EXISTS {item_name}") };
                 inside.run(&sql).await?;
             }
         }
@@ -249,11 +168,7 @@ async fn declared_database(
     };
     let mut status = json!({ "observedGeneration": object["metadata"]["generation"], "applied": true, "message": null });
     if let Err(error) = applied.await {
-        tracing::warn!(
-            database = object_name,
-            error = error.chain(),
-            "a Database was not applied"
-        );
+        tracing::warn!(database = object_name, error = error.chain(), "a Database was not applied");
         status["applied"] = json!(false);
         status["message"] = json!(error.chain());
     }
@@ -263,33 +178,16 @@ async fn declared_database(
 
 /// Gives every standby its replication slot and drops those whose standby has gone.
 pub(crate) async fn slots(session: &Session, standbys: &[&Instance]) -> Result<(), OperatorError> {
-    let have = session
-        .rows(
-            "SELECT slot_name, active FROM pg_replication_slots WHERE slot_name LIKE '\\_cnpg\\_%'",
-        )
-        .await?;
+    let have = session.rows("SELECT slot_name, active FROM pg_replication_slots WHERE slot_name LIKE '\\_cnpg\\_%'").await?;
     let slot = |row: &Vec<Option<String>>| row.first().cloned().flatten().unwrap_or_default();
     for standby in standbys.iter().map(|standby| standby.slot()) {
         if !have.iter().any(|row| slot(row) == standby) {
-            session
-                .run(&format!(
-                    "SELECT pg_create_physical_replication_slot({}, true)",
-                    literal(&standby)
-                ))
-                .await?;
+            session.run(&format!("SELECT pg_create_physical_replication_slot({}, true)", literal(&standby))).await?;
         }
     }
-    for row in have
-        .iter()
-        .filter(|row| row.get(1).cloned().flatten().as_deref() == Some("f"))
-    {
+    for row in have.iter().filter(|row| row.get(1).cloned().flatten().as_deref() == Some("f")) {
         if !standbys.iter().any(|standby| standby.slot() == slot(row)) {
-            session
-                .run(&format!(
-                    "SELECT pg_drop_replication_slot({})",
-                    literal(&slot(row))
-                ))
-                .await?;
+            session.run(&format!("SELECT pg_drop_replication_slot({})", literal(&slot(row)))).await?;
         }
     }
     Ok(())

@@ -9,25 +9,14 @@ use serde_json::{Value, json};
 
 impl Turn<'_> {
     /// Tells the Cluster's state as CNPG does.
-    pub(crate) async fn report(
-        &self,
-        instances: &[Instance],
-        primary: &Instance,
-        session: &Session,
-    ) -> Result<Outcome, OperatorError> {
+    pub(crate) async fn report(&self, instances: &[Instance], primary: &Instance, session: &Session) -> Result<Outcome, OperatorError> {
         let facts = session
             .row("SELECT (SELECT system_identifier FROM pg_control_system()), ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int,
                 archived_count, last_failed_time > coalesce(last_archived_time, '-infinity'), failed_count FROM pg_stat_archiver")
             .await?;
         let fact = |at: usize| facts.get(at).cloned().flatten().unwrap_or_default();
-        let ready = instances
-            .iter()
-            .filter(|instance| instance.server().is_up())
-            .count();
-        let names: Vec<&str> = instances
-            .iter()
-            .map(|instance| instance.name.as_str())
-            .collect();
+        let ready = instances.iter().filter(|instance| instance.server().is_up()).count();
+        let names: Vec<&str> = instances.iter().map(|instance| instance.name.as_str()).collect();
         let healthy = ready == instances.len() && ready == self.spec.instances;
         let now = self.op.stamp();
         let mut conditions = self.cluster["status"]["conditions"].clone();
@@ -35,35 +24,14 @@ impl Turn<'_> {
             list.retain(|c| c["type"] != HIBERNATION);
         }
         conditions = match healthy {
-            true => condition(
-                &conditions,
-                "Ready",
-                "True",
-                "ClusterIsReady",
-                "Cluster is Ready",
-                &now,
-            ),
-            false => condition(
-                &conditions,
-                "Ready",
-                "False",
-                "ClusterIsNotReady",
-                "Cluster Is Not Ready",
-                &now,
-            ),
+            true => condition(&conditions, "Ready", "True", "ClusterIsReady", "Cluster is Ready", &now),
+            false => condition(&conditions, "Ready", "False", "ClusterIsNotReady", "Cluster Is Not Ready", &now),
         };
         if self.bucket.is_some() {
-            conditions = self
-                .archiving(conditions, &[fact(2), fact(3), fact(4)], session, &now)
-                .await?;
+            conditions = self.archiving(conditions, &[fact(2), fact(3), fact(4)], session, &now).await?;
         }
         if healthy && self.cluster["status"]["phase"] != HEALTHY {
-            tracing::info!(
-                cluster = self.spec.name,
-                instances = ready,
-                primary = primary.name,
-                "the cluster is healthy"
-            );
+            tracing::info!(cluster = self.spec.name, instances = ready, primary = primary.name, "the cluster is healthy");
         }
         self.op.kube.patch_status(&kinds::CLUSTERS, &self.spec.namespace, &self.spec.name, &json!({
             "phase": if healthy { HEALTHY } else { WAITING }, "phaseReason": null,
@@ -76,13 +44,7 @@ impl Turn<'_> {
     }
 
     /// Archiving is proved by the first stored file, which is asked for here instead of waiting for archive_timeout.
-    async fn archiving(
-        &self,
-        conditions: Value,
-        archiver: &[String; 3],
-        session: &Session,
-        now: &str,
-    ) -> Result<Value, OperatorError> {
+    async fn archiving(&self, conditions: Value, archiver: &[String; 3], session: &Session, now: &str) -> Result<Value, OperatorError> {
         let [archived, failing, failed] = archiver;
         if failing == "t" {
             return Ok(condition(
@@ -100,23 +62,9 @@ impl Turn<'_> {
             }
             return Ok(match is_true(self.cluster, "ContinuousArchiving") {
                 true => conditions,
-                false => condition(
-                    &conditions,
-                    "ContinuousArchiving",
-                    "False",
-                    "ContinuousArchivingPending",
-                    "no WAL file was archived yet",
-                    now,
-                ),
+                false => condition(&conditions, "ContinuousArchiving", "False", "ContinuousArchivingPending", "no WAL file was archived yet", now),
             });
         }
-        Ok(condition(
-            &conditions,
-            "ContinuousArchiving",
-            "True",
-            "ContinuousArchivingSuccess",
-            "Continuous archiving is working",
-            now,
-        ))
+        Ok(condition(&conditions, "ContinuousArchiving", "True", "ContinuousArchivingSuccess", "Continuous archiving is working", now))
     }
 }

@@ -3,10 +3,7 @@ use super::error::OperatorError;
 use super::view::{Spec, decode, text};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use kiven_fake_kube::{Handle, kinds};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
-};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -25,38 +22,17 @@ pub(crate) struct Tls {
 }
 
 /// Finds or makes the CA and the certificate for every name of the Cluster.
-pub(crate) fn ensure(
-    kube: &Handle,
-    spec: &Spec,
-    owner: &Value,
-    now: jiff::Timestamp,
-) -> Result<Tls, OperatorError> {
-    let ca_secret = spec
-        .server_ca_secret
-        .clone()
-        .unwrap_or_else(|| format!("{}-ca", spec.name));
+pub(crate) fn ensure(kube: &Handle, spec: &Spec, owner: &Value, now: jiff::Timestamp) -> Result<Tls, OperatorError> {
+    let ca_secret = spec.server_ca_secret.clone().unwrap_or_else(|| format!("{}-ca", spec.name));
     let found = kube.get(&kinds::SECRETS, &spec.namespace, &ca_secret);
     let ca = match found {
         Err(error) if error.is_not_found() && spec.server_ca_secret.is_none() => {
             let (certificate, key) = own_ca(&spec.name, now)?;
-            kube.create(
-                &kinds::SECRETS,
-                secret(
-                    &ca_secret,
-                    spec,
-                    owner,
-                    "Opaque",
-                    &[("ca.crt", &certificate), ("ca.key", &key)],
-                    "",
-                ),
-            )?
+            kube.create(&kinds::SECRETS, secret(&ca_secret, spec, owner, "Opaque", &[("ca.crt", &certificate), ("ca.key", &key)], ""))?
         }
         other => other?,
     };
-    let part = |secret: &Value, key: &str| {
-        decode(secret, key)
-            .ok_or_else(|| OperatorError::Missing(format!("{key} in a Secret of {}", spec.name)))
-    };
+    let part = |secret: &Value, key: &str| decode(secret, key).ok_or_else(|| OperatorError::Missing(format!("{key} in a Secret of {}", spec.name)));
     let (ca_certificate, ca_key) = (part(&ca, "ca.crt")?, part(&ca, "ca.key")?);
     let names = names(spec);
     let mark = hex::encode(Sha256::digest(format!("{ca_certificate}{names:?}")));
@@ -71,55 +47,26 @@ pub(crate) fn ensure(
         Err(error) if error.is_not_found() => {
             let (certificate, key) = signed(&names, &ca_certificate, &ca_key, now)?;
             let data = [("tls.crt", certificate.as_str()), ("tls.key", key.as_str())];
-            kube.create(
-                &kinds::SECRETS,
-                secret(
-                    &server_secret,
-                    spec,
-                    owner,
-                    "kubernetes.io/tls",
-                    &data,
-                    &mark,
-                ),
-            )?
+            kube.create(&kinds::SECRETS, secret(&server_secret, spec, owner, "kubernetes.io/tls", &data, &mark))?
         }
         Err(error) => return Err(error.into()),
     };
-    Ok(Tls {
-        certificate: part(&kept, "tls.crt")?,
-        key: part(&kept, "tls.key")?,
-        ca: ca_certificate,
-        ca_secret,
-    })
+    Ok(Tls { certificate: part(&kept, "tls.crt")?, key: part(&kept, "tls.key")?, ca: ca_certificate, ca_secret })
 }
 
 fn names(spec: &Spec) -> Vec<String> {
     let mut names = spec.server_names.clone();
     for kind in ["rw", "r", "ro"] {
         let service = format!("{}-{kind}", spec.name);
-        names.extend([
-            service.clone(),
-            format!("{service}.{}", spec.namespace),
-            format!("{service}.{}.svc", spec.namespace),
-        ]);
+        names.extend([service.clone(), format!("{service}.{}", spec.namespace), format!("{service}.{}.svc", spec.namespace)]);
     }
     names.sort();
     names.dedup();
     names
 }
 
-fn secret(
-    name: &str,
-    spec: &Spec,
-    owner: &Value,
-    kind: &str,
-    data: &[(&str, &str)],
-    mark: &str,
-) -> Value {
-    let data: serde_json::Map<String, Value> = data
-        .iter()
-        .map(|(key, value)| ((*key).into(), json!(value)))
-        .collect();
+fn secret(name: &str, spec: &Spec, owner: &Value, kind: &str, data: &[(&str, &str)], mark: &str) -> Value {
+    let data: serde_json::Map<String, Value> = data.iter().map(|(key, value)| ((*key).into(), json!(value))).collect();
     json!({
         "metadata": { "name": name, "namespace": spec.namespace, "labels": { "cnpg.io/cluster": spec.name }, "annotations": { MARK: mark }, "ownerReferences": [owner] },
         "type": kind, "stringData": data })
@@ -127,14 +74,8 @@ fn secret(
 
 fn validity(params: &mut CertificateParams, now: jiff::Timestamp, days: i64) {
     let day = |offset: i64| {
-        let date = (now + jiff::SignedDuration::from_hours(24 * offset))
-            .to_zoned(jiff::tz::TimeZone::UTC)
-            .date();
-        rcgen::date_time_ymd(
-            date.year().into(),
-            date.month().unsigned_abs(),
-            date.day().unsigned_abs(),
-        )
+        let date = (now + jiff::SignedDuration::from_hours(24 * offset)).to_zoned(jiff::tz::TimeZone::UTC).date();
+        rcgen::date_time_ymd(date.year().into(), date.month().unsigned_abs(), date.day().unsigned_abs())
     };
     (params.not_before, params.not_after) = (day(-1), day(days));
 }
@@ -142,28 +83,18 @@ fn validity(params: &mut CertificateParams, now: jiff::Timestamp, days: i64) {
 fn own_ca(cluster: &str, now: jiff::Timestamp) -> Result<(String, String), OperatorError> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, format!("{cluster} CA"));
+    params.distinguished_name.push(DnType::CommonName, format!("{cluster} CA"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     validity(&mut params, now, CA_DAYS);
     Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
 }
 
-fn signed(
-    names: &[String],
-    ca_certificate: &str,
-    ca_key: &str,
-    now: jiff::Timestamp,
-) -> Result<(String, String), OperatorError> {
+fn signed(names: &[String], ca_certificate: &str, ca_key: &str, now: jiff::Timestamp) -> Result<(String, String), OperatorError> {
     let issuer = Issuer::from_ca_cert_pem(ca_certificate, KeyPair::from_pem(ca_key)?)?;
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(names.to_vec())?;
-    params.distinguished_name.push(
-        DnType::CommonName,
-        names.first().cloned().unwrap_or_default(),
-    );
+    params.distinguished_name.push(DnType::CommonName, names.first().cloned().unwrap_or_default());
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     validity(&mut params, now, CERTIFICATE_DAYS);
     Ok((params.signed_by(&key, &issuer)?.pem(), key.serialize_pem()))

@@ -11,21 +11,15 @@ impl Operator {
     /// One pass over every volume that this operator made.
     pub(crate) async fn settle_volumes(&self) -> Result<(), OperatorError> {
         for volume in self.kube.list(&kinds::VOLUMES, None, &Selector::all()) {
-            let claim = (
-                text(&volume, "/spec/claimRef/namespace"),
-                text(&volume, "/spec/claimRef/name"),
-            );
+            let claim = (text(&volume, "/spec/claimRef/namespace"), text(&volume, "/spec/claimRef/name"));
             let held = self.kube.get(&kinds::VOLUME_CLAIMS, claim.0, claim.1);
-            let held =
-                held.is_ok_and(|held| held["metadata"]["uid"] == volume["spec"]["claimRef"]["uid"]);
+            let held = held.is_ok_and(|held| held["metadata"]["uid"] == volume["spec"]["claimRef"]["uid"]);
             if text(&volume, "/spec/csi/driver") != DRIVER || held {
                 continue;
             }
             let name = text(&volume, "/metadata/name");
             let folder = self.volume_folder(name);
-            self.processes
-                .stop(&self.postgres, &folder.join("pgdata"), "immediate")
-                .await?;
+            self.processes.stop(&self.postgres, &folder.join("pgdata"), "immediate").await?;
             if text(&volume, "/spec/persistentVolumeReclaimPolicy") == "Delete" {
                 match fs::remove_dir_all(&folder) {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -36,12 +30,7 @@ impl Operator {
                 self.remove(&kinds::VOLUMES, "", name)?;
                 tracing::info!(volume = name, "a volume was removed");
             } else if text(&volume, "/status/phase") != "Released" {
-                self.kube.patch_status(
-                    &kinds::VOLUMES,
-                    "",
-                    name,
-                    &json!({ "phase": "Released" }),
-                )?;
+                self.kube.patch_status(&kinds::VOLUMES, "", name, &json!({ "phase": "Released" }))?;
                 tracing::info!(volume = name, "a volume was released");
             }
         }

@@ -1,8 +1,8 @@
 //! The long-lived processes beside this one: started again when they end, ended when a former stack left them behind.
+use super::Options;
 use super::backend::{Backend, aws_environment, sibling};
 use super::folder::Folder;
 use super::keys::Keys;
-use super::Options;
 use crate::aws::Endpoints;
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;

@@ -28,7 +28,10 @@ pub(crate) async fn start(folder: &Folder, keys: &Keys, postgres_major: u32) -> 
 fn install(kube: &Handle, postgres_major: u32) -> Result<(), ApiError> {
     let put = |kind: &'static Kind, object: Value| kube.apply(kind, object, MANAGER).map(drop);
     for name in ["default", SYSTEM_NAMESPACE, DATABASE_NAMESPACE] {
-        put(&kinds::NAMESPACES, json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": { "kubernetes.io/metadata.name": name } } }))?;
+        put(
+            &kinds::NAMESPACES,
+            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": { "kubernetes.io/metadata.name": name } } }),
+        )?;
     }
     put(
         &kinds::STORAGE_CLASSES,

@@ -127,7 +127,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     })?;
     let backend = backend::start(&folder, &keys, &endpoints, &options).await?;
     let relay = children::relay(&folder, &keys, &endpoints, &backend, &options);
-    let agents = tokio::spawn(agents::look_after(folder.clone(), kube.clone(), Arc::clone(&endpoints), backend.store.clone(), keys.organization_id.clone(), options.failpoints.clone()));
+    let agents = tokio::spawn(agents::look_after(
+        folder.clone(),
+        kube.clone(),
+        Arc::clone(&endpoints),
+        backend.store.clone(),
+        keys.organization_id.clone(),
+        options.failpoints.clone(),
+    ));
     let passwords = tokio::spawn(passwords::look_after(folder.clone(), kube.clone()));
     children::await_port(folder.ports.relay).await?;
     keys.write_credentials(&options.credentials, &backend.api.url, &folder.root)?;
@@ -159,7 +166,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 fn announce(folder: &Folder, ready: &Ready) -> anyhow::Result<()> {
     folder.write("stack.json", &serde_json::to_string_pretty(ready)?, 0o644)?;
     println!("Kiven is ready in {} ms: API {}, state in {}", ready.ready_ms, ready.api_url, folder.root.display());
-    println!("PostgreSQL {}; {}", ready.postgres_version, if ready.pgbouncer { "poolers are real" } else { "pgbouncer is not installed: a pooler's address leads to the server" });
+    println!(
+        "PostgreSQL {}; {}",
+        ready.postgres_version,
+        if ready.pgbouncer { "poolers are real" } else { "pgbouncer is not installed: a pooler's address leads to the server" }
+    );
     Ok(())
 }
 

@@ -31,27 +31,19 @@ pub(crate) struct World {
 
 async fn store(State(stored): State<Stored>, request: Request) -> StatusCode {
     let key = format!("{} {}", request.method(), request.uri().path());
-    let body = axum::body::to_bytes(request.into_body(), usize::MAX)
-        .await
-        .unwrap();
+    let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
     stored.lock().unwrap().push((key, body.len()));
     StatusCode::OK
 }
 
 /// Not a test of its own: the servers' archive_command runs this binary with the arguments in the environment.
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the arguments cannot come through the test harness's own"
-)]
+#[expect(clippy::disallowed_methods, reason = "the arguments cannot come through the test harness's own")]
 fn archive_entry() {
     if let Ok(arguments) = std::env::var(ARCHIVE_ARGUMENTS) {
         let arguments: Vec<String> = arguments.split(' ').skip(1).map(Into::into).collect();
         let code = operator::archive::run(&arguments);
-        assert_eq!(
-            format!("{code:?}"),
-            format!("{:?}", std::process::ExitCode::SUCCESS)
-        );
+        assert_eq!(format!("{code:?}"), format!("{:?}", std::process::ExitCode::SUCCESS));
     }
 }
 
@@ -62,27 +54,12 @@ impl World {
         let binary = folder.path().join("test-binary");
         std::fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
         let program = folder.path().join("kiven-archive");
-        std::fs::write(
-            &program,
-            format!(
-                "#!/bin/sh\n{ARCHIVE_ARGUMENTS}=\"$*\" exec {} --exact world::archive_entry\n",
-                binary.display()
-            ),
-        )
-        .unwrap();
+        std::fs::write(&program, format!("#!/bin/sh\n{ARCHIVE_ARGUMENTS}=\"$*\" exec {} --exact world::archive_entry\n", binary.display())).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let stored = Stored::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(
-            axum::serve(
-                listener,
-                axum::Router::new()
-                    .fallback(store)
-                    .with_state(stored.clone()),
-            )
-            .into_future(),
-        );
+        tokio::spawn(axum::serve(listener, axum::Router::new().fallback(store).with_state(stored.clone())).into_future());
         let config = fake::Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             storage: Storage::Memory,
@@ -91,21 +68,10 @@ impl World {
             clock: fake::system_clock(),
         };
         let kube = Server::start(config).await.unwrap();
-        kube.create(&kinds::NAMESPACES, json!({ "metadata": { "name": NS } }))
-            .unwrap();
+        kube.create(&kinds::NAMESPACES, json!({ "metadata": { "name": NS } })).unwrap();
         let user = User::to_run_as("postgres").unwrap();
-        let postgres = Postgres::find(None, "/usr/bin".as_ref(), user)
-            .await
-            .unwrap();
-        let mut world = Self {
-            kube,
-            running: None,
-            postgres,
-            folder,
-            program,
-            endpoint,
-            stored,
-        };
+        let postgres = Postgres::find(None, "/usr/bin".as_ref(), user).await.unwrap();
+        let mut world = Self { kube, running: None, postgres, folder, program, endpoint, stored };
         world.run();
         world
     }
@@ -129,29 +95,13 @@ impl World {
         let mut changes = self.kube.changes();
         let wait = async {
             while !holds(&self.kube) {
-                timeout(Duration::from_millis(100), changes.changed())
-                    .await
-                    .ok();
+                timeout(Duration::from_millis(100), changes.changed()).await.ok();
             }
         };
         if timeout(WAIT, wait).await.is_err() {
-            let kinds = [
-                &kinds::CLUSTERS,
-                &kinds::BACKUPS,
-                &kinds::POOLERS,
-                &kinds::VOLUMES,
-            ];
-            let found = kinds
-                .iter()
-                .flat_map(|kind| self.kube.list(kind, None, &fake::Selector::all()));
-            let told: Vec<String> = found
-                .map(|object| {
-                    format!(
-                        "{} {} {}",
-                        object["kind"], object["metadata"]["name"], object["status"]
-                    )
-                })
-                .collect();
+            let kinds = [&kinds::CLUSTERS, &kinds::BACKUPS, &kinds::POOLERS, &kinds::VOLUMES];
+            let found = kinds.iter().flat_map(|kind| self.kube.list(kind, None, &fake::Selector::all()));
+            let told: Vec<String> = found.map(|object| format!("{} {} {}", object["kind"], object["metadata"]["name"], object["status"])).collect();
             panic!("waited too long for {what}: {}", told.join("\n"));
         }
         println!("{what}: {} ms", began.elapsed().as_millis());
@@ -159,34 +109,21 @@ impl World {
     }
 
     pub(crate) fn status(&self) -> Value {
-        self.kube
-            .get(&kinds::CLUSTERS, NS, "shop-a1b2c3-1")
-            .unwrap()["status"]
-            .clone()
+        self.kube.get(&kinds::CLUSTERS, NS, "shop-a1b2c3-1").unwrap()["status"].clone()
     }
 
     pub(crate) fn annotate(&self, value: &str) {
         let patch = json!({ "metadata": { "annotations": { "cnpg.io/hibernation": value } } });
-        self.kube
-            .patch(&kinds::CLUSTERS, NS, "shop-a1b2c3-1", &patch)
-            .unwrap();
+        self.kube.patch(&kinds::CLUSTERS, NS, "shop-a1b2c3-1", &patch).unwrap();
     }
 
     pub(crate) fn port(&self, service: &str) -> String {
         let service = self.kube.get(&kinds::SERVICES, NS, service).unwrap();
-        service["metadata"]["annotations"]["local.kiven.io/port"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        service["metadata"]["annotations"]["local.kiven.io/port"].as_str().unwrap().to_owned()
     }
 
     /// What psql answers through a Service with the CA, the name and the password checked.
-    pub(crate) async fn psql(
-        &self,
-        service: &str,
-        password: &str,
-        sql: &str,
-    ) -> Result<String, String> {
+    pub(crate) async fn psql(&self, service: &str, password: &str, sql: &str) -> Result<String, String> {
         let root = self.folder.path().join("ca.crt");
         let to = format!(
             "host={service}.{NS}.svc hostaddr=127.0.0.1 port={} dbname=shop user=shop sslmode=verify-full sslrootcert={}",
@@ -194,12 +131,7 @@ impl World {
             root.display()
         );
         let mut command = tokio::process::Command::new("psql");
-        let answer = command
-            .env("PGPASSWORD", password)
-            .args(["-XAtq", "-d", &to, "-c", sql])
-            .output()
-            .await
-            .unwrap();
+        let answer = command.env("PGPASSWORD", password).args(["-XAtq", "-d", &to, "-c", sql]).output().await.unwrap();
         match answer.status.success() {
             true => Ok(String::from_utf8(answer.stdout).unwrap().trim().to_owned()),
             false => Err(String::from_utf8(answer.stderr).unwrap()),
@@ -209,41 +141,18 @@ impl World {
     /// Pids of every process that works in a data directory of this world.
     pub(crate) fn servers(&self) -> Vec<u32> {
         let volumes = self.folder.path().canonicalize().unwrap();
-        let pids = std::fs::read_dir("/proc")
-            .unwrap()
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        pids.filter(|pid| {
-            std::fs::read_link(format!("/proc/{pid}/cwd"))
-                .is_ok_and(|cwd| cwd.starts_with(&volumes))
-        })
-        .collect()
+        let pids = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.filter(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&volumes))).collect()
     }
 
     pub(crate) fn postmaster(&self, instance: &str) -> u32 {
         let claim = self.kube.get(&kinds::VOLUME_CLAIMS, NS, instance).unwrap();
-        let volume = self
-            .folder
-            .path()
-            .join("state/volumes")
-            .join(claim["spec"]["volumeName"].as_str().unwrap());
-        std::fs::read_to_string(volume.join("pgdata/postmaster.pid"))
-            .unwrap()
-            .lines()
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap()
+        let volume = self.folder.path().join("state/volumes").join(claim["spec"]["volumeName"].as_str().unwrap());
+        std::fs::read_to_string(volume.join("pgdata/postmaster.pid")).unwrap().lines().next().unwrap().parse().unwrap()
     }
 
     pub(crate) fn kill(&self, pid: u32) {
-        assert!(
-            Command::new("kill")
-                .args(["-9", &pid.to_string()])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
     }
 
     pub(crate) fn declare(&self, instances: u32) {
@@ -263,27 +172,15 @@ impl World {
             &kinds::SECRETS,
             json!({ "metadata": { "name": "shop-owner", "namespace": NS }, "type": "kubernetes.io/basic-auth", "stringData": owner }),
         );
-        object(
-            &kinds::STORAGE_CLASSES,
-            json!({ "metadata": { "name": "kiven" }, "provisioner": "x", "reclaimPolicy": "Retain" }),
-        );
+        object(&kinds::STORAGE_CLASSES, json!({ "metadata": { "name": "kiven" }, "provisioner": "x", "reclaimPolicy": "Retain" }));
         object(
             &kinds::OBJECT_STORES,
             json!({ "metadata": { "name": "shop", "namespace": NS }, "spec": { "configuration": { "destinationPath": "s3://backups/db/" } } }),
         );
         for (name, selector) in [
-            (
-                "shop-rw",
-                json!({ "cnpg.io/cluster": "shop-a1b2c3-1", "cnpg.io/instanceRole": "primary" }),
-            ),
-            (
-                "shop-ro",
-                json!({ "cnpg.io/cluster": "shop-a1b2c3-1", "cnpg.io/instanceRole": "replica" }),
-            ),
-            (
-                "shop-pooler",
-                json!({ "cnpg.io/poolerName": "shop-pooler" }),
-            ),
+            ("shop-rw", json!({ "cnpg.io/cluster": "shop-a1b2c3-1", "cnpg.io/instanceRole": "primary" })),
+            ("shop-ro", json!({ "cnpg.io/cluster": "shop-a1b2c3-1", "cnpg.io/instanceRole": "replica" })),
+            ("shop-pooler", json!({ "cnpg.io/poolerName": "shop-pooler" })),
         ] {
             object(
                 &kinds::SERVICES,
@@ -291,10 +188,7 @@ impl World {
             );
         }
         let services = ["shop-rw", "shop-ro", "shop-pooler"];
-        let names: Vec<String> = services
-            .iter()
-            .map(|name| format!("{name}.{NS}.svc"))
-            .collect();
+        let names: Vec<String> = services.iter().map(|name| format!("{name}.{NS}.svc")).collect();
         object(
             &kinds::CLUSTERS,
             json!({
@@ -311,8 +205,7 @@ impl World {
     pub(crate) async fn healthy(&self, what: &str, instances: u64) -> Duration {
         let healthy = |kube: &Handle| {
             let cluster = kube.get(&kinds::CLUSTERS, NS, "shop-a1b2c3-1").unwrap();
-            cluster["status"]["phase"] == "Cluster in healthy state"
-                && cluster["status"]["readyInstances"] == instances
+            cluster["status"]["phase"] == "Cluster in healthy state" && cluster["status"]["readyInstances"] == instances
         };
         self.until(what, healthy).await
     }
@@ -321,37 +214,24 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         for pid in self.servers() {
-            Command::new("kill")
-                .args(["-9", &pid.to_string()])
-                .status()
-                .ok();
+            Command::new("kill").args(["-9", &pid.to_string()]).status().ok();
         }
     }
 }
 
 pub(crate) fn has(object: &Value, condition: &str) -> bool {
-    object["status"]["conditions"]
-        .as_array()
-        .is_some_and(|list| {
-            list.iter()
-                .any(|c| c["type"] == condition && c["status"] == "True")
-        })
+    object["status"]["conditions"].as_array().is_some_and(|list| list.iter().any(|c| c["type"] == condition && c["status"] == "True"))
 }
 
 pub(crate) const SECRET: &str = "it's a \\ secret";
 
 pub(crate) fn contains(folder: &Path, needle: &str) -> bool {
-    std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .any(|entry| {
-            let path = entry.path();
-            if path.is_dir() {
-                contains(&path, needle)
-            } else {
-                std::fs::read(&path)
-                    .is_ok_and(|bytes| bytes.windows(needle.len()).any(|w| w == needle.as_bytes()))
-            }
-        })
+    std::fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {
+        let path = entry.path();
+        if path.is_dir() {
+            contains(&path, needle)
+        } else {
+            std::fs::read(&path).is_ok_and(|bytes| bytes.windows(needle.len()).any(|w| w == needle.as_bytes()))
+        }
+    })
 }

@@ -68,11 +68,7 @@ impl Local {
         let of = |url: &String| Some(url.clone());
         Sdk::new(&kiven_aws::Config {
             region: REGION.to_owned(),
-            credentials: Credentials::Static {
-                access_key_id: access_key_id.to_owned(),
-                secret_access_key: "local".to_owned(),
-                session_token: None,
-            },
+            credentials: Credentials::Static { access_key_id: access_key_id.to_owned(), secret_access_key: "local".to_owned(), session_token: None },
             endpoints: kiven_aws::Endpoints {
                 dynamodb: of(&self.endpoints.dynamodb),
                 sqs: of(&self.endpoints.sqs),

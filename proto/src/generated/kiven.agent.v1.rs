@@ -73,15 +73,9 @@ pub struct Acknowledgement {
 }
 /// Generated client implementations.
 pub mod agent_relay_service_client {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
     use tonic::codegen::http::Uri;
+    use tonic::codegen::*;
     /// The relay, as agents see it. Both sides authenticate with certificates.
     #[derive(Debug, Clone)]
     pub struct AgentRelayServiceClient<T> {
@@ -113,22 +107,15 @@ pub mod agent_relay_service_client {
             let inner = tonic::client::Grpc::with_origin(inner, origin);
             Self { inner }
         }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> AgentRelayServiceClient<InterceptedService<T, F>>
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> AgentRelayServiceClient<InterceptedService<T, F>>
         where
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-                Response = http::Response<
-                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                    http::Request<tonic::body::Body>,
+                    Response = http::Response<<T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody>,
                 >,
-            >,
-            <T as tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             AgentRelayServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -167,46 +154,25 @@ pub mod agent_relay_service_client {
         pub async fn session(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::SessionRequest>,
-        ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::SessionResponse>>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
+        ) -> std::result::Result<tonic::Response<tonic::codec::Streaming<super::SessionResponse>>, tonic::Status> {
+            self.inner.ready().await.map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/kiven.agent.v1.AgentRelayService/Session",
-            );
+            let path = http::uri::PathAndQuery::from_static("/kiven.agent.v1.AgentRelayService/Session");
             let mut req = request.into_streaming_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("kiven.agent.v1.AgentRelayService", "Session"));
+            req.extensions_mut().insert(GrpcMethod::new("kiven.agent.v1.AgentRelayService", "Session"));
             self.inner.streaming(req, path, codec).await
         }
     }
 }
 /// Generated server implementations.
 pub mod agent_relay_service_server {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with AgentRelayServiceServer.
     #[async_trait]
     pub trait AgentRelayService: std::marker::Send + std::marker::Sync + 'static {
         /// Server streaming response type for the Session method.
-        type SessionStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::SessionResponse, tonic::Status>,
-            >
+        type SessionStream: tonic::codegen::tokio_stream::Stream<Item = std::result::Result<super::SessionResponse, tonic::Status>>
             + std::marker::Send
             + 'static;
         /// One session: the agent says hello first, then both talk until either ends it.
@@ -237,10 +203,7 @@ pub mod agent_relay_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -284,10 +247,7 @@ pub mod agent_relay_service_server {
         type Response = http::Response<tonic::body::Body>;
         type Error = std::convert::Infallible;
         type Future = BoxFuture<Self::Response, Self::Error>;
-        fn poll_ready(
-            &mut self,
-            _cx: &mut Context<'_>,
-        ) -> Poll<std::result::Result<(), Self::Error>> {
+        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
             Poll::Ready(Ok(()))
         }
         fn call(&mut self, req: http::Request<B>) -> Self::Future {
@@ -295,26 +255,13 @@ pub mod agent_relay_service_server {
                 "/kiven.agent.v1.AgentRelayService/Session" => {
                     #[allow(non_camel_case_types)]
                     struct SessionSvc<T: AgentRelayService>(pub Arc<T>);
-                    impl<
-                        T: AgentRelayService,
-                    > tonic::server::StreamingService<super::SessionRequest>
-                    for SessionSvc<T> {
+                    impl<T: AgentRelayService> tonic::server::StreamingService<super::SessionRequest> for SessionSvc<T> {
                         type Response = super::SessionResponse;
                         type ResponseStream = T::SessionStream;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::ResponseStream>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<
-                                tonic::Streaming<super::SessionRequest>,
-                            >,
-                        ) -> Self::Future {
+                        type Future = BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<tonic::Streaming<super::SessionRequest>>) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as AgentRelayService>::session(&inner, request).await
-                            };
+                            let fut = async move { <T as AgentRelayService>::session(&inner, request).await };
                             Box::pin(fut)
                         }
                     }
@@ -327,38 +274,20 @@ pub mod agent_relay_service_server {
                         let method = SessionSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
+                            .apply_compression_config(accept_compression_encodings, send_compression_encodings)
+                            .apply_max_message_size_config(max_decoding_message_size, max_encoding_message_size);
                         let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
                 }
-                _ => {
-                    Box::pin(async move {
-                        let mut response = http::Response::new(
-                            tonic::body::Body::default(),
-                        );
-                        let headers = response.headers_mut();
-                        headers
-                            .insert(
-                                tonic::Status::GRPC_STATUS,
-                                (tonic::Code::Unimplemented as i32).into(),
-                            );
-                        headers
-                            .insert(
-                                http::header::CONTENT_TYPE,
-                                tonic::metadata::GRPC_CONTENT_TYPE,
-                            );
-                        Ok(response)
-                    })
-                }
+                _ => Box::pin(async move {
+                    let mut response = http::Response::new(tonic::body::Body::default());
+                    let headers = response.headers_mut();
+                    headers.insert(tonic::Status::GRPC_STATUS, (tonic::Code::Unimplemented as i32).into());
+                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+                    Ok(response)
+                }),
             }
         }
     }

@@ -153,7 +153,14 @@ impl Database {
     }
 
     /// Waits until the grace has begun; where there is none, until nothing is left, so that the environment can go too.
-    async fn deleted(&self, client: &Client, id: &DatabaseId, view: DatabaseView, prior: &Value, patience: &Patience<'_>) -> Result<Applied, Diagnostics> {
+    async fn deleted(
+        &self,
+        client: &Client,
+        id: &DatabaseId,
+        view: DatabaseView,
+        prior: &Value,
+        patience: &Patience<'_>,
+    ) -> Result<Applied, Diagnostics> {
         let mut followed = None;
         if let Some(operation) = view.operation_id.clone().filter(|_| !view.status.released()) {
             match patience.follow(client, &operation).await {
@@ -186,7 +193,10 @@ impl Database {
 }
 
 fn remains(why: &str) -> Diagnostic {
-    Diagnostic::warning("The database is deleted, its remains are still being removed", format!("Nobody waits for them: {why}. Its environment can go once they are gone."))
+    Diagnostic::warning(
+        "The database is deleted, its remains are still being removed",
+        format!("Nobody waits for them: {why}. Its environment can go once they are gone."),
+    )
 }
 
 /// A destroy while the database is being made takes it back instead of finishing it first.

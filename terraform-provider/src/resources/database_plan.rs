@@ -88,7 +88,8 @@ pub(super) fn changes(prior: &Value, planned: &Value) -> Diagnostics {
     for name in FROZEN.into_iter().filter(|name| changed(name)) {
         let (before, after) = (prior.get(name), planned.get(name));
         if name == "storage_gb" && after.as_i64() < before.as_i64() {
-            let message = format!("Storage cannot shrink from {} GB to {} GB", before.as_i64().unwrap_or_default(), after.as_i64().unwrap_or_default());
+            let message =
+                format!("Storage cannot shrink from {} GB to {} GB", before.as_i64().unwrap_or_default(), after.as_i64().unwrap_or_default());
             let hint = "Volumes only grow. Keep the value, or move the data to a smaller database.";
             wrong.push(violation(&schema, &Violation::new(Code::STORAGE_SHRINKS, name, message, hint)));
             continue;
@@ -227,7 +228,10 @@ mod tests {
         };
         check(&[("name", "other".into())], &[("KV-131", "name")]);
         check(&[("environment_id", EnvironmentId::from_random([2; 16]).as_str().into())], &[("KV-131", "environment_id")]);
-        check(&[("plan", "business".into()), ("storage_gb", Value::from(100))], &[("KV-130", "plan"), ("KV-130", "storage_gb"), ("KV-130", "instances")]);
+        check(
+            &[("plan", "business".into()), ("storage_gb", Value::from(100))],
+            &[("KV-130", "plan"), ("KV-130", "storage_gb"), ("KV-130", "instances")],
+        );
         check(&[("storage_gb", Value::from(50))], &[("KV-104", "storage_gb")]);
         let parameters = Value::Map([("work_mem".to_owned(), "8MB".into())].into());
         check(&[("parameters", parameters)], &[("KV-130", "parameters")]);
@@ -256,7 +260,13 @@ mod tests {
         let parameters = Value::Map([("wrok_mem".to_owned(), "8MB".into())].into());
         let deletion = Value::object([("final_backup", true.into()), ("grace_days", Value::Null)]);
         let wrong = check(
-            &config(&[("name", "Shop".into()), ("plan", "huge".into()), ("parameters", parameters), ("deletion", deletion), ("storage_gb", Value::from(1.5))]),
+            &config(&[
+                ("name", "Shop".into()),
+                ("plan", "huge".into()),
+                ("parameters", parameters),
+                ("deletion", deletion),
+                ("storage_gb", Value::from(1.5)),
+            ]),
             &[],
         );
         let found: Vec<_> = wrong.iter().map(|one| format!("{} {}", &one.summary[..6], one.path.as_ref().unwrap())).collect();

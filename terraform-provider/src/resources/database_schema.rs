@@ -31,7 +31,10 @@ fn asked() -> Vec<Attr> {
         )
         .optional()
         .describe("The size, for the plan `custom` only."),
-        Attr::number("postgres_version").optional().computed().describe("The major version; by default the newest that the environment offers at creation."),
+        Attr::number("postgres_version")
+            .optional()
+            .computed()
+            .describe("The major version; by default the newest that the environment offers at creation."),
         Attr::number("storage_gb").optional().computed().describe("Volume size of each instance in GB; by default the plan's. It never shrinks."),
         Attr::number("instances").optional().computed().describe("Instances, the primary included; by default the plan's."),
         Attr::map("parameters", Type::String).optional().computed().describe("PostgreSQL settings on top of the plan's."),
@@ -49,8 +52,14 @@ fn settings() -> Vec<Attr> {
         Attr::number("rpo_minutes").optional().computed().describe("The most that may be lost when everything is lost, in minutes; 5 by default."),
     ];
     let deletion = vec![
-        Attr::bool("final_backup").optional().computed().describe("Whether a last backup is taken first; `false` by default, `true` is not offered yet."),
-        Attr::number("grace_days").optional().computed().describe("Days during which the volumes are kept; 7 by default. 0 is a consent to lose them at once."),
+        Attr::bool("final_backup")
+            .optional()
+            .computed()
+            .describe("Whether a last backup is taken first; `false` by default, `true` is not offered yet."),
+        Attr::number("grace_days")
+            .optional()
+            .computed()
+            .describe("Days during which the volumes are kept; 7 by default. 0 is a consent to lose them at once."),
     ];
     vec![
         Attr::nested("pooler", Nesting::Single, pooler).optional().computed().describe("PgBouncer in front of the primary."),
@@ -92,8 +101,21 @@ pub(super) struct Asked {
 
 /// Attributes that a request carries.
 const CARRIED: [&str; 15] = [
-    "name", "environment_id", "plan", "custom", "postgres_version", "storage_gb", "instances", "parameters", "pooler", "backup",
-    "allowed_namespaces", "extensions", "power", "deletion_protection", "deletion",
+    "name",
+    "environment_id",
+    "plan",
+    "custom",
+    "postgres_version",
+    "storage_gb",
+    "instances",
+    "parameters",
+    "pooler",
+    "backup",
+    "allowed_namespaces",
+    "extensions",
+    "power",
+    "deletion_protection",
+    "deletion",
 ];
 
 impl Asked {
@@ -206,7 +228,11 @@ mod tests {
 
     #[test]
     fn numbers_that_are_none_are_told_by_field() {
-        let value = Value::object([("storage_gb", Value::from(-5)), ("instances", Value::from(1.5)), ("pooler", Value::object([("pool_size", Value::from(5))]))]);
+        let value = Value::object([
+            ("storage_gb", Value::from(-5)),
+            ("instances", Value::from(1.5)),
+            ("pooler", Value::object([("pool_size", Value::from(5))])),
+        ]);
         let asked = Asked::read(&value);
         let fields: Vec<_> = asked.violations.iter().map(|violation| violation.field.as_str()).collect();
         assert_eq!(fields, ["storage_gb", "instances"]);

@@ -95,7 +95,8 @@ impl Resource for Environment {
         if !request.prior.is_null() {
             let changed = |name: &&str| !planned.state.get(name).is_unknown() && planned.state.get(name) != request.prior.get(name);
             let hint = "Another value is another environment: add a second kiven_environment and move the databases, or keep the value.";
-            planned.diagnostics = IDENTITY.iter().filter(|name| changed(name)).map(|name| refused(&schema, Code::NEVER_CHANGEABLE, name, hint)).collect();
+            planned.diagnostics =
+                IDENTITY.iter().filter(|name| changed(name)).map(|name| refused(&schema, Code::NEVER_CHANGEABLE, name, hint)).collect();
         }
         planned
     }

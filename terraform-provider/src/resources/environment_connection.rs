@@ -18,9 +18,10 @@ const FROZEN: [&str; 3] = ["role_arn", "subnets", "launch_template"];
 pub(crate) struct EnvironmentConnection(pub(crate) Shared);
 
 fn request_of(value: &Value) -> ConnectionRequest {
-    let subnets = value.get("subnets").as_members().map(|members| {
-        members.iter().map(|(zone, subnet)| (zone.clone(), subnet.as_str().unwrap_or_default().to_owned())).collect()
-    });
+    let subnets = value
+        .get("subnets")
+        .as_members()
+        .map(|members| members.iter().map(|(zone, subnet)| (zone.clone(), subnet.as_str().unwrap_or_default().to_owned())).collect());
     ConnectionRequest { role_arn: text(value, "role_arn"), subnets: subnets.unwrap_or_default(), launch_template: text(value, "launch_template") }
 }
 
@@ -82,7 +83,8 @@ impl EnvironmentConnection {
         let refuse = |refused: Diagnostics| Applied::with(kept.clone(), refused);
         let client = self.0.client().map_err(|refused| refuse(refused.into()))?;
         let id = id_of(&schema, "environment_id", &text(planned, "environment_id")).map_err(|refused| refuse(refused.into()))?;
-        let view = self.begin(client, &id, planned, &patience).await.map_err(|error| refuse(failure(&schema, "Connecting the environment", &error)))?;
+        let view =
+            self.begin(client, &id, planned, &patience).await.map_err(|error| refuse(failure(&schema, "Connecting the environment", &error)))?;
         let outcome = match &view.operation_id {
             Some(operation) if view.status != EnvironmentStatus::Connected => patience.follow(client, operation).await,
             Some(_) | None => Outcome::Succeeded,
@@ -107,9 +109,10 @@ impl EnvironmentConnection {
     async fn begin(&self, client: &Client, id: &EnvironmentId, planned: &Value, patience: &Patience<'_>) -> Result<EnvironmentView, ClientError> {
         let asked = request_of(planned);
         let view = client.environment_get(id).await?;
-        let same = view.connection.as_ref().is_some_and(|c| {
-            c.role_arn == asked.role_arn && c.subnets == asked.subnets && c.launch_template == asked.launch_template
-        });
+        let same = view
+            .connection
+            .as_ref()
+            .is_some_and(|c| c.role_arn == asked.role_arn && c.subnets == asked.subnets && c.launch_template == asked.launch_template);
         if same && matches!(view.status, EnvironmentStatus::Connecting | EnvironmentStatus::Connected) {
             return Ok(view);
         }

@@ -101,13 +101,19 @@ fn at() -> jiff::Timestamp {
 }
 
 fn backend() -> Backend {
-    Backend { principal_arn: "arn:aws:iam::111111111111:role/kiven".to_owned(), relay_address: "relay:443".to_owned(), api_url: "http://api".to_owned() }
+    Backend {
+        principal_arn: "arn:aws:iam::111111111111:role/kiven".to_owned(),
+        relay_address: "relay:443".to_owned(),
+        api_url: "http://api".to_owned(),
+    }
 }
 
 impl World {
     fn answer(&mut self, method: &Method, segments: &[&str], body: &Bytes) -> Answer {
         match (method.as_str(), segments) {
-            ("GET", ["me"]) => ok(Me { organization_id: OrganizationId::from_random([9; 16]), organization_name: "test".to_owned(), role: Role::Admin }),
+            ("GET", ["me"]) => {
+                ok(Me { organization_id: OrganizationId::from_random([9; 16]), organization_name: "test".to_owned(), role: Role::Admin })
+            }
             ("GET", ["plans"]) => ok(plans()),
             ("GET", ["environments", id]) => ok(EnvironmentView::of(self.environment(id)?, &backend())),
             ("PUT", ["environments", id]) => self.environment_put(id, body),
@@ -314,12 +320,8 @@ impl World {
             storage_class: true,
             postgres_versions: vec![16, 15],
         };
-        environment.connected = (!unwinds).then(|| Connected {
-            cluster_arn: String::new(),
-            oidc_issuer: String::new(),
-            oidc_provider_arn: String::new(),
-            agent,
-        });
+        environment.connected =
+            (!unwinds).then(|| Connected { cluster_arn: String::new(), oidc_issuer: String::new(), oidc_provider_arn: String::new(), agent });
     }
 
     fn end_database(&mut self, id: &DatabaseId, kind: OperationKind, status: OperationStatus) {

@@ -30,8 +30,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "kiven-tests",
         &[
-            "kiven-model", "kiven-ports", "kiven-durable", "kiven-data-services", "kiven-operations", "kiven-aws", "kiven-sim", "kiven-api",
-            "kiven-client", "kiven-fake-kube", "kiven-local",
+            "kiven-model",
+            "kiven-ports",
+            "kiven-durable",
+            "kiven-data-services",
+            "kiven-operations",
+            "kiven-aws",
+            "kiven-sim",
+            "kiven-api",
+            "kiven-client",
+            "kiven-fake-kube",
+            "kiven-local",
         ],
     ),
     ("xtask", &["kiven-model", "kiven-client"]),
@@ -60,7 +69,11 @@ pub(super) fn check(metadata: &Metadata) -> Vec<Violation> {
 fn check_package(package: &Package, root: &str) -> Vec<Violation> {
     let manifest = package.manifest_path.as_str().trim_start_matches(root).trim_start_matches('/');
     let edges = package.dependencies.iter().map(|d| (d.name.as_str(), d.kind));
-    edges.filter_map(|(to, kind)| judge(package.name.as_str(), to, kind)).chain(unlisted(package.name.as_str())).map(|message| Violation::new(manifest, 1, message)).collect()
+    edges
+        .filter_map(|(to, kind)| judge(package.name.as_str(), to, kind))
+        .chain(unlisted(package.name.as_str()))
+        .map(|message| Violation::new(manifest, 1, message))
+        .collect()
 }
 
 fn unlisted(from: &str) -> Option<String> {

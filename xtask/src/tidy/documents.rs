@@ -35,7 +35,9 @@ pub(super) fn links(file: &File, exists: impl Fn(&str) -> bool) -> Vec<Violation
 
 /// What stands in `](…)`, outside of `code`.
 fn targets(line: &str) -> impl Iterator<Item = &str> {
-    line.match_indices("](").filter(|(at, _)| line[..*at].matches('`').count().is_multiple_of(2)).filter_map(|(at, _)| line[at + 2..].split(')').next())
+    line.match_indices("](")
+        .filter(|(at, _)| line[..*at].matches('`').count().is_multiple_of(2))
+        .filter_map(|(at, _)| line[at + 2..].split(')').next())
 }
 
 /// The path without `.` and `..`; none when it leaves the workspace.
@@ -110,7 +112,8 @@ mod tests {
 
     #[test]
     fn links_are_followed_from_their_file() {
-        let text = "[a](../README.md) [b](b.md#part) [c](https://x.org) [d](#here) `[e](no.md)`\n```\n[f](no.md)\n```\n[g](no.md) [h](../../out.md)\n";
+        let text =
+            "[a](../README.md) [b](b.md#part) [c](https://x.org) [d](#here) `[e](no.md)`\n```\n[f](no.md)\n```\n[g](no.md) [h](../../out.md)\n";
         let there = |path: &str| ["README.md", "docs/b.md"].contains(&path);
         let found: Vec<_> = links(&file("docs/a.md", text), there).into_iter().map(|v| (v.line, v.message)).collect();
         assert_eq!(found, [(5, "the link `no.md` leads nowhere".to_owned()), (5, "the link `../../out.md` leads nowhere".to_owned())]);

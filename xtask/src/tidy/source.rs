@@ -114,7 +114,9 @@ fn functions(code: &str) -> Vec<(usize, String, usize)> {
     for (first, line) in lines.iter().enumerate() {
         let Some(at) = line.find("fn ").filter(|_| has_word(line, "fn")) else { continue };
         let name: String = line[at + 3..].trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-        if !name.is_empty() && let Some(last) = last_line(&lines, first, at) {
+        if !name.is_empty()
+            && let Some(last) = last_line(&lines, first, at)
+        {
             found.push((first + 1, name, last - first + 1));
         }
     }

@@ -6,9 +6,18 @@ use super::{File, Violation};
 const NOTES: [[&str; 2]; 2] = [["TO", "DO"], ["FIX", "ME"]];
 const MACHINE_FOLDERS: [&str; 3] = ["home", "root", "work"];
 const REGISTRY_HOSTS: [(&str, &str); 12] = [
-    ("index.crates", "io"), ("static.crates", "io"), ("pypi", "org"), ("files.pythonhosted", "org"), ("registry.npmjs", "org"),
-    ("registry.yarnpkg", "com"), ("repo1.maven", "org"), ("repo.maven.apache", "org"), ("proxy.golang", "org"), ("sum.golang", "org"),
-    ("deb.debian", "org"), ("security.debian", "org"),
+    ("index.crates", "io"),
+    ("static.crates", "io"),
+    ("pypi", "org"),
+    ("files.pythonhosted", "org"),
+    ("registry.npmjs", "org"),
+    ("registry.yarnpkg", "com"),
+    ("repo1.maven", "org"),
+    ("repo.maven.apache", "org"),
+    ("proxy.golang", "org"),
+    ("sum.golang", "org"),
+    ("deb.debian", "org"),
+    ("security.debian", "org"),
 ];
 
 pub(super) fn check(file: &File) -> Vec<Violation> {

@@ -6,10 +6,9 @@ use aws_sdk_iam::types::{Role, Tag as IamTag};
 use aws_sdk_s3::Client as S3;
 use aws_sdk_s3::error::BuildError;
 use aws_sdk_s3::types::{
-    AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketLocationConstraint, BucketVersioningStatus,
-    CreateBucketConfiguration, ExpirationStatus, LifecycleRule, LifecycleRuleFilter, NoncurrentVersionExpiration,
-    PublicAccessBlockConfiguration, ServerSideEncryption, ServerSideEncryptionByDefault,
-    ServerSideEncryptionConfiguration, ServerSideEncryptionRule, Tag, VersioningConfiguration,
+    AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration,
+    ExpirationStatus, LifecycleRule, LifecycleRuleFilter, NoncurrentVersionExpiration, PublicAccessBlockConfiguration, ServerSideEncryption,
+    ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule, Tag, VersioningConfiguration,
 };
 use kiven_ports::PortError;
 use kiven_ports::account::{Access, BackupBucket, BackupRole, ownership_tags};
@@ -19,6 +18,8 @@ use super::owned;
 use crate::Sdk;
 use crate::error::{is, port_error};
 
+/// The permissions boundary that the onboarding module makes: without it the customer's policy lets Kiven make no role.
+const BOUNDARY: &str = "kiven-boundary";
 /// The inline policy of a generation's role.
 const ROLE_POLICY: &str = "kiven-backups";
 /// The statement whose presence says that the bucket is finished: the policy is written last.
@@ -69,9 +70,7 @@ async fn bucket_create(s3: &S3, access: &Access, name: &str) -> Result<(), PortE
 
 async fn bucket_tags(s3: &S3, name: &str) -> Result<BTreeMap<String, String>, PortError> {
     match s3.get_bucket_tagging().bucket(name).send().await {
-        Ok(answer) => {
-            Ok(answer.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect())
-        }
+        Ok(answer) => Ok(answer.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect()),
         Err(error) if is(&error, &["NoSuchTagSet"]) => Ok(BTreeMap::new()),
         Err(error) => Err(port_error("s3:GetBucketTagging", error)),
     }
@@ -104,9 +103,7 @@ async fn bucket_protect(s3: &S3, bucket: &BackupBucket) -> Result<(), PortError>
         .status(ExpirationStatus::Enabled)
         .filter(LifecycleRuleFilter::builder().prefix("").build())
         .noncurrent_version_expiration(NoncurrentVersionExpiration::builder().noncurrent_days(days).build())
-        .abort_incomplete_multipart_upload(
-            AbortIncompleteMultipartUpload::builder().days_after_initiation(INCOMPLETE_UPLOAD_DAYS).build(),
-        );
+        .abort_incomplete_multipart_upload(AbortIncompleteMultipartUpload::builder().days_after_initiation(INCOMPLETE_UPLOAD_DAYS).build());
     let rules = BucketLifecycleConfiguration::builder().rules(rule.build().map_err(unbuilt)?);
     let rules = rules.build().map_err(unbuilt)?;
     let put = s3.put_bucket_lifecycle_configuration().bucket(name).lifecycle_configuration(rules).send().await;
@@ -145,11 +142,11 @@ pub(super) async fn role_ensure(sdk: &Sdk, access: &Access, wanted: &BackupRole)
                 .create_role()
                 .role_name(&wanted.name)
                 .description("Backups of one Kiven database")
+                .permissions_boundary(format!("arn:aws:iam::{}:policy/{BOUNDARY}", access.account_id))
                 .assume_role_policy_document(trust.to_string());
             for (key, value) in &tags {
-                create = create.tags(IamTag::builder().key(key).value(value).build().map_err(|error| {
-                    PortError::retry("iam:CreateRole", error.to_string())
-                })?);
+                create = create
+                    .tags(IamTag::builder().key(key).value(value).build().map_err(|error| PortError::retry("iam:CreateRole", error.to_string()))?);
             }
             match create.send().await {
                 Ok(answer) => answer.role.ok_or_else(|| PortError::retry("iam:CreateRole", "the answer has no role"))?,
@@ -161,11 +158,7 @@ pub(super) async fn role_ensure(sdk: &Sdk, access: &Access, wanted: &BackupRole)
             }
         }
     };
-    let put = iam
-        .put_role_policy()
-        .role_name(&wanted.name)
-        .policy_name(ROLE_POLICY)
-        .policy_document(archive_policy(wanted).to_string());
+    let put = iam.put_role_policy().role_name(&wanted.name).policy_name(ROLE_POLICY).policy_document(archive_policy(wanted).to_string());
     put.send().await.map_err(|error| port_error("iam:PutRolePolicy", error))?;
     Ok(role.arn().to_owned())
 }
@@ -196,9 +189,7 @@ async fn role_get(sdk: &Sdk, name: &str) -> Result<Option<Role>, PortError> {
 }
 
 fn role_check(role: &Role, expected: &BTreeMap<String, String>) -> Result<(), PortError> {
-    owned::check("role", role.role_name(), expected, |key| {
-        role.tags().iter().find(|tag| tag.key() == key).map(|tag| tag.value().to_owned())
-    })
+    owned::check("role", role.role_name(), expected, |key| role.tags().iter().find(|tag| tag.key() == key).map(|tag| tag.value().to_owned()))
 }
 
 fn trust_policy(wanted: &BackupRole) -> Value {

@@ -7,8 +7,8 @@ mod owned;
 mod policies;
 mod sessions;
 
-use kiven_ports::account::{Access, BackupBucket, BackupRole, ClusterFacts, CustomerAccount, NodeGroup, NodeGroupState};
 use kiven_ports::PortError;
+use kiven_ports::account::{Access, BackupBucket, BackupRole, ClusterFacts, CustomerAccount, NodeGroup, NodeGroupState};
 
 use crate::Sdk;
 pub use policies::Family;
@@ -43,24 +43,12 @@ impl CustomerAccount for Account {
         clusters::oidc_provider_ensure(&sdk, access, issuer).await
     }
 
-    async fn node_group_ensure(
-        &self,
-        access: &Access,
-        group: &NodeGroup,
-        token: &str,
-    ) -> Result<NodeGroupState, PortError> {
+    async fn node_group_ensure(&self, access: &Access, group: &NodeGroup, token: &str) -> Result<NodeGroupState, PortError> {
         let sdk = self.sessions.open(access, Family::Nodes).await?;
         node_groups::ensure(&sdk, access, group, token).await
     }
 
-    async fn node_group_scale(
-        &self,
-        access: &Access,
-        cluster: &str,
-        name: &str,
-        nodes: u32,
-        token: &str,
-    ) -> Result<NodeGroupState, PortError> {
+    async fn node_group_scale(&self, access: &Access, cluster: &str, name: &str, nodes: u32, token: &str) -> Result<NodeGroupState, PortError> {
         let sdk = self.sessions.open(access, Family::Nodes).await?;
         node_groups::scale(&sdk, access, cluster, name, nodes, token).await
     }

@@ -1,8 +1,7 @@
 //! Managed node groups: one per database and zone.
 
 use aws_sdk_eks::types::{
-    AmiTypes, CapacityTypes, LaunchTemplateSpecification, Nodegroup, NodegroupScalingConfig, NodegroupStatus, Taint,
-    TaintEffect,
+    AmiTypes, CapacityTypes, LaunchTemplateSpecification, Nodegroup, NodegroupScalingConfig, NodegroupStatus, Taint, TaintEffect,
 };
 use kiven_model::Code;
 use kiven_ports::PortError;
@@ -16,12 +15,7 @@ use crate::error::{is, port_error};
 /// Health issues that mean a zone is short of machines.
 const SHORTAGES: &[&str] = &["InsufficientInstanceCapacity", "InsufficientFreeAddresses", "AsgInstanceLaunchFailures"];
 
-pub(super) async fn ensure(
-    sdk: &Sdk,
-    access: &Access,
-    group: &NodeGroup,
-    token: &str,
-) -> Result<NodeGroupState, PortError> {
+pub(super) async fn ensure(sdk: &Sdk, access: &Access, group: &NodeGroup, token: &str) -> Result<NodeGroupState, PortError> {
     let Some(found) = describe(sdk, &group.cluster, &group.name).await? else {
         return create(sdk, access, group, token).await;
     };
@@ -29,14 +23,7 @@ pub(super) async fn ensure(
     settle(sdk, &found, &group.cluster, &group.name, group.nodes, token).await
 }
 
-pub(super) async fn scale(
-    sdk: &Sdk,
-    access: &Access,
-    cluster: &str,
-    name: &str,
-    nodes: u32,
-    token: &str,
-) -> Result<NodeGroupState, PortError> {
+pub(super) async fn scale(sdk: &Sdk, access: &Access, cluster: &str, name: &str, nodes: u32, token: &str) -> Result<NodeGroupState, PortError> {
     let Some(found) = describe(sdk, cluster, name).await? else { return Ok(NodeGroupState::Absent) };
     check(access, &found, None)?;
     settle(sdk, &found, cluster, name, nodes, token).await
@@ -79,11 +66,7 @@ fn check(access: &Access, found: &Nodegroup, wanted: Option<&NodeGroup>) -> Resu
 
 async fn create(sdk: &Sdk, access: &Access, group: &NodeGroup, token: &str) -> Result<NodeGroupState, PortError> {
     let template = LaunchTemplateSpecification::builder();
-    let template = if group.launch_template.starts_with("lt-") {
-        template.id(&group.launch_template)
-    } else {
-        template.name(&group.launch_template)
-    };
+    let template = if group.launch_template.starts_with("lt-") { template.id(&group.launch_template) } else { template.name(&group.launch_template) };
     let taint = Taint::builder().key("kiven.io/role").value("database").effect(TaintEffect::NoSchedule).build();
     let sent = sdk
         .eks()
@@ -113,14 +96,7 @@ async fn create(sdk: &Sdk, access: &Access, group: &NodeGroup, token: &str) -> R
 }
 
 /// Moves a group that is Kiven's to the wanted size, one change at a time.
-async fn settle(
-    sdk: &Sdk,
-    found: &Nodegroup,
-    cluster: &str,
-    name: &str,
-    nodes: u32,
-    token: &str,
-) -> Result<NodeGroupState, PortError> {
+async fn settle(sdk: &Sdk, found: &Nodegroup, cluster: &str, name: &str, nodes: u32, token: &str) -> Result<NodeGroupState, PortError> {
     let wanted = scaling(nodes);
     let now = state(found);
     let resizable = matches!(found.status(), Some(NodegroupStatus::Active | NodegroupStatus::Degraded));
@@ -157,12 +133,8 @@ fn state(found: &Nodegroup) -> NodeGroupState {
         .collect();
     let nodes = found.scaling_config().and_then(|scaling| scaling.desired_size()).unwrap_or(0);
     match found.status() {
-        Some(NodegroupStatus::Active) if issues.is_empty() => {
-            NodeGroupState::Active { nodes: u32::try_from(nodes).unwrap_or(0) }
-        }
-        Some(NodegroupStatus::Creating | NodegroupStatus::Updating | NodegroupStatus::Deleting) => {
-            NodeGroupState::Changing
-        }
+        Some(NodegroupStatus::Active) if issues.is_empty() => NodeGroupState::Active { nodes: u32::try_from(nodes).unwrap_or(0) },
+        Some(NodegroupStatus::Creating | NodegroupStatus::Updating | NodegroupStatus::Deleting) => NodeGroupState::Changing,
         status => {
             let word = status.map_or("without a status", |status| status.as_str());
             NodeGroupState::Degraded(if issues.is_empty() { word.to_owned() } else { issues.join("; ") })

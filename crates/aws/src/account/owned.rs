@@ -6,12 +6,7 @@ use kiven_model::{Code, Problem};
 use kiven_ports::PortError;
 
 /// Refuses a resource that does not carry every expected tag.
-pub(super) fn check(
-    kind: &str,
-    name: &str,
-    expected: &BTreeMap<String, String>,
-    actual: impl Fn(&str) -> Option<String>,
-) -> Result<(), PortError> {
+pub(super) fn check(kind: &str, name: &str, expected: &BTreeMap<String, String>, actual: impl Fn(&str) -> Option<String>) -> Result<(), PortError> {
     let differing = expected.iter().find(|(key, value)| actual(key).as_ref() != Some(*value));
     let Some((key, _)) = differing else { return Ok(()) };
     Err(PortError::Refused(

@@ -41,9 +41,7 @@ impl Family {
     #[must_use]
     pub const fn policy(self) -> &'static str {
         match self {
-            Self::Prove => {
-                r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:GetCallerIdentity","Resource":"*"}]}"#
-            }
+            Self::Prove => r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:GetCallerIdentity","Resource":"*"}]}"#,
             Self::Cluster => CLUSTER,
             Self::Nodes => NODES,
             Self::Bucket => BUCKET,

@@ -92,12 +92,7 @@ impl Sessions {
         Ok(())
     }
 
-    async fn assume(
-        &self,
-        access: &Access,
-        family: Family,
-        external_id: Option<&str>,
-    ) -> Result<Given, SdkError<AssumeRoleError, HttpResponse>> {
+    async fn assume(&self, access: &Access, family: Family, external_id: Option<&str>) -> Result<Given, SdkError<AssumeRoleError, HttpResponse>> {
         let tags = [("kiven:organization", access.organization_id.as_str()), ("kiven:environment", access.environment_id.as_str())];
         let mut call = self
             .own

@@ -78,9 +78,7 @@ impl Store {
         let put = Put::builder().table_name(&self.table).set_item(Some(item));
         let put = match expected {
             None => put.condition_expression("attribute_not_exists(pk)"),
-            Some(version) => {
-                put.condition_expression("version = :fence").expression_attribute_values(":fence", number(version))
-            }
+            Some(version) => put.condition_expression("version = :fence").expression_attribute_values(":fence", number(version)),
         };
         let put = put.build().map_err(|error| unbuilt(&error))?;
         let open_key = key(format!("CMDS#{}", command.environment_id), format!("OPEN#{order:020}"));
@@ -127,12 +125,7 @@ impl Store {
     }
 
     /// Puts an item unless a newer one is there.
-    async fn put_newer(
-        &self,
-        item: Attributes,
-        condition: &str,
-        order: Vec<(&str, AttributeValue)>,
-    ) -> Result<(), PortError> {
+    async fn put_newer(&self, item: Attributes, condition: &str, order: Vec<(&str, AttributeValue)>) -> Result<(), PortError> {
         let mut put = self
             .client
             .put_item()

@@ -54,12 +54,7 @@ impl Blobs for S3Blobs {
         let got = self.client.get_object().bucket(&self.bucket).key(Self::key(digest)).send().await;
         match got {
             Ok(object) => {
-                let bytes = object
-                    .body
-                    .collect()
-                    .await
-                    .map_err(|_| PortError::retry("s3:GetObject", "the body ended early"))?
-                    .to_vec();
+                let bytes = object.body.collect().await.map_err(|_| PortError::retry("s3:GetObject", "the body ended early"))?.to_vec();
                 if hex::encode(Sha256::digest(&bytes)) != digest {
                     return Err(PortError::retry("s3:GetObject", "the body does not match its digest"));
                 }

@@ -33,12 +33,7 @@ pub(super) fn key(pk: impl Into<String>, sk: impl Into<String>) -> Attributes {
 }
 
 /// Packs a value into the item: inline up to `bytes_max`, else in S3.
-pub(super) async fn pack<T: Serialize + Sync>(
-    item: &mut Attributes,
-    value: &T,
-    bytes_max: usize,
-    blobs: &S3Blobs,
-) -> Result<(), PortError> {
+pub(super) async fn pack<T: Serialize + Sync>(item: &mut Attributes, value: &T, bytes_max: usize, blobs: &S3Blobs) -> Result<(), PortError> {
     let document = serde_json::to_string(value).map_err(|error| broken(&error))?;
     if document.len() <= bytes_max {
         item.insert("doc".to_owned(), text(document));

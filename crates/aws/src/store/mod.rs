@@ -56,11 +56,6 @@ impl Store {
     /// A store over existing tables and buckets.
     #[must_use]
     pub fn new(sdk: &Sdk, config: &StoreConfig) -> Self {
-        Self {
-            client: sdk.dynamodb(),
-            table: config.table.clone(),
-            due_shards: config.due_shards.max(1),
-            blobs: S3Blobs::new(sdk, &config.bucket),
-        }
+        Self { client: sdk.dynamodb(), table: config.table.clone(), due_shards: config.due_shards.max(1), blobs: S3Blobs::new(sdk, &config.bucket) }
     }
 }

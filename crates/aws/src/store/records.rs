@@ -126,9 +126,7 @@ impl Store {
                 pack(&mut item, &*record, PAYLOAD_BYTES_MAX, &self.blobs).await?;
                 self.put(item, Fence::version(expected))
             }
-            Write::EnvironmentGone { id, expected } => {
-                self.delete(key(format!("ENV#{id}"), HEAD), "version = :fence", number(expected))
-            }
+            Write::EnvironmentGone { id, expected } => self.delete(key(format!("ENV#{id}"), HEAD), "version = :fence", number(expected)),
             Write::Database { record, expected } => {
                 let mut item = key(format!("DB#{}", record.id), HEAD);
                 let name = format!("{}#{}", record.spec.name, record.id);
@@ -192,17 +190,9 @@ impl Store {
         Ok(Some(TransactWriteItem::builder().put(put).build()))
     }
 
-    fn delete(
-        &self,
-        key: Attributes,
-        condition: &str,
-        fence: AttributeValue,
-    ) -> Result<Option<TransactWriteItem>, PortError> {
-        let mut delete = Delete::builder()
-            .table_name(&self.table)
-            .set_key(Some(key))
-            .condition_expression(condition)
-            .expression_attribute_values(":fence", fence);
+    fn delete(&self, key: Attributes, condition: &str, fence: AttributeValue) -> Result<Option<TransactWriteItem>, PortError> {
+        let mut delete =
+            Delete::builder().table_name(&self.table).set_key(Some(key)).condition_expression(condition).expression_attribute_values(":fence", fence);
         if condition.contains("#owner") {
             delete = delete.expression_attribute_names("#owner", "owner");
         }
@@ -222,9 +212,7 @@ impl Store {
             }
             if codes.iter().any(|code| code.starts_with("Validation") || *code == "ItemCollectionSizeLimitExceeded") {
                 let detail = reasons.iter().filter_map(|reason| reason.message()).collect::<Vec<_>>().join("; ");
-                return Err(PortError::Refused(
-                    Problem::new(Code::UNAVAILABLE, "The store refused a write.").detail(detail),
-                ));
+                return Err(PortError::Refused(Problem::new(Code::UNAVAILABLE, "The store refused a write.").detail(detail)));
             }
             // Another transaction was on the same items, or the table was throttled: both pass.
             return Err(PortError::retry("dynamodb:TransactWriteItems", codes.join(", ")));
@@ -311,8 +299,7 @@ impl Records for Store {
 
     async fn operation_steps(&self, id: &OperationId) -> Result<Vec<StepRecord>, PortError> {
         let sort = Some(("begins_with(sk, :sk)", "STEP#".to_owned()));
-        let range =
-            Range { index: None, partition: format!("OP#{id}"), sort, newest_first: false, items_max: usize::MAX };
+        let range = Range { index: None, partition: format!("OP#{id}"), sort, newest_first: false, items_max: usize::MAX };
         let items = self.range(range).await?;
         let mut steps: Vec<StepRecord> = self.unpack_all(&items).await?;
         steps.sort_by_key(|step| step.ordinal);

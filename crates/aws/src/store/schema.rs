@@ -1,10 +1,9 @@
 //! The table and the bucket, for the local stack and tests; in the cloud Terraform makes them.
 
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
-    ScalarAttributeType,
-};
 use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType, ScalarAttributeType,
+};
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use kiven_ports::PortError;
 

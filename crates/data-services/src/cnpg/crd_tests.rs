@@ -35,8 +35,14 @@ fn generation(plan: PlanName) -> Generation {
 }
 
 fn objects(generation: &Generation, power: Power) -> Vec<Value> {
-    [Cnpg.cluster(generation, power), Cnpg.pooler(generation, power), Cnpg.backups(generation, power), Cnpg.network(generation), Cnpg.initial_database(generation)]
-        .concat()
+    [
+        Cnpg.cluster(generation, power),
+        Cnpg.pooler(generation, power),
+        Cnpg.backups(generation, power),
+        Cnpg.network(generation),
+        Cnpg.initial_database(generation),
+    ]
+    .concat()
 }
 
 /// Reference manifests: `KIVEN_CNPG_MANIFESTS`, or the folder beside the checkout.
@@ -50,7 +56,8 @@ fn manifests() -> PathBuf {
 fn schemas(file: &str) -> BTreeMap<String, Value> {
     use serde::Deserialize;
     let path = manifests().join(file);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}; set KIVEN_CNPG_MANIFESTS to the folder with CNPG's manifests", path.display()));
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|e| panic!("{}: {e}; set KIVEN_CNPG_MANIFESTS to the folder with CNPG's manifests", path.display()));
     let mut found = BTreeMap::new();
     for document in serde_yaml_ng::Deserializer::from_str(&text) {
         let value = Value::deserialize(document).unwrap();

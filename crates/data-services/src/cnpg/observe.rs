@@ -67,13 +67,15 @@ mod tests {
     #[test]
     fn hibernation_is_read_from_its_condition_since_the_phase_stays_healthy() {
         let id = DatabaseId::from_random([1; 16]);
-        let object = |hibernated: &str| json!({
-            "spec": { "instances": 2 },
-            "status": {
-                "phase": "Cluster in healthy state", "readyInstances": 2, "systemID": "7", "currentPrimary": "c-1",
-                "conditions": [{ "type": HIBERNATION, "status": hibernated }],
-            },
-        });
+        let object = |hibernated: &str| {
+            json!({
+                "spec": { "instances": 2 },
+                "status": {
+                    "phase": "Cluster in healthy state", "readyInstances": 2, "systemID": "7", "currentPrimary": "c-1",
+                    "conditions": [{ "type": HIBERNATION, "status": hibernated }],
+                },
+            })
+        };
         let see = |hibernated| observe(&id, "c", &Seen { cluster: Some(object(hibernated)), ..Seen::default() });
         assert!(see("False").healthy() && !see("False").hibernated);
         assert!(!see("True").healthy() && see("True").hibernated);

@@ -8,7 +8,10 @@ mod retire;
 mod verify;
 
 pub use archive::{EnsureBackupBucket, EnsureBackupRole};
-pub use cluster::{ApplyCluster, ApplyNetworkPolicy, ApplyPooler, ApplyScheduledBackup, ArchiveWal, EnsureInitialDatabase, EnsureSecrets, HibernateCluster, WakeCluster};
+pub use cluster::{
+    ApplyCluster, ApplyNetworkPolicy, ApplyPooler, ApplyScheduledBackup, ArchiveWal, EnsureInitialDatabase, EnsureSecrets, HibernateCluster,
+    WakeCluster,
+};
 pub use connect::{EnsureOidcProvider, HearAgent, ProveAccess, ReadEksCluster};
 pub use nodes::{AwaitNodeGroup, DeleteNodeGroup, EnsureNodeGroup, ScaleNodeGroup};
 pub use observed::{AwaitHealthy, AwaitHibernated, Identity, ReadConnection, RecordVolumes, VerifyIdentity, VerifyVolumes};
@@ -91,7 +94,11 @@ async fn withdraw<P: Ports>(ports: &P, at: &At) -> Result<Progress<()>, StepErro
         Some(CommandState::Pending | CommandState::Delivered { .. }) => {
             let expired = at.now > at.started_at + SignedDuration::from_mins(2 * COMMAND_MINUTES);
             // By then the agent refuses it by its own clock.
-            if expired { Ok(Progress::Done(())) } else { Ok(Progress::Pending { after: Duration::from_secs(ANSWER_SECONDS), on: "the agent".to_owned() }) }
+            if expired {
+                Ok(Progress::Done(()))
+            } else {
+                Ok(Progress::Pending { after: Duration::from_secs(ANSWER_SECONDS), on: "the agent".to_owned() })
+            }
         }
     }
 }

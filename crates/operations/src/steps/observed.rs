@@ -44,7 +44,9 @@ impl Identity {
         let missing: Vec<&str> = self.volumes.iter().filter(|v| !observation.volumes.contains(v)).map(|v| v.claim.as_str()).collect();
         if !missing.is_empty() {
             let detail = format!("missing: {}", missing.join(", "));
-            return Err(Problem::new(Code::VOLUMES_MISSING, "volumes of the database are not there any more").detail(detail).hint("Nothing was deleted by Kiven. Restore from the last backup, or contact support."));
+            return Err(Problem::new(Code::VOLUMES_MISSING, "volumes of the database are not there any more")
+                .detail(detail)
+                .hint("Nothing was deleted by Kiven. Restore from the last backup, or contact support."));
         }
         match observation.system_identifier.as_deref() {
             Some(found) if found != self.system_identifier => {
@@ -115,7 +117,8 @@ impl<P: Ports> Step<P> for AwaitHibernated {
         Ok(Progress::Done(())) // only waits
     }
     fn overdue(&self, on: &str) -> Problem {
-        Problem::new(Code::STEP_STUCK, format!("PostgreSQL did not stop: still waiting for {on}")).hint("A cluster that is not healthy does not hibernate; look at its status.")
+        Problem::new(Code::STEP_STUCK, format!("PostgreSQL did not stop: still waiting for {on}"))
+            .hint("A cluster that is not healthy does not hibernate; look at its status.")
     }
 }
 

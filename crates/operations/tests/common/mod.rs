@@ -142,7 +142,7 @@ impl Stage {
         let how = Drive { owner, lease: LEASE, faults: Arc::clone(&self.faults) };
         for _ in 0..3 {
             let again = match now(drive_any(Arc::clone(&self.world), id, &how)) {
-                Ok(Driven::Over(_) | Driven::Unknown) => return,
+                Ok(Driven::Over(_) | Driven::Unknown | Driven::Armed) => return,
                 Ok(Driven::Wait(after)) => after,
                 Ok(Driven::Busy) => Duration::from_secs(1),
                 Ok(Driven::Lost(why)) if why == "crashed" => return, // nobody is left to ring
@@ -231,7 +231,10 @@ pub(crate) fn incomplete(kind: OperationKind, stage: &Stage, before: &Snapshot, 
         Provision | Resume => {
             status(DatabaseStatus::Available)?;
             let cluster = after.clusters.values().next().ok_or("no cluster")?;
-            holds(after.clusters.len() == 1 && cluster.ready == cluster.instances && !cluster.hibernated && cluster.handed_over, "healthy and handed over")?;
+            holds(
+                after.clusters.len() == 1 && cluster.ready == cluster.instances && !cluster.hibernated && cluster.handed_over,
+                "healthy and handed over",
+            )?;
             holds(cluster.volumes.len() == cluster.instances as usize && nodes(cluster.instances), "volumes and nodes")?;
             let kinds = ["Cluster", "ObjectStore", "Pooler", "NetworkPolicy", "ScheduledBackup", "Database"];
             holds(kinds.iter().all(|k| after.count(k) == 1) && after.count("Service") == 3 && after.secrets.len() == 3, "every object")?;
@@ -241,7 +244,10 @@ pub(crate) fn incomplete(kind: OperationKind, stage: &Stage, before: &Snapshot, 
         }
         Pause | Delete => {
             status(if kind == Pause { DatabaseStatus::Paused } else { DatabaseStatus::Grace })?;
-            holds(after.clusters.values().all(|c| c.hibernated && c.pods == 0) && after.data() == before.data() && nodes(0), "no pod, no node, all data")?;
+            holds(
+                after.clusters.values().all(|c| c.hibernated && c.pods == 0) && after.data() == before.data() && nodes(0),
+                "no pod, no node, all data",
+            )?;
             holds(after.count("Service") == if kind == Pause { 3 } else { 0 } && after.secrets == before.secrets, "addresses and Secrets")?;
             let free = stage.database().is_some_and(|d| stage.name_is_free(&d));
             holds(free == (kind == Delete), "the name")?;
@@ -249,7 +255,10 @@ pub(crate) fn incomplete(kind: OperationKind, stage: &Stage, before: &Snapshot, 
         }
         Purge => {
             status(DatabaseStatus::Deleted)?;
-            holds(after.clusters.is_empty() && after.objects.is_empty() && after.secrets.is_empty() && after.node_groups.is_empty(), "nothing is left")?;
+            holds(
+                after.clusters.is_empty() && after.objects.is_empty() && after.secrets.is_empty() && after.node_groups.is_empty(),
+                "nothing is left",
+            )?;
             holds(after.buckets == before.buckets && after.archive == before.archive, "the archive is")
         }
     }

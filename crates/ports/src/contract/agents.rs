@@ -79,7 +79,11 @@ async fn withdrawal<A: Agents>(agents: &A) -> Result<(), String> {
 
 async fn sayings<A: Agents>(agents: &A) -> Result<(), String> {
     let facts = AgentFacts {
-        agent_version: "1".into(), kubernetes_version: "1.34".into(), operator_version: Some("1.30.0".into()), storage_class: true, postgres_versions: vec![15],
+        agent_version: "1".into(),
+        kubernetes_version: "1.34".into(),
+        operator_version: Some("1.30.0".into()),
+        storage_class: true,
+        postgres_versions: vec![15],
     };
     let record = |session| AgentRecord { environment_id: values::environment(1).id, session, seen_at: Timestamp::UNIX_EPOCH, facts: facts.clone() };
     for session in [5, 6, 5] {
@@ -87,8 +91,20 @@ async fn sayings<A: Agents>(agents: &A) -> Result<(), String> {
     }
     holds(agents.agent_get(&record(1).environment_id).await.map_err(failed)? == Some(record(6)), "an older session's word changes nothing")?;
     let observation = |ready| Observation {
-        database_id: DatabaseId::from_random([5; 16]), cluster: "c".into(), exists: true, phase: String::new(), instances: 3, ready_instances: ready, primary: None,
-        system_identifier: None, hibernated: false, archiving: false, pooler_ready: 0, pods: 0, volumes: vec![], published: Default::default(),
+        database_id: DatabaseId::from_random([5; 16]),
+        cluster: "c".into(),
+        exists: true,
+        phase: String::new(),
+        instances: 3,
+        ready_instances: ready,
+        primary: None,
+        system_identifier: None,
+        hibernated: false,
+        archiving: false,
+        pooler_ready: 0,
+        pods: 0,
+        volumes: vec![],
+        published: Default::default(),
         backup_completed: false,
     };
     for (ready, order) in [(1, (1, 9)), (2, (2, 1)), (3, (1, 10))] {

@@ -30,7 +30,10 @@ pub async fn records<R: Records>(store: &R) -> Result<(), String> {
 
 async fn fences<R: Records>(store: &R) -> Result<(), String> {
     let environment = values::environment(1);
-    let put = |version, expected| Write::Environment { record: Box::new(kiven_model::environment::Environment { version, ..environment.clone() }), expected };
+    let put = |version, expected| Write::Environment {
+        record: Box::new(kiven_model::environment::Environment { version, ..environment.clone() }),
+        expected,
+    };
     store.records_commit(vec![put(1, None)]).await.map_err(failed)?;
     conflicts(store.records_commit(vec![put(1, None)]).await, "a record is created once")?;
     store.records_commit(vec![put(2, Some(1))]).await.map_err(failed)?;
@@ -68,7 +71,17 @@ async fn operations<R: Records>(store: &R) -> Result<(), String> {
     holds(store.operations_due(at(5), 10).await.map_err(failed)?.is_empty(), "nothing is due before its time")?;
     holds(store.operations_due(at(30), 10).await.map_err(failed)? == [second.id.clone(), first.id.clone()], "the oldest due comes first")?;
     let step = |status| StepRecord {
-        ordinal: 0, name: "s".into(), key: "s".into(), input: json!({"a": 1}), output: None, status, attempts: 0, started_at: at(1), ended_at: None,
+        ordinal: 0,
+        name: "s".into(),
+        key: "s".into(),
+        input: json!({"a": 1}),
+        output: None,
+        status,
+        attempts: 0,
+        not_before: None,
+        waiting_on: None,
+        started_at: at(1),
+        ended_at: None,
     };
     let event = |sequence| OperationEvent { sequence, at: at(1), step: None, kind: EventKind::StepStarted, message: "m".into() };
     let ended = kiven_model::operation::Operation { version: 2, due_at: None, events: 2, ..first.clone() };

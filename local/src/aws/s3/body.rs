@@ -10,9 +10,7 @@ const LINE_BYTES_MAX: usize = 4 * 1024;
 
 /// Whether the body is framed.
 pub(super) fn is_chunked(headers: &HeaderMap) -> bool {
-    let says = |name: &str, what: &str| {
-        headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| value.contains(what))
-    };
+    let says = |name: &str, what: &str| headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| value.contains(what));
     says("content-encoding", "aws-chunked") || says("x-amz-content-sha256", "STREAMING-")
 }
 

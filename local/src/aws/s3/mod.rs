@@ -58,10 +58,11 @@ impl S3 {
     }
 
     fn bucket(&self, name: &str) -> Result<Bucket, Fault> {
-        self.access
-            .state
-            .get(&bucket_key(name))?
-            .ok_or_else(|| Fault { status: StatusCode::NOT_FOUND, code: "NoSuchBucket", message: name.to_owned() })
+        self.access.state.get(&bucket_key(name))?.ok_or_else(|| Fault {
+            status: StatusCode::NOT_FOUND,
+            code: "NoSuchBucket",
+            message: name.to_owned(),
+        })
     }
 
     /// Temporary credentials are held to their role's, session's and the bucket's policies. Other
@@ -133,14 +134,7 @@ impl S3 {
         }
     }
 
-    async fn object(
-        &self,
-        caller: &Caller,
-        bucket: &str,
-        key: &str,
-        query: &Form,
-        request: Request,
-    ) -> Result<Response, Fault> {
+    async fn object(&self, caller: &Caller, bucket: &str, key: &str, query: &Form, request: Request) -> Result<Response, Fault> {
         if query.get("uploads").is_some() || query.get("uploadId").is_some() || query.get("tagging").is_some() {
             return Err(not_offered());
         }
@@ -182,10 +176,7 @@ impl S3 {
             region,
             owner: self.access.arn_of(caller),
             created_ms: (self.access.now_ms)(),
-            documents: tags
-                .map(|tags| ("tagging".to_owned(), format!("<Tagging><TagSet>{tags}</TagSet></Tagging>")))
-                .into_iter()
-                .collect(),
+            documents: tags.map(|tags| ("tagging".to_owned(), format!("<Tagging><TagSet>{tags}</TagSet></Tagging>"))).into_iter().collect(),
         };
         self.access.state.put(&bucket_key(name), &bucket)?;
         let mut response = Response::new(Body::empty());
@@ -227,9 +218,7 @@ impl S3 {
         match method {
             Method::GET => match stored.documents.get(document) {
                 Some(body) => Ok(document_response(document, body)),
-                None if missing.is_empty() => {
-                    Ok(xml_response(StatusCode::OK, "<VersioningConfiguration></VersioningConfiguration>".into()))
-                }
+                None if missing.is_empty() => Ok(xml_response(StatusCode::OK, "<VersioningConfiguration></VersioningConfiguration>".into())),
                 None => Err(fault(StatusCode::NOT_FOUND, missing, bucket)),
             },
             Method::PUT => {
@@ -255,10 +244,9 @@ async fn handle(Extract(s3): Extract<S3>, request: Request) -> Response {
     match s3.call(request).await {
         Ok(response) => response,
         Err(fault) if head => empty(fault.status),
-        Err(fault) => xml_response(
-            fault.status,
-            format!("<Error>{}{}</Error>", element("Code", rest_code(fault.code)), element("Message", &fault.message)),
-        ),
+        Err(fault) => {
+            xml_response(fault.status, format!("<Error>{}{}</Error>", element("Code", rest_code(fault.code)), element("Message", &fault.message)))
+        }
     }
 }
 
@@ -312,10 +300,8 @@ fn bucket_key(name: &str) -> String {
 
 /// Header names kept with an object and given back.
 fn kept(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let keep = |name: &str| {
-        name.starts_with("x-amz-meta-")
-            || matches!(name, "content-type" | "content-encoding" | "cache-control" | "content-disposition")
-    };
+    let keep =
+        |name: &str| name.starts_with("x-amz-meta-") || matches!(name, "content-type" | "content-encoding" | "cache-control" | "content-disposition");
     headers
         .iter()
         .filter(|(name, _)| keep(name.as_str()))

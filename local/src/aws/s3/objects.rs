@@ -75,20 +75,15 @@ impl S3 {
         }
     }
 
-    pub(super) async fn get(
-        &self,
-        bucket: &str,
-        key: &str,
-        headers: &HeaderMap,
-        head: bool,
-    ) -> Result<Response, Fault> {
+    pub(super) async fn get(&self, bucket: &str, key: &str, headers: &HeaderMap, head: bool) -> Result<Response, Fault> {
         let row = self.access.state.object_get(bucket, key)?;
         let Some(row) = row else { return Err(fault(StatusCode::NOT_FOUND, "NoSuchKey", key)) };
         let range = match headers.get(header::RANGE).and_then(|value| value.to_str().ok()) {
             None => None,
-            Some(text) => Some(parse_range(text, row.size).ok_or_else(|| {
-                fault(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange", "The requested range is not satisfiable")
-            })?),
+            Some(text) => Some(
+                parse_range(text, row.size)
+                    .ok_or_else(|| fault(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange", "The requested range is not satisfiable"))?,
+            ),
         };
         let (from, length) = range.unwrap_or((0, row.size));
         let body = if head {
@@ -126,8 +121,7 @@ impl S3 {
     pub(super) fn list(&self, bucket: &str, query: &Form) -> Result<Response, Fault> {
         let prefix = query.get("prefix").unwrap_or_default();
         let delimiter = query.get("delimiter").filter(|text| !text.is_empty());
-        let keys_max =
-            query.get("max-keys").and_then(|text| text.parse().ok()).unwrap_or(PAGE_KEYS_MAX).min(PAGE_KEYS_MAX);
+        let keys_max = query.get("max-keys").and_then(|text| text.parse().ok()).unwrap_or(PAGE_KEYS_MAX).min(PAGE_KEYS_MAX);
         let token = query.get("continuation-token").and_then(|text| String::from_utf8(hex::decode(text).ok()?).ok());
         let mut after = token.or_else(|| query.get("start-after").map(str::to_owned)).unwrap_or_default();
         let (mut contents, mut prefixes, mut count) = (String::new(), String::new(), 0);
@@ -184,8 +178,7 @@ async fn receive(path: &std::path::Path, request: Request) -> Result<Stored, Fau
     let mut stream = request.into_body().into_data_stream();
     let mut plain = Vec::new();
     while let Some(piece) = stream.next().await {
-        let piece =
-            piece.map_err(|_| fault(StatusCode::BAD_REQUEST, "IncompleteBody", "the connection ended early"))?;
+        let piece = piece.map_err(|_| fault(StatusCode::BAD_REQUEST, "IncompleteBody", "the connection ended early"))?;
         let data: &[u8] = match &mut decoder {
             None => &piece,
             Some(decoder) => {
