@@ -24,5 +24,9 @@ pub(crate) fn run(check: bool) -> Result<()> {
 
 fn generate(out: &Path) -> Result<()> {
     let files = protox::compile(["proto/kiven/agent/v1/agent.proto"], ["proto"])?;
-    tonic_prost_build::configure().out_dir(out).compile_fds(files).context("the contract cannot be compiled")
+    tonic_prost_build::configure().out_dir(out).compile_fds(files).context("the contract cannot be compiled")?;
+    // Formatted like everything else, so that `cargo fmt` leaves it alone.
+    let formatted = std::process::Command::new("rustfmt").args(["--edition", "2024", "--config-path", "."]).arg(out.join(FILE)).status()?;
+    ensure!(formatted.success(), "rustfmt failed on the generated code");
+    Ok(())
 }
