@@ -19,6 +19,8 @@ pub(crate) struct Identity {
     pub(crate) authority: String,
     /// When to ask for the next: two thirds of its life gone.
     pub(crate) renew_at: Timestamp,
+    /// From when it is worthless.
+    pub(crate) expires_at: Timestamp,
 }
 
 /// Asks for a certificate with a fresh key.
@@ -40,5 +42,11 @@ pub(crate) async fn enrol(config: &Config) -> anyhow::Result<Identity> {
     let answer: EnrolResponse = response.json().await.context("the answer to the enrolment cannot be read")?;
     let now = crate::now();
     let life = answer.expires_at.duration_since(now);
-    Ok(Identity { certificate: answer.certificate, key: key.serialize_pem(), authority: answer.authority, renew_at: now + life * 2 / 3 })
+    Ok(Identity {
+        certificate: answer.certificate,
+        key: key.serialize_pem(),
+        authority: answer.authority,
+        renew_at: now + life * 2 / 3,
+        expires_at: answer.expires_at,
+    })
 }

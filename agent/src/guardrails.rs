@@ -52,7 +52,36 @@ fn judge_object(command: &Command, object: &Value) -> Result<(), Problem> {
         return Err(refuse(format!("{kind} outside of {DATABASE_NAMESPACE}")));
     }
     belongs(command, object["metadata"]["labels"][DATABASE_LABEL].as_str())?;
+    judge_metadata(kind, &object["metadata"])?;
+    judge_references(command, kind, &object["spec"])?;
     judge_content(kind, &object["spec"])
+}
+
+/// Names, labels and two annotations: marks of graces, owners and finalizers are the agent's and the cluster's own.
+fn judge_metadata(kind: &str, metadata: &Value) -> Result<(), Problem> {
+    const KEYS: [&str; 4] = ["name", "namespace", "labels", "annotations"];
+    const ANNOTATIONS: [&str; 2] = [kiven_data_services::cnpg::MADE_BY, kiven_data_services::cnpg::HIBERNATION];
+    let only = |value: &Value, allowed: &[&str]| value.as_object().is_none_or(|map| map.keys().all(|key| allowed.contains(&key.as_str())));
+    if only(metadata, &KEYS) && only(&metadata["annotations"], &ANNOTATIONS) {
+        Ok(())
+    } else {
+        Err(refuse(format!("{kind} with metadata that commands may not set")))
+    }
+}
+
+/// A Cluster or archive that an object refers to is its own database's; nothing is declared absent.
+fn judge_references(command: &Command, kind: &str, spec: &Value) -> Result<(), Problem> {
+    let own = command.database_id.as_ref().map(|id| format!("-{}-", id.short(6))).unwrap_or_default();
+    let references = [&spec["cluster"]["name"], &spec["plugins"][0]["parameters"]["barmanObjectName"]];
+    if references.into_iter().filter_map(Value::as_str).any(|name| !name.contains(&own)) {
+        return Err(refuse(format!("{kind} that refers to another database's objects")));
+    }
+    let roles = spec["managed"]["roles"].as_array().into_iter().flatten();
+    let extensions = spec["extensions"].as_array().into_iter().flatten();
+    if roles.chain(extensions).chain([spec]).any(|declared| declared["ensure"] == "absent") {
+        return Err(refuse(format!("{kind} that drops something")));
+    }
+    Ok(())
 }
 
 /// What no Kiven object ever carries: images of its own choice, privileges, the node's disk, addresses outside.

@@ -60,6 +60,10 @@ fn foreign_kinds_namespaces_labels_images_and_privileges_are_refused() {
     check(|o| (o["apiVersion"], o["kind"]) = (json!("rbac.authorization.k8s.io/v1"), json!("ClusterRole")), false);
     check(|o| o["metadata"]["namespace"] = json!("default"), false);
     check(|o| o["metadata"]["labels"][DATABASE_LABEL] = json!("db_00000000000000000000"), false);
+    check(|o| o["metadata"]["annotations"]["kiven.io/delete-after"] = json!("1970-01-01T00:00:00Z"), false);
+    check(|o| o["metadata"]["ownerReferences"] = json!([]), false);
+    check(|o| o["spec"]["managed"]["roles"][0]["ensure"] = json!("absent"), false);
+    check(|o| o["spec"]["plugins"][0]["parameters"]["barmanObjectName"] = json!("other-archive"), false);
     check(|o| o["spec"]["imageName"] = json!("evil"), false);
     check(|o| o["spec"]["env"] = json!([{ "name": "A" }]), false);
     check(|o| o["spec"]["projectedVolumeTemplate"] = json!({ "sources": [{ "hostPath": "/" }] }), false);

@@ -7,7 +7,7 @@ use kiven_model::names::DATABASE_NAMESPACE;
 use kiven_model::{Code, Problem};
 use kube::Client;
 use kube::ResourceExt;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 /// Set once the database is its owner's: from then on an undo must not remove it.
@@ -44,13 +44,20 @@ pub(crate) async fn hand_over(client: &Client, command: &Command, cluster: &str)
 
 /// Removes what this very operation made and never handed over.
 pub(crate) async fn discard(client: &Client, command: &Command, cluster: &str) -> kube::Result<CommandOutcome> {
-    if let Some(object) = clusters(client).get_opt(cluster).await? {
+    let mine = |object: &DynamicObject| {
         let made_here = object.annotations().get(MADE_BY).is_some_and(|by| by == command.operation_id.as_str());
-        if !is_of(&object, command) || !made_here || object.annotations().contains_key(HANDED_OVER) {
-            return Ok(refused("the Cluster was handed over, or another operation made it"));
-        }
+        object.name_any() == cluster && made_here && !object.annotations().contains_key(HANDED_OVER)
+    };
+    let found = labelled(&clusters(client), &selector(command)).await?;
+    if !found.iter().all(mine) || !named_after(command, cluster) {
+        return Ok(refused("the Cluster was handed over, or another operation made it"));
     }
-    remove(client, command, cluster).await
+    remove(client, command, cluster, !found.is_empty()).await
+}
+
+/// Whether a Cluster's name is one of the database's: `{name}-{id6}-{generation}`.
+fn named_after(command: &Command, cluster: &str) -> bool {
+    command.database_id.as_ref().is_some_and(|id| cluster.contains(&format!("-{}-", id.short(6))))
 }
 
 /// Stops it for good: hibernated, its Services' names free, its volumes marked.
@@ -80,18 +87,19 @@ pub(crate) async fn retire(client: &Client, command: &Command, cluster: &str, se
 
 /// Removes what the grace kept, once it is over by this clock.
 pub(crate) async fn purge(client: &Client, command: &Command, cluster: &str) -> kube::Result<CommandOutcome> {
-    if let Some(object) = clusters(client).get_opt(cluster).await? {
-        if !is_of(&object, command) {
-            return Ok(refused("the Cluster is another database's"));
-        }
+    if !named_after(command, cluster) {
+        return Ok(refused("the Cluster is another database's"));
+    }
+    let found = labelled(&clusters(client), &selector(command)).await?;
+    for object in &found {
         let Some(after) = object.annotations().get(DELETE_AFTER).and_then(|text| text.parse::<Timestamp>().ok()) else {
-            return Ok(refused("the Cluster was never retired"));
+            return Ok(refused("a Cluster of the database was never retired"));
         };
         if crate::now() < after {
             return Ok(CommandOutcome::Retry(Problem::new(Code::AGENT_REFUSED, format!("the grace lasts until {after}"))));
         }
     }
-    remove(client, command, cluster).await
+    remove(client, command, cluster, !found.is_empty()).await
 }
 
 fn selector(command: &Command) -> String {
@@ -103,17 +111,22 @@ fn persistent_volumes(client: &Client) -> Api<DynamicObject> {
     Api::all_with(client.clone(), &resource("", "v1", "PersistentVolume", "persistentvolumes"))
 }
 
-/// The volumes behind a Cluster's claims.
+/// The volumes of a Cluster's claims, by their claimRef: they are known even when the claims are gone.
 async fn volumes(client: &Client, cluster: &str) -> kube::Result<Vec<String>> {
-    let claims = api(client, DATABASE_NAMESPACE, &resource("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"));
-    let found = labelled(&claims, &format!("cnpg.io/cluster={cluster}")).await?;
-    Ok(found.iter().filter_map(|claim| claim.data["spec"]["volumeName"].as_str().map(ToOwned::to_owned)).collect())
+    let prefix = format!("{cluster}-");
+    let of_cluster = |volume: &DynamicObject| {
+        let claim = &volume.data["spec"]["claimRef"];
+        claim["namespace"] == DATABASE_NAMESPACE && claim["name"].as_str().is_some_and(|name| name.starts_with(&prefix))
+    };
+    let all = persistent_volumes(client).list(&ListParams::default()).await?.items;
+    Ok(all.iter().filter(|volume| of_cluster(volume)).map(ResourceExt::name_any).collect())
 }
 
-/// Everything of a database: its volumes are set to go with their claims, then proved gone.
-async fn remove(client: &Client, command: &Command, cluster: &str) -> kube::Result<CommandOutcome> {
+/// Everything of a database: its volumes are set to go with their claims, then proved gone. Without a Cluster that was judged
+/// nothing is set: what is on its way is only waited for.
+async fn remove(client: &Client, command: &Command, cluster: &str, judged: bool) -> kube::Result<CommandOutcome> {
     let volumes = volumes(client, cluster).await?;
-    for volume in &volumes {
+    for volume in volumes.iter().filter(|_| judged) {
         let patch = json!({ "spec": { "persistentVolumeReclaimPolicy": "Delete" } });
         persistent_volumes(client).patch(volume, &PatchParams::default(), &Patch::Merge(&patch)).await?;
     }

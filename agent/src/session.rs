@@ -20,6 +20,8 @@ const SUMMARY: Duration = Duration::from_secs(30);
 /// Pauses between attempts: doubled from the least to the most, with up to half of it as jitter.
 const PAUSE_MS_LEAST: u64 = 200;
 const PAUSE_MS_MOST: u64 = 16_000;
+/// The least pause between two attempts to renew a certificate.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(60);
 /// The NLB in front of the relay drops connections that are silent for 350 s.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Messages on their way to the relay.
@@ -57,10 +59,17 @@ async fn attempt(
     world: &Arc<World>,
 ) -> anyhow::Result<()> {
     if identity.as_ref().is_none_or(|identity| identity.renew_at <= crate::now()) {
-        *identity = Some(enrol(config).await?);
+        match enrol(config).await {
+            Ok(fresh) => *identity = Some(fresh),
+            // What is still good is used on; the next attempt to renew is a session's length away.
+            Err(error) if identity.as_ref().is_some_and(|known| known.expires_at > crate::now()) => {
+                tracing::warn!(error = format!("{error:#}"), "the certificate could not be renewed yet");
+            }
+            Err(error) => return Err(error),
+        }
     }
     let Some(known) = identity.as_ref() else { return Ok(()) };
-    let renew_in = Duration::try_from(known.renew_at.duration_since(crate::now())).unwrap_or_default();
+    let renew_in = Duration::try_from(known.renew_at.duration_since(crate::now())).unwrap_or_default().max(RENEWAL_PAUSE);
     let channel = connect(config, known).await.inspect_err(|_| tracing::debug!("the relay cannot be reached"))?;
     let session = u64::try_from(crate::now().as_millisecond()).unwrap_or(0);
     let (out, outgoing) = mpsc::channel(OUTGOING_MAX);

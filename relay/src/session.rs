@@ -1,6 +1,6 @@
 //! One agent's session: commands from the records to the agent, reports from the agent to the queue.
 use kiven_model::EnvironmentId;
-use kiven_model::report::Report;
+use kiven_model::report::{Report, ReportBody};
 use kiven_ports::{Agents, ReportQueue};
 use kiven_proto::v1::{Acknowledgement, Command, Hello, SessionRequest, SessionResponse, session_request, session_response};
 use std::sync::Arc;
@@ -31,16 +31,20 @@ impl<S: Agents, Q: ReportQueue> Session<S, Q> {
     /// Runs until the agent leaves or something fails; the agent comes back by itself.
     pub(crate) async fn run(self, mut incoming: Streaming<SessionRequest>) {
         let mut busy_until = Instant::now() + BUSY_FOR;
+        let mut looked = Instant::now();
         tracing::info!(environment_id = %self.environment, session = self.hello.session, version = self.hello.agent_version, "agent connected");
         loop {
             let pace = if Instant::now() < busy_until { BUSY_PACE } else { IDLE_PACE };
             let worked = tokio::select! {
                 message = incoming.message() => match message {
-                    Ok(Some(SessionRequest { message: Some(session_request::Message::Report(report)) })) => self.report(report).await.map(|()| true),
+                    Ok(Some(SessionRequest { message: Some(session_request::Message::Report(report)) })) => self.report(report).await,
                     Ok(Some(_)) => Err(Status::invalid_argument("only reports may follow the hello")),
                     Ok(None) | Err(_) => break,
                 },
-                () = tokio::time::sleep(pace) => self.deliver().await,
+                () = tokio::time::sleep_until(looked + pace) => {
+                    looked = Instant::now();
+                    self.deliver().await
+                }
             };
             match worked {
                 Ok(true) => busy_until = Instant::now() + BUSY_FOR,
@@ -56,19 +60,27 @@ impl<S: Agents, Q: ReportQueue> Session<S, Q> {
         tracing::info!(environment_id = %self.environment, session = self.hello.session, "agent disconnected");
     }
 
-    /// Leaves a report in the queue, then acknowledges it.
-    async fn report(&self, message: kiven_proto::v1::Report) -> Result<(), Status> {
-        if message.body.len() > REPORT_BYTES_MAX {
-            return Err(Status::resource_exhausted("the report is too large"));
+    /// Leaves a report in the queue, then acknowledges it. True for an answer: more commands may follow it soon.
+    ///
+    /// One that cannot be read is acknowledged and dropped: it would come first in every session to come.
+    async fn report(&self, message: kiven_proto::v1::Report) -> Result<bool, Status> {
+        let mut answered = false;
+        match serde_json::from_slice::<Report>(&message.body) {
+            Ok(_) if message.body.len() > REPORT_BYTES_MAX => {
+                tracing::warn!(environment_id = %self.environment, bytes = message.body.len(), "a report that is too large was dropped");
+            }
+            Ok(report) => {
+                if report.environment_id != self.environment || report.session != self.hello.session || report.sequence != message.sequence {
+                    return Err(Status::permission_denied("the report is not this session's"));
+                }
+                answered = matches!(report.body, ReportBody::Answered { .. });
+                self.reports.report_send(&report).await.map_err(|error| Status::unavailable(error.to_string()))?;
+            }
+            Err(error) => tracing::warn!(environment_id = %self.environment, %error, "a report that cannot be read was dropped"),
         }
-        let report: Report = serde_json::from_slice(&message.body).map_err(|_| Status::invalid_argument("the report cannot be read"))?;
-        if report.environment_id != self.environment || report.session != self.hello.session || report.sequence != message.sequence {
-            return Err(Status::permission_denied("the report is not this session's"));
-        }
-        self.reports.report_send(&report).await.map_err(|error| Status::unavailable(error.to_string()))?;
         kiven_failpoint::pass("relay", "reported", "report");
         let acknowledgement = session_response::Message::Acknowledgement(Acknowledgement { sequence: message.sequence });
-        self.send(acknowledgement).await
+        self.send(acknowledgement).await.map(|()| answered)
     }
 
     /// Hands over what is due. True when there was something.

@@ -77,7 +77,7 @@ pub(crate) async fn show<P: Ports>(
     Query(reading): Query<Reading>,
 ) -> Answer<Json<DatabaseView>> {
     let database = app.database(&caller, &id).await?;
-    if reading.claim && !database.claimed && database.status != DatabaseStatus::Provisioning {
+    if reading.claim && caller.at_least(Role::Operator).is_ok() && !database.claimed && database.status != DatabaseStatus::Provisioning {
         let expected = Some(database.version);
         let claimed = Database { claimed: true, version: database.version + 1, ..database.clone() };
         match app.ports.records().records_commit(vec![Write::Database { record: Box::new(claimed), expected }]).await {
@@ -162,7 +162,11 @@ async fn create<P: Ports>(app: &App<P>, caller: &Caller, environment: &Environme
 /// The name is taken: by a create whose answer never arrived, or by a database that somebody knows.
 async fn adopt<P: Ports>(app: &App<P>, caller: &Caller, owner: &str, wanted: &DatabaseSpec) -> Answer<Viewed> {
     let known = app.database(caller, owner).await?;
-    let unclaimed = known.status == DatabaseStatus::Provisioning || !known.claimed;
+    let lives = matches!(
+        known.status,
+        DatabaseStatus::Provisioning | DatabaseStatus::Available | DatabaseStatus::Pausing | DatabaseStatus::Paused | DatabaseStatus::Resuming
+    );
+    let unclaimed = lives && (known.status == DatabaseStatus::Provisioning || !known.claimed);
     if unclaimed && known.spec == *wanted {
         return Ok(view(if known.status.moving() { StatusCode::ACCEPTED } else { StatusCode::OK }, &known));
     }
@@ -200,6 +204,8 @@ async fn power<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted:
         }
         (_, status) if status.moving() => return Err(running(&known)),
         (_, status) if status.released() => return Err(gone(&known)),
+        // Never handed over: there is nothing to resume or to pause, only to delete.
+        _ if known.connection.is_none() => return Err(never_provisioned(&known)),
         (Power::On, _) => OperationKind::Resume,
         (Power::Off, _) => OperationKind::Pause,
     };
@@ -213,6 +219,12 @@ fn running(database: &Database) -> Failure {
     let problem = Problem::new(Code::OPERATION_RUNNING, format!("database `{}` is {}", database.spec.name, database.status));
     let problem = problem.hint("Wait for the running operation, then try again.");
     Failure(database.operation_id.clone().map_or(problem.clone(), |id| problem.operation(id)))
+}
+
+fn never_provisioned(database: &Database) -> Failure {
+    let problem = Problem::new(Code::WRONG_STATE, format!("database `{}` was never fully provisioned", database.spec.name));
+    let why = database.problem.as_ref().map(ToString::to_string).unwrap_or_default();
+    Failure(problem.detail(why).hint("Destroy it and create it again; nothing was ever stored in it."))
 }
 
 fn gone(database: &Database) -> Failure {
@@ -245,10 +257,14 @@ pub(crate) async fn delete<P: Ports>(State(app): State<App<P>>, caller: Caller, 
         return Err(problem.hint("Set `deletion_protection = false` and apply, then destroy.").into());
     }
     match (known.status, &known.operation_id) {
-        // First cancelled, then, if it was too late for that, deleted: the caller asks again.
+        // First cancelled, then, when that has ended or it was too late for it, deleted: the caller follows and asks again.
         (DatabaseStatus::Provisioning, Some(operation)) => {
-            app.cancel(&caller, operation.as_str()).await?;
-            Ok(view(StatusCode::ACCEPTED, &known))
+            match app.cancel(&caller, operation.as_str()).await {
+                Ok(_) => {}
+                Err(Failure(problem)) if problem.code == Code::NOT_CANCELLABLE => {}
+                Err(failure) => return Err(failure),
+            }
+            Err(running(&known))
         }
         (status, _) if status.moving() => Err(running(&known)),
         _ => {

@@ -8,7 +8,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use kiven_model::api::{ConnectionRequest, EnvironmentRequest, EnvironmentView};
-use kiven_model::environment::{Environment, EnvironmentSpec, EnvironmentStatus};
+use kiven_model::environment::{ConnectionSpec, Environment, EnvironmentSpec, EnvironmentStatus};
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::organization::Role;
 use kiven_model::{Code, EnvironmentId, OperationId, Problem, request};
@@ -113,12 +113,22 @@ async fn adopt<P: Ports>(app: &App<P>, caller: &Caller, wanted: &Environment, cl
 pub(crate) async fn delete<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
     caller.at_least(Role::Admin)?;
     let environment = app.environment(&caller, &id).await?;
+    refuse_connecting(&environment)?;
     refuse_in_use(&app, &caller, &environment).await?;
     let mut writes: Vec<Write> =
         claims(&caller, &environment.spec).into_iter().map(|claim| Write::NameFreed { claim, owner: environment.id.to_string() }).collect();
     writes.push(Write::EnvironmentGone { id: environment.id.clone(), expected: environment.version });
     app.ports.records().records_commit(writes).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// While it is being connected, its record belongs to that operation.
+fn refuse_connecting(environment: &Environment) -> Answer<()> {
+    if environment.status != EnvironmentStatus::Connecting {
+        return Ok(());
+    }
+    let problem = Problem::new(Code::OPERATION_RUNNING, "the environment is being connected").hint("Wait for it, then try again.");
+    Err(environment.operation_id.clone().map_or(problem.clone(), |id| problem.operation(id)).into())
 }
 
 /// Databases, and graces that have not ended, keep an environment.
@@ -152,9 +162,11 @@ pub(crate) async fn connect<P: Ports>(
     {
         return Ok((StatusCode::OK, app.view(&environment)));
     }
-    if environment.status == EnvironmentStatus::Connecting {
-        let problem = Problem::new(Code::OPERATION_RUNNING, "the environment is being connected with other values");
-        return Err(environment.operation_id.map_or(problem.clone(), |id| problem.operation(id)).into());
+    refuse_connecting(&environment)?;
+    // Node groups are named by zone and made from the template: what databases stand on does not move under them.
+    let moved = |known: &ConnectionSpec| known.subnets != connection.subnets || known.launch_template != connection.launch_template;
+    if environment.connection.as_ref().is_some_and(moved) {
+        refuse_in_use(&app, &caller, &environment).await?;
     }
     let operation = OperationId::from_random(app.ports.random().bits());
     let accepted = accept_connect(environment, connection, operation, app.ports.clock().now())?;
@@ -170,10 +182,7 @@ pub(crate) async fn disconnect<P: Ports>(State(app): State<App<P>>, caller: Call
     if environment.connection.is_none() {
         return Ok(app.view(&environment));
     }
-    if environment.status == EnvironmentStatus::Connecting {
-        let problem = Problem::new(Code::OPERATION_RUNNING, "the environment is being connected");
-        return Err(environment.operation_id.map_or(problem.clone(), |id| problem.operation(id)).into());
-    }
+    refuse_connecting(&environment)?;
     refuse_in_use(&app, &caller, &environment).await?;
     let expected = Some(environment.version);
     let record = Environment {

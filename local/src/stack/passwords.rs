@@ -35,7 +35,15 @@ fn entry(secret: &Value, key: &str) -> Option<String> {
 fn pgpass(kube: &Handle) -> String {
     let escape = |text: String| text.replace('\\', "\\\\").replace(':', "\\:");
     let secrets = kube.list(&kinds::SECRETS, Some(DATABASE_NAMESPACE), &Selector::all());
+    let clusters = kube.list(&kinds::CLUSTERS, Some(DATABASE_NAMESPACE), &Selector::all());
+    let database = |object: &Value| object["metadata"]["labels"]["kiven.io/database"].as_str().map(ToOwned::to_owned);
+    let retired: Vec<String> =
+        clusters.iter().filter(|c| c["metadata"]["annotations"]["kiven.io/delete-after"].is_string()).filter_map(|c| database(c)).collect();
     let line = |secret: &Value| {
+        // A retired database's name, and so its role's, may be another's by now.
+        if database(secret).is_some_and(|id| retired.contains(&id)) {
+            return None;
+        }
         let (user, password) = (entry(secret, "username")?, entry(secret, "password")?);
         (user != AGENT_ROLE).then(|| format!("*:*:*:{}:{}\n", escape(user), escape(password)))
     };
@@ -46,7 +54,8 @@ fn write_authorities(folder: &Folder, kube: &Handle) {
     for cluster in kube.list(&kinds::CLUSTERS, Some(DATABASE_NAMESPACE), &Selector::all()) {
         let certificates = &cluster["spec"]["certificates"];
         let name = certificates["serverAltDNSNames"][0].as_str().and_then(|name| name.strip_suffix("-rw"));
-        let (Some(name), Some(secret)) = (name, certificates["serverCASecret"].as_str()) else { continue };
+        let retired = cluster["metadata"]["annotations"]["kiven.io/delete-after"].is_string();
+        let (Some(name), Some(secret), false) = (name, certificates["serverCASecret"].as_str(), retired) else { continue };
         let Ok(secret) = kube.get(&kinds::SECRETS, DATABASE_NAMESPACE, secret) else { continue };
         let Some(certificate) = entry(&secret, "ca.crt") else { continue };
         let file = format!("ca/{name}.crt");

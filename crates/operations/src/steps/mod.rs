@@ -53,10 +53,16 @@ impl Target {
     }
 }
 
-/// Sends a command once and waits for its end. `id` is the step's token, or derived from it.
+/// The id of the attempt's command: each attempt asks anew, so that one that expired or failed is no end.
+fn attempt_id(id: String, at: &At) -> String {
+    if at.attempts == 0 { id } else { format!("{id}#{}", at.attempts) }
+}
+
+/// Sends a command once an attempt and waits for its end. `id` is the step's token, or derived from it.
 async fn ask<P: Ports>(ports: &P, at: &At, id: String, target: &Target, body: CommandBody) -> Result<Progress<CommandOutput>, StepError> {
     let wait = || Progress::Pending { after: Duration::from_secs(ANSWER_SECONDS), on: "the agent".to_owned() };
     let name = body.name();
+    let id = attempt_id(id, at);
     match ports.agents().command_get(&id).await? {
         None => {
             let command = Command {
@@ -74,11 +80,12 @@ async fn ask<P: Ports>(ports: &P, at: &At, id: String, target: &Target, body: Co
         Some(record) => match record.state {
             CommandState::Pending | CommandState::Delivered { .. } => Ok(wait()),
             CommandState::Answered(CommandOutcome::Done(output)) => Ok(Progress::Done(output)),
-            CommandState::Answered(CommandOutcome::Refused(problem)) => Err(StepError::Failed(problem)),
-            CommandState::Answered(CommandOutcome::Retry(problem)) => {
-                ports.agents().command_reopen(&id).await?;
-                Err(StepError::Retry { problem, after: Duration::from_millis(500) })
+            // The agent was away for too long: nothing happened, and asking again may help.
+            CommandState::Answered(CommandOutcome::Refused(problem)) if problem.code == Code::COMMAND_EXPIRED => {
+                Err(StepError::Retry { problem, after: Duration::from_secs(1) })
             }
+            CommandState::Answered(CommandOutcome::Refused(problem)) => Err(StepError::Failed(problem)),
+            CommandState::Answered(CommandOutcome::Retry(problem)) => Err(StepError::Retry { problem, after: Duration::from_millis(500) }),
             CommandState::Withdrawn => {
                 let problem = Problem::new(Code::AGENT_FAILED, format!("the command `{name}` was withdrawn"));
                 Err(StepError::Failed(problem))
@@ -89,7 +96,7 @@ async fn ask<P: Ports>(ports: &P, at: &At, id: String, target: &Target, body: Co
 
 /// Takes an undelivered command back and waits for a delivered one's end, so that nothing happens behind an undo's back.
 async fn withdraw<P: Ports>(ports: &P, at: &At) -> Result<Progress<()>, StepError> {
-    match ports.agents().command_withdraw(&at.token()).await? {
+    match ports.agents().command_withdraw(&attempt_id(at.token(), at)).await? {
         None | Some(CommandState::Withdrawn | CommandState::Answered(_)) => Ok(Progress::Done(())),
         Some(CommandState::Pending | CommandState::Delivered { .. }) => {
             let expired = at.now > at.started_at + SignedDuration::from_mins(2 * COMMAND_MINUTES);

@@ -17,10 +17,9 @@ fn not_yet<T>(at: &At, on: String) -> Progress<T> {
     Progress::Pending { after: at.look_again(LOOK_LEAST, LOOK_MOST), on }
 }
 
-fn degraded(name: &str, words: &str) -> StepError {
-    let hint = "Check the quota for this instance family and the zone's capacity; Kiven never moves a volume to another zone.";
-    let problem = Problem::new(Code::NO_CAPACITY, format!("node group `{name}` cannot reach its size")).detail(words).hint(hint);
-    StepError::Retry { problem, after: Duration::from_secs(30) }
+/// A zone without capacity is worth patience: the wait has its own bound.
+fn degraded<T>(at: &At, name: &str, words: &str) -> Progress<T> {
+    not_yet(at, format!("capacity for {name} ({words})"))
 }
 
 /// Step 1: asks for the nodes; does not wait for them, so that the rest can begin.
@@ -77,7 +76,7 @@ impl<P: Ports> Step<P> for AwaitNodeGroup {
         match ports.account().node_group_get(&self.access, &self.cluster, &self.name).await? {
             NodeGroupState::Active { .. } => Ok(Progress::Done(())),
             NodeGroupState::Changing => Ok(not_yet(at, format!("nodes of {}", self.name))),
-            NodeGroupState::Degraded(words) => Err(degraded(&self.name, &words)),
+            NodeGroupState::Degraded(words) => Ok(degraded(at, &self.name, &words)),
             NodeGroupState::Absent => Err(StepError::Failed(Problem::new(Code::AWS_REFUSED, format!("node group `{}` has vanished", self.name)))),
         }
     }
@@ -122,7 +121,7 @@ impl<P: Ports> Step<P> for ScaleNodeGroup {
         match ports.account().node_group_scale(&self.access, &self.cluster, &self.name, self.nodes, &at.token()).await? {
             NodeGroupState::Active { nodes } if nodes == self.nodes => Ok(Progress::Done(())),
             NodeGroupState::Active { .. } | NodeGroupState::Changing => Ok(not_yet(at, format!("{} at {} nodes", self.name, self.nodes))),
-            NodeGroupState::Degraded(words) => Err(degraded(&self.name, &words)),
+            NodeGroupState::Degraded(words) => Ok(degraded(at, &self.name, &words)),
             NodeGroupState::Absent if self.nodes == 0 => Ok(Progress::Done(())),
             NodeGroupState::Absent => Err(StepError::Failed(Problem::new(Code::AWS_REFUSED, format!("node group `{}` has vanished", self.name)))),
         }
@@ -165,6 +164,6 @@ async fn delete<P: Ports>(ports: &P, at: &At, access: &Access, cluster: &str, na
     match ports.account().node_group_delete(access, cluster, name).await? {
         NodeGroupState::Absent => Ok(Progress::Done(())),
         NodeGroupState::Active { .. } | NodeGroupState::Changing => Ok(not_yet(at, format!("the end of {name}"))),
-        NodeGroupState::Degraded(words) => Err(degraded(name, &words)),
+        NodeGroupState::Degraded(words) => Ok(degraded(at, name, &words)),
     }
 }

@@ -12,6 +12,7 @@ use kiven_model::operation::OperationKind;
 use kiven_model::{Code, DatabaseId, Problem};
 use kiven_ports::{Ports, Records, Write};
 use serde::Serialize;
+use std::time::Duration;
 
 fn no_consent() -> StepError {
     StepError::Failed(Problem::new(Code::AGENT_REFUSED, "the operation carries no consent to destroy"))
@@ -61,6 +62,8 @@ impl PurgeCluster {
 
 impl<P: Ports> Step<P> for PurgeCluster {
     const NAME: &'static str = "purge_cluster";
+    const WAIT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+    const ATTEMPTS_MAX: u32 = 10_000;
     type Output = ();
     async fn run(&self, ports: &P, at: &At) -> Result<Progress<()>, StepError> {
         let Some(consent) = self.consent.clone() else { return Err(no_consent()) };
