@@ -210,7 +210,8 @@ impl Customer {
         let groups = self.sdk.eks().list_nodegroups().cluster_name("local").send().await?;
         let ours = groups.nodegroups().iter().filter(|name| name.contains(database.id.short(10))).count();
         counts.insert("node groups".to_owned(), ours);
-        counts.insert("buckets".to_owned(), self.sdk.s3().list_buckets().send().await?.buckets().iter().filter(|bucket| bucket.name().unwrap_or_default().starts_with("kiven-backups-")).count());
+        let buckets = std::fs::read_dir(self.state.join("blobs"))?.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("kiven-backups-"));
+        counts.insert("buckets".to_owned(), buckets.count());
         Ok(counts)
     }
 }

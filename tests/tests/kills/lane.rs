@@ -53,7 +53,7 @@ impl Lane {
             Ok((customer, home, home_volumes, home_census, new_census, leftovers)) => {
                 Ok(Self { stack, customer, home, home_census, home_volumes, new_census, rows: 0, on: true, leftovers, made: 0 })
             }
-            Err(error) => Err(error.context(stack.tail())),
+            Err(error) => bail!("{error:#}\n{}", stack.tail()),
         }
     }
 
@@ -61,8 +61,8 @@ impl Lane {
     async fn furnish(stack: &Stack) -> anyhow::Result<(Customer, DatabaseView, Vec<(String, String, String)>, Census, Census, Vec<DatabaseId>)> {
         let customer = Customer::connect(stack).await?;
         let (home, operation) = customer.ask(&database_request(&customer.environment, "home", 2)).await?;
-        let (new, other) = customer.ask(&database_request(&customer.environment, "reference", 1)).await?;
         customer.succeed(&operation).await?;
+        let (new, other) = customer.ask(&database_request(&customer.environment, "reference", 1)).await?;
         customer.succeed(&other).await?;
         let home = customer.client.database_claim(&home.id).await?;
         customer.query(&home, "create table kept (row int primary key)").await?;
