@@ -47,12 +47,11 @@ fn whole() -> bool {
     kiven_tests::variable("KIVEN_KILLS").is_some_and(|value| value == "all")
 }
 
-/// The next cell: one that fits the power the lane's database has, so that nothing is switched in between.
+/// The next cell that fits the power the lane's database has, so that nothing is switched in between.
 fn next(queue: &Queue, on: bool) -> Option<Cell> {
     let mut cells = queue.lock().unwrap();
     let fits = if on { Operation::Pause } else { Operation::Resume };
-    let fit = cells.iter().position(|cell| cell.operation == fits);
-    let at = fit.or_else(|| cells.iter().position(|cell| cell.operation == Operation::Provision))?;
+    let at = cells.iter().position(|cell| cell.operation == fits || cell.operation == Operation::Provision)?;
     Some(cells.remove(at))
 }
 

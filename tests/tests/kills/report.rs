@@ -1,5 +1,5 @@
 //! `docs/reliability.md`: what the whole matrix showed.
-use crate::Outcome;
+use crate::{Outcome, matrix};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -18,12 +18,13 @@ Failpoints (`crates/failpoint`, not in release builds) end a process exactly the
 
 /// Writes the page.
 pub fn write(outcomes: &[Outcome]) -> anyhow::Result<()> {
+    let whole = matrix::cells().len() + matrix::terraform_cells().len();
     let mut rows: Vec<&Outcome> = outcomes.iter().collect();
     rows.sort_by_key(|outcome| (outcome.cell.victim, outcome.cell.operation, outcome.cell.point));
     let held = rows.iter().filter(|row| row.result.as_ref().is_ok_and(|held| held.struck)).count();
     let missed = rows.iter().filter(|row| row.result.as_ref().is_ok_and(|held| !held.struck)).count();
     let mut page = INTRODUCTION.to_owned();
-    writeln!(page, "{} cells: {held} held, {missed} not struck, {} failed.\n", rows.len(), rows.len() - held - missed)?;
+    writeln!(page, "{} of {whole} cells ran (a run that is ended early has shown a part, in random order): {held} held, {missed} not struck, {} failed.\n", rows.len(), rows.len() - held - missed)?;
     writeln!(page, "| victim | operation | step | point | result | seconds |\n|---|---|---|---|---|---:|")?;
     for Outcome { cell, result } in rows {
         let (word, seconds) = match result {
