@@ -15,7 +15,7 @@ use std::time::Duration;
 /// How long one operation may take, faults included.
 pub const OPERATION_MAX: Duration = Duration::from_secs(60);
 /// How long a query may take.
-const QUERY_MAX: Duration = Duration::from_secs(15);
+const QUERY_MAX: Duration = Duration::from_secs(30);
 /// The customer's administrator at the local AWS.
 const CUSTOMER_KEY: &str = "CUSTOMERLOCAL";
 /// Where databases live in the cluster.
@@ -167,7 +167,7 @@ impl Customer {
     pub async fn query(&self, database: &DatabaseView, sql: &str) -> anyhow::Result<String> {
         let uri = database.connection_uri.as_ref().context("the database has no connection string")?;
         let authority = self.state.join("ca").join(format!("{}.crt", database.spec.name));
-        let uri = format!("{uri}&passfile={}&sslrootcert={}&connect_timeout=5", self.state.join("pgpass").display(), authority.display());
+        let uri = format!("{uri}&passfile={}&sslrootcert={}&connect_timeout=15", self.state.join("pgpass").display(), authority.display());
         let mut psql = tokio::process::Command::new("psql");
         psql.args(["--no-psqlrc", "-w", "-v", "ON_ERROR_STOP=1", "-Atqc", sql, &uri]).stdin(Stdio::null()).kill_on_drop(true);
         let output = tokio::time::timeout(QUERY_MAX, psql.output()).await.context("psql took too long")??;
