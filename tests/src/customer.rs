@@ -15,7 +15,7 @@ use std::time::Duration;
 /// How long one operation may take, faults included.
 pub const OPERATION_MAX: Duration = Duration::from_secs(60);
 /// How long a query may take.
-const QUERY_MAX: Duration = Duration::from_secs(15);
+const QUERY_MAX: Duration = Duration::from_secs(30);
 /// The customer's administrator at the local AWS.
 const CUSTOMER_KEY: &str = "CUSTOMERLOCAL";
 /// Where databases live in the cluster.
@@ -147,9 +147,7 @@ impl Customer {
             self.client.database_delete(id).await?;
         }
         for id in ids {
-            let gone =
-                crate::within(OPERATION_MAX, async || self.client.database_get(id).await.is_ok_and(|view| view.status == DatabaseStatus::Deleted))
-                    .await;
+            let gone = crate::within(OPERATION_MAX, async || self.client.database_get(id).await.is_ok_and(|view| view.status == DatabaseStatus::Deleted)).await;
             if !gone {
                 let view = self.client.database_get(id).await?;
                 let story = match &view.operation_id {
@@ -169,7 +167,7 @@ impl Customer {
     pub async fn query(&self, database: &DatabaseView, sql: &str) -> anyhow::Result<String> {
         let uri = database.connection_uri.as_ref().context("the database has no connection string")?;
         let authority = self.state.join("ca").join(format!("{}.crt", database.spec.name));
-        let uri = format!("{uri}&passfile={}&sslrootcert={}&connect_timeout=5", self.state.join("pgpass").display(), authority.display());
+        let uri = format!("{uri}&passfile={}&sslrootcert={}&connect_timeout=15", self.state.join("pgpass").display(), authority.display());
         let mut psql = tokio::process::Command::new("psql");
         psql.args(["--no-psqlrc", "-w", "-v", "ON_ERROR_STOP=1", "-Atqc", sql, &uri]).stdin(Stdio::null()).kill_on_drop(true);
         let output = tokio::time::timeout(QUERY_MAX, psql.output()).await.context("psql took too long")??;
@@ -212,18 +210,8 @@ impl Customer {
         let groups = self.sdk.eks().list_nodegroups().cluster_name("local").send().await?;
         let ours = groups.nodegroups().iter().filter(|name| name.contains(database.id.short(10))).count();
         counts.insert("node groups".to_owned(), ours);
-        counts.insert(
-            "buckets".to_owned(),
-            self.sdk
-                .s3()
-                .list_buckets()
-                .send()
-                .await?
-                .buckets()
-                .iter()
-                .filter(|bucket| bucket.name().unwrap_or_default().starts_with("kiven-backups-"))
-                .count(),
-        );
+        let buckets = std::fs::read_dir(self.state.join("blobs"))?.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("kiven-backups-"));
+        counts.insert("buckets".to_owned(), buckets.count());
         Ok(counts)
     }
 }

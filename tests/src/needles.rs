@@ -70,24 +70,22 @@ pub fn forms(what: &str, secret: &str) -> BTreeSet<Needle> {
     needles
 }
 
-/// Looks for needles in bytes.
+/// Looks for needles in bytes, in one pass: files may be hundreds of megabytes of WAL.
 #[must_use]
 pub fn search(place: &str, haystack: &[u8], needles: &BTreeSet<Needle>) -> BTreeSet<Found> {
-    let found = needles.iter().filter(|needle| contains(haystack, &needle.bytes));
-    found.map(|needle| Found { what: needle.what.clone(), form: needle.form, place: place.to_owned() }).collect()
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    let Some((first, rest)) = needle.split_first() else { return false };
-    let mut from = 0;
-    while let Some(at) = haystack.get(from..).and_then(|tail| tail.iter().position(|byte| byte == first)) {
-        let next = from + at + 1;
-        if haystack.get(next..next + rest.len()) == Some(rest) {
-            return true;
+    let pair = |bytes: &[u8]| usize::from(bytes[0]) << 8 | usize::from(bytes[1]);
+    let mut begins = vec![false; 1 << 16];
+    needles.iter().for_each(|needle| begins[pair(&needle.bytes)] = true);
+    let mut found = BTreeSet::new();
+    for (at, two) in haystack.windows(2).enumerate() {
+        if !begins[pair(two)] {
+            continue;
         }
-        from = next;
+        for needle in needles.iter().filter(|needle| haystack[at..].starts_with(&needle.bytes)) {
+            found.insert(Found { what: needle.what.clone(), form: needle.form, place: place.to_owned() });
+        }
     }
-    false
+    found
 }
 
 /// Looks for needles in files; answers what was found and how many files were read.
