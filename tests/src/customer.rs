@@ -147,7 +147,9 @@ impl Customer {
             self.client.database_delete(id).await?;
         }
         for id in ids {
-            let gone = crate::within(OPERATION_MAX, async || self.client.database_get(id).await.is_ok_and(|view| view.status == DatabaseStatus::Deleted)).await;
+            let gone =
+                crate::within(OPERATION_MAX, async || self.client.database_get(id).await.is_ok_and(|view| view.status == DatabaseStatus::Deleted))
+                    .await;
             if !gone {
                 let view = self.client.database_get(id).await?;
                 let story = match &view.operation_id {
@@ -210,7 +212,8 @@ impl Customer {
         let groups = self.sdk.eks().list_nodegroups().cluster_name("local").send().await?;
         let ours = groups.nodegroups().iter().filter(|name| name.contains(database.id.short(10))).count();
         counts.insert("node groups".to_owned(), ours);
-        let buckets = std::fs::read_dir(self.state.join("blobs"))?.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("kiven-backups-"));
+        let buckets =
+            std::fs::read_dir(self.state.join("blobs"))?.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("kiven-backups-"));
         counts.insert("buckets".to_owned(), buckets.count());
         Ok(counts)
     }

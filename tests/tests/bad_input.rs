@@ -85,7 +85,8 @@ struct Foreign {
 }
 
 async fn foreign(stack: &Stack, own: &OrganizationId) -> Foreign {
-    let store = Store::new(&stack.sdk("KIVENLOCAL").unwrap(), &StoreConfig { table: "kiven".to_owned(), bucket: "kiven-payloads".to_owned(), due_shards: 1 });
+    let store =
+        Store::new(&stack.sdk("KIVENLOCAL").unwrap(), &StoreConfig { table: "kiven".to_owned(), bucket: "kiven-payloads".to_owned(), due_shards: 1 });
     let other = Organization { id: OrganizationId::from_random(random().unwrap()), name: "other".to_owned() };
     let key = |role: Role, expires_at| {
         let id = ApiKeyId::from_random(random().unwrap());
@@ -98,7 +99,12 @@ async fn foreign(stack: &Stack, own: &OrganizationId) -> Foreign {
     let environment = Environment {
         id: EnvironmentId::from_random(random().unwrap()),
         organization_id: other.id.clone(),
-        spec: EnvironmentSpec { name: "theirs".to_owned(), aws_account_id: "111111111111".to_owned(), aws_region: "eu-west-1".to_owned(), eks_cluster_name: "theirs".to_owned() },
+        spec: EnvironmentSpec {
+            name: "theirs".to_owned(),
+            aws_account_id: "111111111111".to_owned(),
+            aws_region: "eu-west-1".to_owned(),
+            eks_cluster_name: "theirs".to_owned(),
+        },
         external_id: "x".repeat(64),
         connection: None,
         connected: None,
@@ -109,7 +115,15 @@ async fn foreign(stack: &Stack, own: &OrganizationId) -> Foreign {
         version: 1,
     };
     let id = environment.id.clone();
-    store.records_commit(vec![Write::Organization(other), expired_record, viewer_record, Write::Environment { record: Box::new(environment), expected: None }]).await.unwrap();
+    store
+        .records_commit(vec![
+            Write::Organization(other),
+            expired_record,
+            viewer_record,
+            Write::Environment { record: Box::new(environment), expected: None },
+        ])
+        .await
+        .unwrap();
     Foreign { environment: id, expired, viewer }
 }
 
@@ -173,6 +187,86 @@ fn environments() -> Vec<(Value, &'static str, &'static str)> {
     ]
 }
 
+/// One invalid request: what it is, whose key, method, path with body, and how it is to be refused.
+type Case<'a> = (String, &'a str, Method, (String, Vec<u8>), Refusal);
+
+/// What the cases are made of.
+struct Ground<'a> {
+    key: &'a str,
+    foreign: &'a Foreign,
+    base: Value,
+    fresh: Value,
+    environment: Value,
+    new: String,
+    there: String,
+    other_environment: String,
+    own_environment: String,
+}
+
+fn put(path: &str, body: Vec<u8>) -> (String, Vec<u8>) {
+    (path.to_owned(), body)
+}
+
+/// One wrong field each.
+fn field_cases<'a>(ground: &Ground<'a>) -> Vec<Case<'a>> {
+    let Ground { key, base, fresh, environment, new, there, other_environment, .. } = ground;
+    let mut cases: Vec<Case<'a>> = Vec::new();
+    for (base, path, list) in [(fresh, new, fields()), (base, there, changes()), (environment, other_environment, environments())] {
+        for (change, code, field) in list {
+            cases.push((
+                format!("PUT {path} {change}"),
+                key,
+                Method::PUT,
+                put(path, with(base, &change)),
+                Refusal { status: 400, code, field: Some(field) },
+            ));
+        }
+    }
+    cases
+}
+
+/// Requests that are wrong as a whole.
+fn whole_cases<'a>(ground: &Ground<'a>) -> Vec<Case<'a>> {
+    let Ground { key, foreign, base, fresh, environment, new, there, other_environment, own_environment } = ground;
+    let key = *key;
+    let whole = |status, code| Refusal { status, code, field: None };
+    let foreign_id = json!({ "environment_id": foreign.environment.to_string() });
+    let connection = serde_json::to_vec(&connection_request()).unwrap();
+    let theirs = format!("/v1/environments/{}", foreign.environment);
+    vec![
+        ("a second database of one name".to_owned(), key, Method::PUT, put(new, base.to_string().into_bytes()), whole(409, "KV-204")),
+        ("a foreign organization's environment".to_owned(), key, Method::PUT, put(new, with(fresh, &foreign_id)), whole(404, "KV-203")),
+        (
+            "connecting a foreign organization's environment".to_owned(),
+            key,
+            Method::PUT,
+            put(&format!("{theirs}/connection"), connection),
+            whole(404, "KV-203"),
+        ),
+        ("reading a foreign organization's environment".to_owned(), key, Method::GET, put(&theirs, Vec::new()), whole(404, "KV-203")),
+        (
+            "an environment on a cluster that is taken".to_owned(),
+            key,
+            Method::PUT,
+            put(other_environment, environment.to_string().into_bytes()),
+            whole(409, "KV-211"),
+        ),
+        ("an id that is none".to_owned(), key, Method::PUT, put("/v1/databases/db_x", fresh.to_string().into_bytes()), whole(400, "KV-123")),
+        ("a protected database".to_owned(), key, Method::DELETE, put(there, Vec::new()), whole(409, "KV-206")),
+        ("an environment in use".to_owned(), key, Method::DELETE, put(own_environment, Vec::new()), whole(409, "KV-210")),
+        ("an expired key".to_owned(), &foreign.expired, Method::PUT, put(new, fresh.to_string().into_bytes()), whole(401, "KV-201")),
+        ("an unknown key".to_owned(), "kiven_nobody_knows", Method::PUT, put(new, fresh.to_string().into_bytes()), whole(401, "KV-201")),
+        ("no key".to_owned(), "", Method::GET, put("/v1/databases", Vec::new()), whole(401, "KV-201")),
+        ("a reader's key".to_owned(), &foreign.viewer, Method::PUT, put(new, fresh.to_string().into_bytes()), whole(403, "KV-202")),
+        ("broken JSON".to_owned(), key, Method::PUT, put(new, b"{\"name\": ".to_vec()), whole(400, "KV-208")),
+        ("a field nobody knows".to_owned(), key, Method::PUT, put(new, with(fresh, &json!({ "colour": "red" }))), whole(400, "KV-208")),
+        ("a field of another type".to_owned(), key, Method::PUT, put(new, with(fresh, &json!({ "storage_gb": "much" }))), whole(400, "KV-208")),
+        ("a body of 300 kB".to_owned(), key, Method::PUT, put(new, vec![b' '; 300_000]), whole(413, "KV-413")),
+        ("a body of 10 MB".to_owned(), key, Method::PUT, put(new, vec![b' '; 10_000_000]), whole(413, "KV-413")),
+        ("a route that is none".to_owned(), key, Method::GET, put("/v1/nothing", Vec::new()), whole(404, "KV-203")),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_invalid_input_is_refused_with_its_code_and_changes_nothing() {
     let stack = Stack::start("bad").await.unwrap();
@@ -192,38 +286,19 @@ async fn every_invalid_input_is_refused_with_its_code_and_changes_nothing() {
     let environment = serde_json::to_value(environment_request("second")).unwrap();
     let fresh = with(&base, &json!({ "name": "fresh" }));
     let fresh: Value = serde_json::from_slice(&fresh).unwrap();
-    let put = |path: &str, body: Vec<u8>| (path.to_owned(), body);
-
-    let mut cases: Vec<(String, &str, Method, (String, Vec<u8>), Refusal)> = Vec::new();
-    for (base, path, list) in [(&fresh, &new, fields()), (&base, &there, changes()), (&environment, &other_environment, environments())] {
-        for (change, code, field) in list {
-            cases.push((format!("PUT {path} {change}"), &key, Method::PUT, put(path, with(base, &change)), Refusal { status: 400, code, field: Some(field) }));
-        }
-    }
-    let whole = |status, code| Refusal { status, code, field: None };
-    let foreign_id = json!({ "environment_id": foreign.environment.to_string() });
-    let connection = serde_json::to_vec(&connection_request()).unwrap();
-    let theirs = format!("/v1/environments/{}", foreign.environment);
-    cases.extend([
-        ("a second database of one name".to_owned(), key.as_str(), Method::PUT, put(&new, base.to_string().into_bytes()), whole(409, "KV-204")),
-        ("a foreign organization's environment".to_owned(), &key, Method::PUT, put(&new, with(&fresh, &foreign_id)), whole(404, "KV-203")),
-        ("connecting a foreign organization's environment".to_owned(), &key, Method::PUT, put(&format!("{theirs}/connection"), connection), whole(404, "KV-203")),
-        ("reading a foreign organization's environment".to_owned(), &key, Method::GET, put(&theirs, Vec::new()), whole(404, "KV-203")),
-        ("an environment on a cluster that is taken".to_owned(), &key, Method::PUT, put(&other_environment, environment.to_string().into_bytes()), whole(409, "KV-211")),
-        ("an id that is none".to_owned(), &key, Method::PUT, put("/v1/databases/db_x", fresh.to_string().into_bytes()), whole(400, "KV-123")),
-        ("a protected database".to_owned(), &key, Method::DELETE, put(&there, Vec::new()), whole(409, "KV-206")),
-        ("an environment in use".to_owned(), &key, Method::DELETE, put(&format!("/v1/environments/{}", customer.environment), Vec::new()), whole(409, "KV-210")),
-        ("an expired key".to_owned(), &foreign.expired, Method::PUT, put(&new, fresh.to_string().into_bytes()), whole(401, "KV-201")),
-        ("an unknown key".to_owned(), "kiven_nobody_knows", Method::PUT, put(&new, fresh.to_string().into_bytes()), whole(401, "KV-201")),
-        ("no key".to_owned(), "", Method::GET, put("/v1/databases", Vec::new()), whole(401, "KV-201")),
-        ("a reader's key".to_owned(), &foreign.viewer, Method::PUT, put(&new, fresh.to_string().into_bytes()), whole(403, "KV-202")),
-        ("broken JSON".to_owned(), &key, Method::PUT, put(&new, b"{\"name\": ".to_vec()), whole(400, "KV-208")),
-        ("a field nobody knows".to_owned(), &key, Method::PUT, put(&new, with(&fresh, &json!({ "colour": "red" }))), whole(400, "KV-208")),
-        ("a field of another type".to_owned(), &key, Method::PUT, put(&new, with(&fresh, &json!({ "storage_gb": "much" }))), whole(400, "KV-208")),
-        ("a body of 300 kB".to_owned(), &key, Method::PUT, put(&new, vec![b' '; 300_000]), whole(413, "KV-413")),
-        ("a body of 10 MB".to_owned(), &key, Method::PUT, put(&new, vec![b' '; 10_000_000]), whole(413, "KV-413")),
-        ("a route that is none".to_owned(), &key, Method::GET, put("/v1/nothing", Vec::new()), whole(404, "KV-203")),
-    ]);
+    let ground = Ground {
+        key: &key,
+        foreign: &foreign,
+        base,
+        fresh,
+        environment,
+        new,
+        there,
+        other_environment,
+        own_environment: format!("/v1/environments/{}", customer.environment),
+    };
+    let mut cases = field_cases(&ground);
+    cases.extend(whole_cases(&ground));
     let count = cases.len();
     for (what, key, method, (path, body), refusal) in cases {
         if let Err(failure) = api.check(&what, key, (method, &path, body), &refusal).await {

@@ -84,5 +84,6 @@ pub(crate) async fn no_route() -> Failure {
 /// The one answer for what is missing and for what is another organization's.
 pub(crate) fn missing(what: &str, id: &str) -> Failure {
     let id: String = id.chars().take(64).collect();
-    Failure(Problem::new(Code::NOT_FOUND, format!("there is no {what} `{id}` in this organization")))
+    let problem = Problem::new(Code::NOT_FOUND, format!("there is no {what} `{id}` in this organization"));
+    Failure(problem.hint("Compare the id with the list of this organization's, and see that the key is this organization's."))
 }

@@ -97,7 +97,9 @@ pub(crate) async fn put<P: Ports>(
     bytes: Result<Bytes, BytesRejection>,
 ) -> Answer<Viewed> {
     caller.at_least(Role::Operator)?;
-    let id = DatabaseId::parse(&id).map_err(|e| Problem::new(Code::ID_INVALID, e.to_string()))?;
+    let id = DatabaseId::parse(&id).map_err(|e| {
+        Problem::new(Code::ID_INVALID, e.to_string()).hint("Make a new id of this form; Terraform and the client do it by themselves.")
+    })?;
     let mut asked: DatabaseRequest = body(bytes)?;
     // What is wrong by itself is said before anything is looked up.
     request::database(&asked, &[]).map_err(Problem::from)?;

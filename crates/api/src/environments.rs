@@ -60,7 +60,9 @@ pub(crate) async fn put<P: Ports>(
     bytes: Result<Bytes, BytesRejection>,
 ) -> Answer<Json<EnvironmentView>> {
     caller.at_least(Role::Admin)?;
-    let id = EnvironmentId::parse(&id).map_err(|e| Problem::new(Code::ID_INVALID, e.to_string()))?;
+    let id = EnvironmentId::parse(&id).map_err(|e| {
+        Problem::new(Code::ID_INVALID, e.to_string()).hint("Make a new id of this form; Terraform and the client do it by themselves.")
+    })?;
     let spec = request::environment(&body::<EnvironmentRequest>(bytes)?).map_err(Problem::from)?.into_inner();
     if let Some(known) = app.ports.records().environment_get(&id).await? {
         let known = if known.organization_id == caller.organization_id { known } else { return Err(missing("environment", id.as_str())) };

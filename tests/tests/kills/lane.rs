@@ -57,7 +57,6 @@ impl Lane {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "taken apart at once by its one caller")]
     async fn furnish(stack: &Stack) -> anyhow::Result<(Customer, DatabaseView, Vec<(String, String, String)>, Census, Census, Vec<DatabaseId>)> {
         let customer = Customer::connect(stack).await?;
         let (home, operation) = customer.ask(&database_request(&customer.environment, "home", 2)).await?;
@@ -68,8 +67,14 @@ impl Lane {
         customer.query(&home, "create table kept (row int primary key)").await?;
         let volumes = customer.volumes(&home).await?;
         let (home_census, new_census) = (customer.census(&home).await?, customer.census(&new).await?);
-        ensure!(new_census.get("clusters") == Some(&1) && new_census.get("persistentvolumeclaims") == Some(&1), "the census is blind: {new_census:?}");
-        ensure!(new_census.get("node groups").is_some_and(|groups| *groups > 0) && volumes.len() == 2, "the census is blind: {new_census:?}, {volumes:?}");
+        ensure!(
+            new_census.get("clusters") == Some(&1) && new_census.get("persistentvolumeclaims") == Some(&1),
+            "the census is blind: {new_census:?}"
+        );
+        ensure!(
+            new_census.get("node groups").is_some_and(|groups| *groups > 0) && volumes.len() == 2,
+            "the census is blind: {new_census:?}, {volumes:?}"
+        );
         Ok((customer, home, volumes, home_census, new_census, vec![new.id]))
     }
 
@@ -198,7 +203,8 @@ impl Lane {
     }
 
     fn postmasters(&self, volumes: &[String]) -> Vec<processes::Process> {
-        let of = |process: &processes::Process| process.command.contains(" -D ") && volumes.iter().any(|volume| process.command.contains(volume.as_str()));
+        let of =
+            |process: &processes::Process| process.command.contains(" -D ") && volumes.iter().any(|volume| process.command.contains(volume.as_str()));
         self.stack.processes("postgres").into_iter().filter(of).collect()
     }
 
@@ -252,7 +258,8 @@ impl Lane {
     async fn strike_postmaster(&self, database: &DatabaseView) -> anyhow::Result<bool> {
         let deadline = Instant::now() + POSTMASTER_MAX;
         while Instant::now() < deadline {
-            let volumes: Vec<String> = self.customer.volumes(database).await?.into_iter().map(|(_, _, volume)| volume).filter(|volume| !volume.is_empty()).collect();
+            let volumes: Vec<String> =
+                self.customer.volumes(database).await?.into_iter().map(|(_, _, volume)| volume).filter(|volume| !volume.is_empty()).collect();
             if let Some(postmaster) = self.postmasters(&volumes).first() {
                 processes::kill(postmaster.pid);
                 return Ok(true);

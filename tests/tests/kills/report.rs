@@ -24,7 +24,12 @@ pub fn write(outcomes: &[Outcome]) -> anyhow::Result<()> {
     let held = rows.iter().filter(|row| row.result.as_ref().is_ok_and(|held| held.struck)).count();
     let missed = rows.iter().filter(|row| row.result.as_ref().is_ok_and(|held| !held.struck)).count();
     let mut page = INTRODUCTION.to_owned();
-    writeln!(page, "{} of {whole} cells ran (a run that is ended early has shown a part, in random order): {held} held, {missed} not struck, {} failed.\n", rows.len(), rows.len() - held - missed)?;
+    writeln!(
+        page,
+        "{} of {whole} cells ran (a run that is ended early has shown a part, in random order): {held} held, {missed} not struck, {} failed.\n",
+        rows.len(),
+        rows.len() - held - missed
+    )?;
     writeln!(page, "| victim | operation | step | point | result | seconds |\n|---|---|---|---|---|---:|")?;
     for Outcome { cell, result } in rows {
         let (word, seconds) = match result {

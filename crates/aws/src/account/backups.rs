@@ -34,15 +34,28 @@ pub(super) async fn bucket_ensure(sdk: &Sdk, access: &Access, bucket: &BackupBuc
     bucket_create(&s3, access, name).await?;
     let tags = bucket_tags(&s3, name).await?;
     owned::check("bucket", name, &ownership_tags(access, None), |key| tags.get(key).cloned())?;
-    match s3.get_bucket_policy().bucket(name).send().await {
-        Ok(answer) if answer.policy().is_some_and(|policy| policy.contains(FINISHED_SID)) => return Ok(()),
-        Ok(_) => {}
-        Err(error) if is(&error, &["NoSuchBucketPolicy"]) => {}
-        Err(error) => return Err(port_error("s3:GetBucketPolicy", error)),
+    if bucket_finished(&s3, name).await? {
+        return Ok(());
     }
-    bucket_protect(&s3, bucket).await?;
-    let policy = bucket_policy(name, &access.role_arn).to_string();
-    let put = s3.put_bucket_policy().bucket(name).policy(policy).send().await;
+    match bucket_finish(&s3, access, bucket).await {
+        // Another provision of the environment was first: its policy is what denies us.
+        Err(_) if bucket_finished(&s3, name).await? => Ok(()),
+        ended => ended,
+    }
+}
+
+async fn bucket_finished(s3: &S3, name: &str) -> Result<bool, PortError> {
+    match s3.get_bucket_policy().bucket(name).send().await {
+        Ok(answer) => Ok(answer.policy().is_some_and(|policy| policy.contains(FINISHED_SID))),
+        Err(error) if is(&error, &["NoSuchBucketPolicy"]) => Ok(false),
+        Err(error) => Err(port_error("s3:GetBucketPolicy", error)),
+    }
+}
+
+async fn bucket_finish(s3: &S3, access: &Access, bucket: &BackupBucket) -> Result<(), PortError> {
+    bucket_protect(s3, bucket).await?;
+    let policy = bucket_policy(&bucket.name, &access.role_arn).to_string();
+    let put = s3.put_bucket_policy().bucket(&bucket.name).policy(policy).send().await;
     put.map(|_| ()).map_err(|error| port_error("s3:PutBucketPolicy", error))
 }
 
