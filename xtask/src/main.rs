@@ -67,7 +67,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// The workspace's root.
+/// The workspace's root: of the checkout that this runs in, which with a shared target folder need not be the one it was built in.
 pub(crate) fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().map(PathBuf::from).unwrap_or_default()
+    let running = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let manifest = running.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    manifest.parent().map(PathBuf::from).unwrap_or_default()
 }
