@@ -129,22 +129,7 @@ async fn create<P: Ports>(app: &App<P>, caller: &Caller, environment: &Environme
         return Err(problem.hint("Apply its kiven_environment_connection first and wait until it is connected.").into());
     }
     let now = app.ports.clock().now();
-    let database = Database {
-        id,
-        organization_id: caller.organization_id.clone(),
-        spec: spec.clone(),
-        generation: 1,
-        made_by: None,
-        status: DatabaseStatus::Provisioning,
-        operation_id: None,
-        problem: None,
-        connection: None,
-        claimed: false,
-        delete_after: None,
-        created_at: now,
-        updated_at: now,
-        version: 1,
-    };
+    let database = Database::asked(id, caller.organization_id.clone(), spec.clone(), now);
     let operation = OperationId::from_random(app.ports.random().bits());
     let accepted = accept_database(environment, database, None, OperationKind::Provision, operation, &caller.actor, now)?;
     let mut writes = accepted.writes;

@@ -158,6 +158,26 @@ pub struct Database {
 }
 
 impl Database {
+    /// A database as it is when it has just been asked for: its first generation, unclaimed, with nothing provisioned yet.
+    #[must_use]
+    pub fn asked(id: DatabaseId, organization_id: OrganizationId, spec: DatabaseSpec, at: Timestamp) -> Self {
+        Self {
+            id,
+            organization_id,
+            spec,
+            generation: 1,
+            made_by: None,
+            status: DatabaseStatus::Provisioning,
+            operation_id: None,
+            problem: None,
+            connection: None,
+            claimed: false,
+            delete_after: None,
+            created_at: at,
+            updated_at: at,
+            version: 1,
+        }
+    }
     /// The names of the current generation.
     #[must_use]
     pub fn names(&self) -> GenerationNames {

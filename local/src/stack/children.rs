@@ -2,7 +2,6 @@
 use super::Options;
 use super::backend::{Backend, aws_environment, sibling};
 use super::folder::Folder;
-use super::keys::Keys;
 use crate::aws::Endpoints;
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
@@ -63,7 +62,7 @@ pub(crate) fn end_leftovers(folder: &Folder) -> anyhow::Result<()> {
 }
 
 /// Starts the relay.
-pub(crate) fn relay(folder: &Folder, _: &Keys, endpoints: &Endpoints, backend: &Backend, options: &Options) -> JoinHandle<()> {
+pub(crate) fn relay(folder: &Folder, endpoints: &Endpoints, backend: &Backend, options: &Options) -> JoinHandle<()> {
     let mut environment = aws_environment(endpoints, options);
     let path = |name: &str| folder.path(name).display().to_string();
     environment.extend(

@@ -126,7 +126,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         clock: kiven_fake_kube::system_clock(),
     })?;
     let backend = backend::start(&folder, &keys, &endpoints, &options).await?;
-    let relay = children::relay(&folder, &keys, &endpoints, &backend, &options);
+    let relay = children::relay(&folder, &endpoints, &backend, &options);
     let agents = tokio::spawn(agents::look_after(
         folder.clone(),
         kube.clone(),

@@ -118,22 +118,8 @@ impl Stage {
             ..DatabaseRequest::default()
         };
         let at = Clock::now(&*self.world);
-        Database {
-            id: DatabaseId::from_random(Random::bits(&*self.world)),
-            organization_id: self.world.environment().organization_id,
-            spec: request::database(&asked, &[17, 16, 15]).expect("the request is valid").into_inner(),
-            generation: 1,
-            made_by: None,
-            status: DatabaseStatus::Provisioning,
-            operation_id: None,
-            problem: None,
-            connection: None,
-            claimed: false,
-            delete_after: None,
-            created_at: at,
-            updated_at: at,
-            version: 1,
-        }
+        let spec = request::database(&asked, &[17, 16, 15]).expect("the request is valid").into_inner();
+        Database::asked(DatabaseId::from_random(Random::bits(&*self.world)), self.world.environment().organization_id, spec, at)
     }
 
     /// One ring: a drive, and what a worker makes of its outcome.

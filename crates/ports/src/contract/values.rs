@@ -3,7 +3,6 @@ use jiff::Timestamp;
 use kiven_model::api::DatabaseRequest;
 use kiven_model::database::Database;
 use kiven_model::environment::{Environment, EnvironmentSpec, EnvironmentStatus};
-use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
 use kiven_model::{DatabaseId, EnvironmentId, OperationId, OrganizationId, request};
 
@@ -46,22 +45,8 @@ pub fn database(seed: u8) -> Option<Database> {
         plan: "startup".to_owned(),
         ..DatabaseRequest::default()
     };
-    Some(Database {
-        id: DatabaseId::from_random(random(seed, 3)),
-        organization_id: environment.organization_id,
-        spec: request::database(&asked, &[15]).ok()?.into_inner(),
-        generation: 1,
-        made_by: None,
-        status: DatabaseStatus::Provisioning,
-        operation_id: None,
-        problem: None,
-        connection: None,
-        claimed: false,
-        delete_after: None,
-        created_at: Timestamp::UNIX_EPOCH,
-        updated_at: Timestamp::UNIX_EPOCH,
-        version: 1,
-    })
+    let spec = request::database(&asked, &[15]).ok()?.into_inner();
+    Some(Database::asked(DatabaseId::from_random(random(seed, 3)), environment.organization_id, spec, Timestamp::UNIX_EPOCH))
 }
 
 /// An operation on [`environment`] of the same seed.
