@@ -5,6 +5,7 @@ use kiven_aws::Sdk;
 use kiven_aws::account::Account;
 use kiven_aws::store::{Queue, SqsDoorbell, Store};
 use kiven_ports::{Clock, Ports, Random};
+use std::time::Duration;
 
 /// The wall clock.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +15,9 @@ impl Clock for WallClock {
     fn now(&self) -> Timestamp {
         #[expect(clippy::disallowed_methods, reason = "this is the port's implementation")]
         Timestamp::now()
+    }
+    async fn sleep(&self, time: Duration) {
+        tokio::time::sleep(time).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! An operation's body, and how it stops.
 use crate::context::Cx;
 use kiven_model::Problem;
-use kiven_model::operation::{Operation, OperationKind};
+use kiven_model::operation::{Operation, OperationKind, OperationStatus};
 use kiven_ports::{PortError, Ports, Write};
 use serde::{Serialize, de::DeserializeOwned};
 use std::future::Future;
@@ -33,6 +33,18 @@ pub enum Outcome {
     Failed,
     /// Neither.
     Stuck,
+}
+
+impl Outcome {
+    /// How the record says it.
+    #[must_use]
+    pub fn status(&self) -> OperationStatus {
+        match self {
+            Self::Succeeded => OperationStatus::Succeeded,
+            Self::Failed => OperationStatus::Failed,
+            Self::Stuck => OperationStatus::Stuck,
+        }
+    }
 }
 
 /// A kind of operation: one plain async function over a context.

@@ -5,13 +5,15 @@ use crate::journal::{Change, Journal};
 use crate::set::StepSet;
 use crate::step::{At, Progress, Step, StepError};
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, select};
 use jiff::{SignedDuration, Timestamp};
 use kiven_model::operation::{EventKind, OperationStatus, StepRecord, StepStatus};
 use kiven_model::{Code, Problem};
 use kiven_ports::{Clock, Ports};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -22,6 +24,7 @@ type UndoCall = Box<dyn FnOnce(At) -> BoxFuture<'static, Result<Progress<()>, St
 /// An undo that replay has met.
 pub(crate) struct Undo {
     pub(crate) ordinal: u32,
+    pub(crate) timeout: Duration,
     pub(crate) call: UndoCall,
 }
 
@@ -123,10 +126,7 @@ impl<P: Ports> Cx<P> {
                 return Err(diverged(&format!("two steps have the key `{key}`")));
             }
             let now = self.inner.ports.clock().now();
-            let needed = S::TIMEOUT.min(self.inner.lease / 2);
-            if now + signed(needed) > self.inner.until {
-                return Err(Stop::Wait(Duration::ZERO));
-            }
+            self.time_for(S::TIMEOUT, now)?;
             let status = StepStatus::Attempted;
             let record = StepRecord {
                 ordinal,
@@ -147,6 +147,23 @@ impl<P: Ports> Cx<P> {
             return Err(diverged(&format!("step {ordinal} was `{}` and is now `{key}`, or its input has changed", record.key)));
         }
         Ok(Placed { step, record, fresh: false })
+    }
+
+    /// How long something that takes up to `timeout` may run: it starts only with more lease left than that.
+    pub(crate) fn time_for(&self, timeout: Duration, now: Timestamp) -> Result<Duration, Stop> {
+        let needed = timeout.min(self.inner.lease / 2);
+        if now + signed(needed) > self.inner.until { Err(Stop::Wait(Duration::ZERO)) } else { Ok(needed) }
+    }
+
+    /// Races work against its time. What is cut off may have happened: it is tried again like every other doubtful effect.
+    pub(crate) async fn within<T>(&self, limit: Duration, key: &str, work: impl Future<Output = Result<T, StepError>>) -> Result<T, StepError> {
+        match select(pin!(work), pin!(self.inner.ports.clock().sleep(limit))).await {
+            Either::Left((result, _)) => result,
+            Either::Right(((), _)) => {
+                let problem = Problem::new(Code::UNAVAILABLE, format!("`{key}` was cut off after {} s", limit.as_secs()));
+                Err(StepError::Retry { problem, after: CUT_OFF_PAUSE })
+            }
+        }
     }
 
     /// Records every fresh intent in one write.
@@ -186,8 +203,9 @@ impl<P: Ports> Cx<P> {
         if let Some(left) = pause_left(&record, at.now) {
             return Err(Stop::Wait(left));
         }
+        let limit = self.time_for(S::TIMEOUT, at.now)?;
         self.pass(Point::IntentRecorded, &record.key).await?;
-        let result = step.run(&self.inner.ports, &at).await;
+        let result = self.within(limit, &record.key, step.run(&self.inner.ports, &at)).await;
         self.pass(Point::EffectDone, &record.key).await?;
         match result {
             Ok(Progress::Done(output)) => self.record_output(record, output).await,
@@ -209,7 +227,7 @@ impl<P: Ports> Cx<P> {
         let (ports, step) = (Arc::clone(&self.inner.ports), step.clone());
         let call = Box::new(move |at: At| async move { step.undo(&ports, &at, output).await }.boxed());
         let mut undos = self.inner.undos.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        undos.push(Undo { ordinal, call });
+        undos.push(Undo { ordinal, timeout: S::TIMEOUT, call });
     }
 
     pub(crate) fn at(&self, journal: &Journal, record: &StepRecord) -> At {
@@ -254,6 +272,7 @@ impl<P: Ports> Cx<P> {
         let mut journal = self.inner.journal.lock().await;
         let (problem, after) = match error {
             StepError::Failed(problem) => return Err(turn(&journal, problem)),
+            StepError::Blocked { problem, after } => return Err(self.blocked(&mut journal, record, problem, after).await),
             StepError::Retry { problem, .. } if record.attempts + 1 >= S::ATTEMPTS_MAX => return Err(turn(&journal, problem)),
             StepError::Retry { problem, after } => (problem, after),
         };
@@ -268,6 +287,34 @@ impl<P: Ports> Cx<P> {
     }
 }
 
+impl<P: Ports> Cx<P> {
+    /// Waits for somebody outside. The step's own time begins anew with each look, so that it still has all of it afterwards.
+    pub(crate) async fn blocked(&self, journal: &mut Journal, record: StepRecord, problem: Problem, after: Duration) -> Stop {
+        let now = self.inner.ports.clock().now();
+        if now.duration_since(journal.head.created_at) > SignedDuration::from_hours(24 * BLOCKED_DAYS_MAX) {
+            return turn(journal, problem);
+        }
+        let message = format!("{}: waiting: {problem}", words(&record.name));
+        let mut change = Change::default();
+        if record.waiting_on.as_deref() != Some(&message) {
+            change.events.push((EventKind::StepWaiting, Some(record.key.clone()), message.clone()));
+        }
+        // A step that is done is being undone: its end stays what it is.
+        let next = now + signed(after);
+        let started_at = if record.status == StepStatus::Attempted { next } else { record.started_at };
+        change.steps.push(StepRecord { started_at, waiting_on: Some(message.clone()), not_before: Some(next), ..record });
+        let edit = |head: &mut kiven_model::operation::Operation| (head.current_step, head.poll_after_ms) = (Some(message), POLL_MS_MAX);
+        match journal.commit(&*self.inner.ports, now, change, edit).await {
+            Ok(()) => Stop::Wait(after),
+            Err(stop) => stop,
+        }
+    }
+}
+
+/// How many days an operation waits for somebody outside before it gives up.
+const BLOCKED_DAYS_MAX: i64 = 30;
+/// The pause after something was cut off.
+const CUT_OFF_PAUSE: Duration = Duration::from_millis(500);
 /// Bounds of the pace that followers are told, in milliseconds.
 const POLL_MS_MIN: u64 = 50;
 const POLL_MS_MAX: u64 = 10_000;

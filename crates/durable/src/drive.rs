@@ -150,7 +150,11 @@ async fn unwind<P: Ports, B: Body<P>>(cx: &Cx<P>, armed: Option<Timestamp>) -> R
         if let Some(left) = pause_left(&record, at.now) {
             return Ok(rest(cx, left, armed).await);
         }
-        match (undo.call)(at).await {
+        let limit = match cx.time_for(undo.timeout, at.now) {
+            Ok(limit) => limit,
+            Err(_) => return Ok(rest(cx, Duration::ZERO, armed).await),
+        };
+        match cx.within(limit, &record.key, (undo.call)(at)).await {
             Ok(Progress::Done(())) => {
                 if let Err(stop) = record_undone(cx, record).await {
                     return Ok(lost(stop));
@@ -162,6 +166,14 @@ async fn unwind<P: Ports, B: Body<P>>(cx: &Cx<P>, armed: Option<Timestamp>) -> R
                 Ok(None) => return end::<P, B>(cx, Outcome::Stuck, None, Some(stuck_undo(problem))).await,
                 Err(stop) => return Ok(lost(stop)),
             },
+            Err(StepError::Blocked { problem, after }) => {
+                let stop = cx.blocked(&mut *inner.journal.lock().await, record, problem, after).await;
+                return match stop {
+                    Stop::Wait(after) => Ok(rest(cx, after, armed).await),
+                    Stop::Fail(problem) | Stop::Stuck(problem) => end::<P, B>(cx, Outcome::Stuck, None, Some(stuck_undo(problem))).await,
+                    stop @ (Stop::Replayed | Stop::Lost(_) | Stop::Crashed) => Ok(lost(stop)),
+                };
+            }
             Err(StepError::Failed(problem)) => return end::<P, B>(cx, Outcome::Stuck, None, Some(stuck_undo(problem))).await,
         }
     }
@@ -209,24 +221,28 @@ async fn end<P: Ports, B: Body<P>>(
     problem: Option<Problem>,
 ) -> Result<Driven, PortError> {
     let inner = cx.inner();
-    let status = match outcome {
-        Outcome::Succeeded => OperationStatus::Succeeded,
-        Outcome::Failed => OperationStatus::Failed,
-        Outcome::Stuck => OperationStatus::Stuck,
-    };
     for attempt in 1..=SETTLE_ATTEMPTS_MAX {
         let mut journal = inner.journal.lock().await;
         let now = inner.ports.clock().now();
         let mut settled = Operation::clone(&journal.head);
         settled.output.clone_from(&output);
         settled.problem = problem.clone().or(settled.problem);
-        settled.status = status;
+        settled.status = outcome.status();
         settled.updated_at = now;
-        let writes = B::settle(&inner.ports, &settled, &outcome).await?;
+        let writes = match B::settle(&inner.ports, &settled, &outcome).await {
+            Ok(writes) => writes,
+            // What it was about has changed beyond what this end fits: people must look, and nothing is written over it.
+            Err(PortError::Refused(problem)) => {
+                (settled.status, settled.problem) = (OperationStatus::Stuck, Some(problem));
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
+        let status = settled.status;
         let message = settled
             .problem
             .as_ref()
-            .filter(|_| outcome != Outcome::Succeeded)
+            .filter(|_| status != OperationStatus::Succeeded)
             .map_or(status.as_str().to_owned(), |p| format!("{}: {p}", status.as_str()));
         let change = Change { events: vec![(EventKind::Ended, None, message)], writes, ..Change::default() };
         let edit = |head: &mut Operation| {

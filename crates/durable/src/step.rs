@@ -62,6 +62,14 @@ pub enum StepError {
         /// Not before this.
         after: Duration,
     },
+    /// Somebody outside must act first, as when a customer has taken a role away: waits for days, is not counted, undoes nothing.
+    #[error("{problem}")]
+    Blocked {
+        /// What happened.
+        problem: Problem,
+        /// Not before this.
+        after: Duration,
+    },
     /// It will not work.
     #[error(transparent)]
     Failed(#[from] Problem),
@@ -82,7 +90,7 @@ impl From<PortError> for StepError {
 pub trait Step<P>: Serialize + Clone + Send + Sync + 'static {
     /// What it is called in records, events and logs.
     const NAME: &'static str;
-    /// The longest one run takes; it starts only with more lease left than this.
+    /// The longest one run or undo takes: cut off then, and tried again. It starts only with more lease left than this.
     const TIMEOUT: Duration = Duration::from_secs(20);
     /// The longest it may wait for the world in all.
     const WAIT_MAX: Duration = Duration::from_secs(15 * 60);

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-const DRIVES_MAX: u32 = 80;
+const DRIVES_MAX: u32 = 200;
 
 #[derive(Clone, Copy, Debug)]
 enum Act {
@@ -20,6 +20,10 @@ enum Act {
     Pending,
     Retry,
     Failed,
+    /// Somebody outside must act first.
+    Blocked,
+    /// Never comes back.
+    Hang,
 }
 
 /// What each step and undo does, run by run (the last one for ever), and what was called.
@@ -33,7 +37,7 @@ thread_local! {
     static SCRIPT: RefCell<Script> = RefCell::default();
 }
 
-fn act(name: &str) -> Result<Progress<String>, StepError> {
+async fn act(name: &str) -> Result<Progress<String>, StepError> {
     let problem = || Problem::new(Code::AGENT_FAILED, format!("{name} failed"));
     let next = SCRIPT.with_borrow_mut(|script| {
         script.log.push(name.to_owned());
@@ -45,6 +49,8 @@ fn act(name: &str) -> Result<Progress<String>, StepError> {
         Act::Pending => Ok(Progress::Pending { after: Duration::from_secs(30), on: "rain".to_owned() }),
         Act::Retry => Err(StepError::Retry { problem: problem(), after: Duration::from_millis(500) }),
         Act::Failed => Err(StepError::Failed(problem())),
+        Act::Blocked => Err(StepError::Blocked { problem: problem(), after: Duration::from_secs(6 * 3600) }),
+        Act::Hang => std::future::pending().await,
     }
 }
 
@@ -60,11 +66,11 @@ impl<P: Ports> Step<P> for Do {
         self.0.to_string()
     }
     async fn run(&self, _: &P, _: &At) -> Result<Progress<String>, StepError> {
-        act(&self.0.to_string())
+        act(&self.0.to_string()).await
     }
     async fn undo(&self, _: &P, _: &At, done: Option<String>) -> Result<Progress<()>, StepError> {
         let mark = if done.is_some() { "-" } else { "~" }; // `~`: it may or may not have happened
-        Ok(match act(&format!("{mark}{}", self.0))? {
+        Ok(match act(&format!("{mark}{}", self.0)).await? {
             Progress::Done(_) => Progress::Done(()),
             Progress::Pending { after, on } => Progress::Pending { after, on },
         })
@@ -111,7 +117,7 @@ struct Ended {
 
 fn begin(body: &str) -> (Arc<World>, OperationId) {
     let world = Arc::new(World::new(1, Odds::none()));
-    let head = Operation { input: json!(body), ..kiven_ports::contract::operation(1, 1) };
+    let head = Operation { input: json!(body), created_at: world.now(), ..kiven_ports::contract::operation(1, 1) };
     let write = Write::Operation { record: Box::new(head.clone()), expected: None };
     block_on(world.records_commit(vec![write])).unwrap().unwrap();
     (world, head.id)
@@ -153,7 +159,7 @@ fn check(body: &str, acts: &[(&str, &[Act])], status: OperationStatus, log: &str
     ended
 }
 
-use Act::{Done, Failed, Pending, Retry};
+use Act::{Blocked, Done, Failed, Hang, Pending, Retry};
 use OperationStatus::{Failed as Unwound, Stuck, Succeeded};
 
 #[test]
@@ -180,6 +186,24 @@ fn retries_and_waits_are_bounded() {
     let ended = run("a", &[("a", &[Pending])], None);
     assert_eq!((ended.head.status, ended.head.problem.unwrap().code), (Unwound, Code::STEP_STUCK));
     assert!(ended.drives < 20, "{}", ended.drives);
+}
+
+#[test]
+fn what_hangs_is_cut_off_and_tried_again() {
+    check("ab", &[("a", &[Hang, Hang, Done])], Succeeded, "a a a b");
+    check("ab", &[("b", &[Failed]), ("-a", &[Hang, Done])], Unwound, "a b ~b -a -a");
+    let ended = check("a", &[("a", &[Hang])], Unwound, "a a a a ~a");
+    assert_eq!(ended.head.problem.unwrap().code, Code::UNAVAILABLE);
+}
+
+#[test]
+fn what_is_blocked_waits_for_days_and_undoes_nothing() {
+    // Four blocked looks take a day, far more than the step's whole time to wait, which begins anew afterwards.
+    let ended = check("ab", &[("b", &[Blocked, Blocked, Blocked, Blocked, Pending, Done])], Succeeded, "a b b b b b b");
+    assert_eq!(ended.head.events, 2 + 3 + 1 + 2, "what it waits for is said once each");
+    check("ab", &[("b", &[Failed]), ("-a", &[Blocked, Blocked, Done])], Unwound, "a b ~b -a -a -a");
+    let ended = run("ab", &[("b", &[Blocked])], None);
+    assert_eq!((ended.head.status, ended.head.problem.unwrap().message.as_str()), (Unwound, "b failed"), "thirty days are enough");
 }
 
 #[test]

@@ -6,10 +6,12 @@ use kiven_model::report::Report;
 use std::future::Future;
 use std::time::Duration;
 
-/// What time it is.
+/// What time it is, and when some of it has passed.
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Timestamp;
+    /// Comes to its end after this long; only ever raced against work that must not take longer.
+    fn sleep(&self, time: Duration) -> impl Future<Output = ()> + Send;
 }
 
 /// Randomness.

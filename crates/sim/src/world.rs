@@ -263,6 +263,8 @@ impl Clock for World {
     fn now(&self) -> Timestamp {
         at(self.state().now)
     }
+    /// Calls take no time here, so what is raced against time wins, or hangs for ever and is cut off at once.
+    async fn sleep(&self, _: Duration) {}
 }
 
 impl Random for World {
