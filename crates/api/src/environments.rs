@@ -8,11 +8,11 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use kiven_model::api::{ConnectionRequest, EnvironmentRequest, EnvironmentView};
-use kiven_model::environment::{ConnectionSpec, Environment, EnvironmentSpec, EnvironmentStatus};
+use kiven_model::environment::{ConnectionSpec, Environment, EnvironmentStatus};
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::organization::Role;
 use kiven_model::{Code, EnvironmentId, OperationId, Problem, request};
-use kiven_operations::accept_connect;
+use kiven_operations::{EksCluster, accept_connect};
 use kiven_ports::{Clock, Doorbell, NameClaim, PortError, Ports, Random, Records, Write};
 use std::time::Duration;
 
@@ -45,11 +45,12 @@ pub(crate) async fn show<P: Ports>(State(app): State<App<P>>, caller: Caller, Pa
     Ok(app.view(&app.environment(&caller, &id).await?))
 }
 
-fn claims(caller: &Caller, spec: &EnvironmentSpec) -> [NameClaim; 2] {
-    [
-        NameClaim::Environment(caller.organization_id.clone(), spec.name.clone()),
-        NameClaim::EksCluster(spec.aws_account_id.clone(), spec.aws_region.clone(), spec.eks_cluster_name.clone()),
-    ]
+fn name_of(environment: &Environment) -> NameClaim {
+    NameClaim::Environment(environment.organization_id.clone(), environment.spec.name.clone())
+}
+
+fn freed(claim: NameClaim, environment: &Environment) -> Write {
+    Write::NameFreed { claim, owner: environment.id.to_string() }
 }
 
 /// `PUT /v1/environments/{id}`
@@ -86,40 +87,48 @@ pub(crate) async fn put<P: Ports>(
         version: 1,
         spec,
     };
-    let claims = claims(&caller, &record.spec);
-    let mut writes: Vec<Write> = claims.iter().map(|claim| Write::NameTaken { claim: claim.clone(), owner: id.to_string() }).collect();
-    writes.push(Write::Environment { record: Box::new(record.clone()), expected: None });
+    // Whoever has proved a cluster to be theirs keeps it; merely naming one claims nothing.
+    let cluster = EksCluster::of(&record.spec);
+    if app.ports.records().name_owner(&cluster.claim()).await?.is_some() {
+        return match app.ports.records().name_owner(&name_of(&record)).await? {
+            Some(owner) => adopt(&app, &caller, &record, &owner).await,
+            None => Err(cluster.taken().into()),
+        };
+    }
+    let writes = vec![
+        Write::NameTaken { claim: name_of(&record), owner: id.to_string() },
+        Write::Environment { record: Box::new(record.clone()), expected: None },
+    ];
     match app.ports.records().records_commit(writes).await {
         Ok(()) => Ok(app.view(&record)),
-        Err(PortError::Conflict(_)) => adopt(&app, &caller, &record, &claims).await,
+        Err(PortError::Conflict(what)) => match app.ports.records().name_owner(&name_of(&record)).await? {
+            Some(owner) => adopt(&app, &caller, &record, &owner).await,
+            None => Err(PortError::Conflict(what).into()),
+        },
         Err(error) => Err(error.into()),
     }
 }
 
 /// A name that is taken: ours from a create whose answer was lost, or somebody's.
-async fn adopt<P: Ports>(app: &App<P>, caller: &Caller, wanted: &Environment, claims: &[NameClaim; 2]) -> Answer<Json<EnvironmentView>> {
-    let records = app.ports.records();
-    if let Some(owner) = records.name_owner(&claims[0]).await? {
-        let known = app.environment(caller, &owner).await?;
-        if known.spec == wanted.spec && known.status == EnvironmentStatus::Created && known.connection.is_none() {
-            return Ok(app.view(&known));
-        }
-        let problem = Problem::new(Code::NAME_TAKEN, format!("the environment `{}` exists already", wanted.spec.name));
-        return Err(problem.hint(format!("Use it: `terraform import kiven_environment.NAME {owner}`, or choose another name.")).into());
+async fn adopt<P: Ports>(app: &App<P>, caller: &Caller, wanted: &Environment, owner: &str) -> Answer<Json<EnvironmentView>> {
+    let known = app.environment(caller, owner).await?;
+    if known.spec == wanted.spec && known.status == EnvironmentStatus::Created && known.connection.is_none() {
+        return Ok(app.view(&known));
     }
-    let problem = Problem::new(Code::CLUSTER_TAKEN, format!("the EKS cluster `{}` is already an environment", wanted.spec.eks_cluster_name));
-    Err(problem.hint("One EKS cluster is one environment: two would fight over the operator and the names.").into())
+    let problem = Problem::new(Code::NAME_TAKEN, format!("the environment `{}` exists already", wanted.spec.name));
+    Err(problem.hint(format!("Use it: `terraform import kiven_environment.NAME {owner}`, or choose another name.")).into())
 }
 
 /// `DELETE /v1/environments/{id}`
 pub(crate) async fn delete<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
     caller.at_least(Role::Admin)?;
     let environment = app.environment(&caller, &id).await?;
-    refuse_connecting(&environment)?;
-    refuse_in_use(&app, &caller, &environment).await?;
-    let mut writes: Vec<Write> =
-        claims(&caller, &environment.spec).into_iter().map(|claim| Write::NameFreed { claim, owner: environment.id.to_string() }).collect();
-    writes.push(Write::EnvironmentGone { id: environment.id.clone(), expected: environment.version });
+    let environment = close(&app, &caller, environment).await?;
+    let writes = vec![
+        freed(name_of(&environment), &environment),
+        freed(EksCluster::of(&environment.spec).claim(), &environment),
+        Write::EnvironmentGone { id: environment.id.clone(), expected: environment.version },
+    ];
     app.ports.records().records_commit(writes).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -142,11 +151,13 @@ async fn refuse_in_use<P: Ports>(app: &App<P>, caller: &Caller, environment: &En
         .filter(|database| database.spec.environment_id == environment.id && living(database.status))
         .map(|database| format!("{} ({})", database.spec.name, database.status))
         .collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    let problem = Problem::new(Code::ENVIRONMENT_IN_USE, format!("the environment `{}` still has databases", environment.spec.name));
-    Err(problem.detail(names.join(", ")).hint("Destroy them first, and wait for the end of their graces.").into())
+    if names.is_empty() { Ok(()) } else { Err(in_use(environment, &names).into()) }
+}
+
+fn in_use(environment: &Environment, names: &[String]) -> Problem {
+    Problem::new(Code::ENVIRONMENT_IN_USE, format!("the environment `{}` still has databases", environment.spec.name))
+        .detail(names.join(", "))
+        .hint("Destroy them first, and wait for the end of their graces.")
 }
 
 /// `PUT /v1/environments/{id}/connection`
@@ -181,20 +192,28 @@ pub(crate) async fn connect<P: Ports>(
 pub(crate) async fn disconnect<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Json<EnvironmentView>> {
     caller.at_least(Role::Admin)?;
     let environment = app.environment(&caller, &id).await?;
-    if environment.connection.is_none() {
-        return Ok(app.view(&environment));
-    }
+    let environment = close(&app, &caller, environment).await?;
+    app.ports.records().records_commit(vec![freed(EksCluster::of(&environment.spec).claim(), &environment)]).await?;
+    Ok(app.view(&environment))
+}
+
+/// Takes the connection away if nothing needs it. Taken first and looked at afterwards: a database that is being created at
+/// this moment either finds no connection, or is found by its name, and then the connection comes back.
+async fn close<P: Ports>(app: &App<P>, caller: &Caller, environment: Environment) -> Answer<Environment> {
     refuse_connecting(&environment)?;
-    refuse_in_use(&app, &caller, &environment).await?;
-    let expected = Some(environment.version);
-    let record = Environment {
-        connection: None,
-        connected: None,
-        status: EnvironmentStatus::Created,
-        problem: None,
-        version: environment.version + 1,
-        ..environment
-    };
-    app.ports.records().records_commit(vec![Write::Environment { record: Box::new(record.clone()), expected }]).await?;
-    Ok(app.view(&record))
+    refuse_in_use(app, caller, &environment).await?;
+    if environment.connection.is_none() {
+        return Ok(environment);
+    }
+    let put = |record: &Environment| vec![Write::Environment { record: Box::new(record.clone()), expected: Some(record.version - 1) }];
+    let version = environment.version + 1;
+    let status = EnvironmentStatus::Created;
+    let closed = Environment { connection: None, connected: None, status, problem: None, version, ..environment.clone() };
+    app.ports.records().records_commit(put(&closed)).await?;
+    let names = app.ports.records().database_names(&environment.id).await?;
+    if names.is_empty() {
+        return Ok(closed);
+    }
+    app.ports.records().records_commit(put(&Environment { version: version + 1, ..environment.clone() })).await?;
+    Err(in_use(&environment, &names).into())
 }

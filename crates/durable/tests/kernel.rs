@@ -200,7 +200,7 @@ fn what_hangs_is_cut_off_and_tried_again() {
 fn what_is_blocked_waits_for_days_and_undoes_nothing() {
     // Four blocked looks take a day, far more than the step's whole time to wait, which begins anew afterwards.
     let ended = check("ab", &[("b", &[Blocked, Blocked, Blocked, Blocked, Pending, Done])], Succeeded, "a b b b b b b");
-    assert_eq!(ended.head.events, 2 + 3 + 1 + 2, "what it waits for is said once each");
+    assert_eq!(ended.head.events, 2 + 4 + 1, "a; b with what it waits for, said once each; the end");
     check("ab", &[("b", &[Failed]), ("-a", &[Blocked, Blocked, Done])], Unwound, "a b ~b -a -a -a");
     let ended = run("ab", &[("b", &[Blocked])], None);
     assert_eq!((ended.head.status, ended.head.problem.unwrap().message.as_str()), (Unwound, "b failed"), "thirty days are enough");

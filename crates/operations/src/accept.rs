@@ -1,5 +1,5 @@
 //! How a wish becomes an operation: the record, the operation and its due time, for one transaction.
-use crate::input::{ConnectInput, DatabaseInput, Was, generation_of};
+use crate::input::{Before, ConnectInput, DatabaseInput, Was, generation_of};
 use jiff::{SignedDuration, Timestamp};
 use kiven_model::api::consent;
 use kiven_model::database::{Database, Power};
@@ -50,8 +50,12 @@ pub fn accept_connect(
     id: OperationId,
     now: Timestamp,
 ) -> Result<Accepted<Environment>, Problem> {
-    let input =
-        ConnectInput { access: access(&environment, &connection, &id), environment: environment.spec.clone(), connection: connection.clone() };
+    let before = match (&environment.connected, &environment.connection) {
+        (Some(_), Some(known)) => Some(Before { connection: known.clone(), status: environment.status }),
+        _ => None,
+    };
+    let access = access(&environment, &connection, &id);
+    let input = ConnectInput { access, environment: environment.spec.clone(), connection: connection.clone(), before };
     let subject = Subject::Environment(environment.id.clone());
     let operation = head(&environment, OperationKind::Connect, subject, id, &input, now)?;
     let expected = Some(environment.version);
@@ -90,6 +94,12 @@ pub fn accept_database(
     let access = access_of(environment, &id).ok_or_else(not_ready)?;
     let connected = environment.connected.as_ref().ok_or_else(not_ready)?;
     let connection = environment.connection.clone().ok_or_else(not_ready)?;
+    if kind == OperationKind::Provision && environment.status == EnvironmentStatus::AccessLost {
+        let why = environment.problem.as_ref().map(ToString::to_string).unwrap_or_default();
+        let problem =
+            Problem::new(Code::ACCESS_DENIED, format!("Kiven has lost its way into the account of environment `{}`", environment.spec.name));
+        return Err(problem.detail(why).hint("Restore the role's trust policy, or apply the connection with another role."));
+    }
     let version = expected.map_or(1, |version| version + 1);
     let status = match expected {
         None => DatabaseStatus::Provisioning,
@@ -113,10 +123,14 @@ pub fn accept_database(
     let operation = head(environment, kind, Subject::Database(database.id.clone()), id, &input, now)?;
     let record =
         Database { status, made_by: Some(made_by), operation_id: Some(operation.id.clone()), problem: None, updated_at: now, version, ..database };
-    let writes = vec![
+    let mut writes = vec![
         Write::Database { record: Box::new(record.clone()), expected },
         Write::Operation { record: Box::new(operation.clone()), expected: None },
     ];
+    if expected.is_none() {
+        // Whoever removes or disconnects the environment at this moment must not leave a database behind.
+        writes.push(Write::EnvironmentKept { id: environment.id.clone(), version: environment.version });
+    }
     Ok(Accepted { record, operation, writes })
 }
 

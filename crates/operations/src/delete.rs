@@ -1,7 +1,7 @@
 //! Delete: PostgreSQL stops, the name is free, the volumes wait for the end of their grace.
 use crate::input::DatabaseInput;
 use crate::settle;
-use crate::steps::{AwaitHibernated, RetireCluster, ScaleNodeGroup};
+use crate::steps::{AwaitStopped, RetireCluster, ScaleNodeGroup};
 use kiven_durable::{Body, Cx, Outcome, Stop};
 use kiven_model::operation::{Operation, OperationKind};
 use kiven_ports::{PortError, Ports, Write};
@@ -19,7 +19,7 @@ impl<P: Ports> Body<P> for Delete {
     async fn run(cx: Cx<P>, input: DatabaseInput) -> Result<(), Stop> {
         cx.no_way_back().await?;
         cx.step(RetireCluster::of(&input)).await?;
-        cx.step(AwaitHibernated::of(&input)).await?;
+        cx.step(AwaitStopped::of(&input)).await?;
         cx.each(ScaleNodeGroup::all_to_zero(&input)).await?;
         Ok(())
     }

@@ -1,12 +1,13 @@
 //! What operations work on: a snapshot taken when they were accepted, so that replay sees the same forever.
 use jiff::Timestamp;
 use kiven_data_services::Generation;
-use kiven_model::OperationId;
 use kiven_model::command::Consent;
 use kiven_model::database::{Connection, Database, Power};
-use kiven_model::environment::{ConnectionSpec, EnvironmentSpec};
+use kiven_model::environment::{ConnectionSpec, EnvironmentSpec, EnvironmentStatus};
 use kiven_model::names::{GenerationNames, backup_bucket, node_group};
 use kiven_model::sizing::sizing;
+use kiven_model::{Code, OperationId, Problem};
+use kiven_ports::NameClaim;
 use kiven_ports::account::{Access, BackupBucket, BackupRole, NodeGroup};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,45 @@ pub struct ConnectInput {
     pub environment: EnvironmentSpec,
     /// The way in, as asked for.
     pub connection: ConnectionSpec,
+    /// What a reconnect that fails goes back to.
+    pub before: Option<Before>,
+}
+
+/// What an environment was before a reconnect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// The way in, as it was.
+    pub connection: ConnectionSpec,
+    /// Whether it worked.
+    pub status: EnvironmentStatus,
+}
+
+/// An EKS cluster as the whole world knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EksCluster {
+    account_id: String,
+    region: String,
+    name: String,
+}
+
+impl EksCluster {
+    /// The cluster of an environment.
+    #[must_use]
+    pub fn of(environment: &EnvironmentSpec) -> Self {
+        let EnvironmentSpec { name: _, aws_account_id, aws_region, eks_cluster_name } = environment.clone();
+        Self { account_id: aws_account_id, region: aws_region, name: eks_cluster_name }
+    }
+    /// Its claim: held from a connect that has proved it until the environment is disconnected.
+    #[must_use]
+    pub fn claim(&self) -> NameClaim {
+        NameClaim::EksCluster(self.account_id.clone(), self.region.clone(), self.name.clone())
+    }
+    /// Another environment has it.
+    #[must_use]
+    pub fn taken(&self) -> Problem {
+        Problem::new(Code::CLUSTER_TAKEN, format!("the EKS cluster `{}` is already an environment", self.name))
+            .hint("One EKS cluster is one environment: two would fight over the operator and the names.")
+    }
 }
 
 /// The input of every operation on a database.

@@ -17,7 +17,7 @@ pub use accept::{Accepted, accept_connect, accept_database, access_of};
 pub use connect::Connect;
 pub use delete::Delete;
 pub use dispatch::drive_any;
-pub use input::{ConnectInput, DatabaseInput};
+pub use input::{ConnectInput, DatabaseInput, EksCluster};
 pub use pause::Pause;
 pub use provision::Provision;
 pub use purge::Purge;

@@ -1,6 +1,6 @@
 //! How an operation's end becomes known: the record it was about, in the same transaction as the end.
 use crate::accept::forward_only;
-use crate::input::DatabaseInput;
+use crate::input::{Before, ConnectInput, DatabaseInput};
 use kiven_durable::Outcome;
 use kiven_model::database::Database;
 use kiven_model::environment::{Connected, Environment, EnvironmentStatus};
@@ -99,15 +99,17 @@ pub(crate) async fn environment<P: Ports>(ports: &P, operation: &Operation, outc
     let environment = ports.records().environment_get(&operation.environment_id).await?.ok_or_else(|| gone("environment"))?;
     let expected = environment.version;
     let connected = operation.output.clone().and_then(|output| serde_json::from_value::<Connected>(output).ok());
-    let (status, connected, problem) = match outcome {
-        Outcome::Succeeded => (EnvironmentStatus::Connected, connected, None),
-        Outcome::Failed | Outcome::Stuck
-            if operation.problem.as_ref().is_some_and(|p| p.code == Code::ACCESS_DENIED) && environment.connected.is_some() =>
-        {
-            (EnvironmentStatus::AccessLost, environment.connected.clone(), operation.problem.clone())
+    let before = serde_json::from_value::<ConnectInput>(operation.input.clone()).ok().and_then(|input| input.before);
+    let record = match (outcome, before) {
+        (Outcome::Succeeded, _) => Environment { status: EnvironmentStatus::Connected, connected, problem: None, ..environment },
+        // The databases stand on the old way in: a new one that does not open never takes its place.
+        (Outcome::Failed | Outcome::Stuck, Some(Before { connection, status })) => {
+            Environment { status, connection: Some(connection), problem: operation.problem.clone(), ..environment }
         }
-        Outcome::Failed | Outcome::Stuck => (EnvironmentStatus::Failed, environment.connected.clone(), operation.problem.clone()),
+        (Outcome::Failed | Outcome::Stuck, None) => {
+            Environment { status: EnvironmentStatus::Failed, problem: operation.problem.clone(), ..environment }
+        }
     };
-    let record = Environment { status, connected, problem, version: expected + 1, ..environment };
+    let record = Environment { version: expected + 1, ..record };
     Ok(vec![Write::Environment { record: Box::new(record), expected: Some(expected) }])
 }

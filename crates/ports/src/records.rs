@@ -40,6 +40,13 @@ pub enum Write {
         /// The fence.
         expected: Option<u64>,
     },
+    /// Nothing is written; the transaction conflicts when the environment is no longer of this version.
+    EnvironmentKept {
+        /// Which.
+        id: EnvironmentId,
+        /// The version it must have.
+        version: u64,
+    },
     /// An environment's end.
     EnvironmentGone {
         /// Which.
@@ -91,6 +98,8 @@ pub trait Records: Send + Sync {
     fn api_key_get(&self, id: &ApiKeyId) -> impl Future<Output = Result<Option<ApiKey>, PortError>> + Send;
     /// Who has a name.
     fn name_owner(&self, claim: &NameClaim) -> impl Future<Output = Result<Option<String>, PortError>> + Send;
+    /// The names of databases taken in an environment; strongly consistent, which the list of databases is not.
+    fn database_names(&self, environment: &EnvironmentId) -> impl Future<Output = Result<Vec<String>, PortError>> + Send;
     /// Reads an environment.
     fn environment_get(&self, id: &EnvironmentId) -> impl Future<Output = Result<Option<Environment>, PortError>> + Send;
     /// An organization's environments, by name.
@@ -105,7 +114,7 @@ pub trait Records: Send + Sync {
     fn operation_steps(&self, id: &OperationId) -> impl Future<Output = Result<Vec<StepRecord>, PortError>> + Send;
     /// An operation's events after a sequence number, at most [`EVENTS_MAX`].
     fn operation_events(&self, id: &OperationId, after: u64) -> impl Future<Output = Result<Vec<OperationEvent>, PortError>> + Send;
-    /// An organization's operations, newest first, at most 100.
+    /// An organization's operations, newest first, at most 100; without their inputs.
     fn operation_list(&self, organization: &OrganizationId) -> impl Future<Output = Result<Vec<Operation>, PortError>> + Send;
     /// Operations whose due time has come, oldest first, at most `limit`.
     fn operations_due(&self, now: Timestamp, limit: usize) -> impl Future<Output = Result<Vec<OperationId>, PortError>> + Send;

@@ -17,7 +17,9 @@ type Tags = BTreeMap<String, String>;
 /// One account in one region.
 pub(crate) struct Cloud {
     environment: Environment,
-    connection: ConnectionSpec,
+    pub(crate) connection: ConnectionSpec,
+    /// The customer has taken the role's trust away.
+    pub(crate) locked: bool,
     pub(crate) groups: NodeGroups,
     /// Nodes that run, by database.
     pub(crate) nodes: BTreeMap<String, u32>,
@@ -50,6 +52,7 @@ impl Cloud {
         Self {
             environment: environment.clone(),
             connection: connection.clone(),
+            locked: false,
             groups: NodeGroups::new(DELAYS),
             nodes: BTreeMap::new(),
             roles: BTreeMap::new(),
@@ -77,6 +80,9 @@ impl Cloud {
     /// The door: role, external id and every tag of the session.
     fn enter(&self, access: &Access) -> Result<(), PortError> {
         let spec = &self.environment.spec;
+        if self.locked {
+            return Err(refused(Code::ACCESS_DENIED, "the customer has taken the role's trust away"));
+        }
         if access.role_arn != self.connection.role_arn || access.external_id != self.environment.external_id {
             return Err(refused(Code::ACCESS_DENIED, "not authorised to perform sts:AssumeRole"));
         }
@@ -160,7 +166,9 @@ fn state(group: &Group) -> NodeGroupState {
 impl State {
     /// Nodes are taken only from where nothing runs.
     fn nodes_taken(&mut self, group: &Group) {
-        if let Some(database) = group.spec.labels.get(DATABASE).filter(|database| self.kube.pods_of(database) > 0) {
+        // What cannot hibernate and has been retired stops with its nodes.
+        let taken = |database: &&String| self.kube.pods_of(database) > 0 && !self.kube.broken_and_retired(database);
+        if let Some(database) = group.spec.labels.get(DATABASE).filter(taken) {
             self.violations.push(format!("nodes of {database} were taken while its pods ran"));
         }
     }

@@ -31,6 +31,8 @@ pub(crate) struct Running {
     pub(crate) handed_over: bool,
     pub(crate) delete_after: Option<Timestamp>,
     pub(crate) wal: u64,
+    /// An instance is down and will not come back.
+    pub(crate) broken: bool,
     authority: String,
     stopping: bool,
     going: bool,
@@ -76,7 +78,7 @@ impl Running {
         if wanted_off { None } else { self.rising(nodes, authority) }
     }
     fn rising(&self, nodes: u32, authority: bool) -> Option<Move> {
-        (self.ready < self.instances && nodes > self.ready && authority).then_some(Move::Up)
+        (self.ready < self.instances && nodes > self.ready && authority && !self.broken).then_some(Move::Up)
     }
 }
 
@@ -144,6 +146,7 @@ impl Kube {
                 handed_over: false,
                 delete_after: None,
                 wal: 0,
+                broken: false,
                 authority: text(&object["spec"]["certificates"]["serverCASecret"]),
                 stopping: false,
                 going: false,
@@ -166,6 +169,16 @@ impl Kube {
             (cluster.going, cluster.ready, cluster.moves_at) = (true, 0, now + GONE_MS);
         }
         false
+    }
+
+    /// Lets an instance fail for good.
+    pub(crate) fn break_instance(&mut self) {
+        for cluster in self.clusters.values_mut() {
+            (cluster.broken, cluster.ready) = (true, cluster.ready.saturating_sub(1));
+        }
+    }
+    pub(crate) fn broken_and_retired(&self, database: &str) -> bool {
+        self.clusters.values().any(|cluster| cluster.database == database && cluster.broken && cluster.delete_after.is_some())
     }
 
     fn pooler_pods(&self, database: &str) -> u32 {

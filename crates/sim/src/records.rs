@@ -48,7 +48,7 @@ fn item(write: &Write) -> String {
         Write::Organization(record) => record.id.to_string(),
         Write::ApiKey(record) => record.id.to_string(),
         Write::Environment { record, .. } => record.id.to_string(),
-        Write::EnvironmentGone { id, .. } => id.to_string(),
+        Write::EnvironmentGone { id, .. } | Write::EnvironmentKept { id, .. } => id.to_string(),
         Write::Database { record, .. } => record.id.to_string(),
         Write::Operation { record, .. } => record.id.to_string(),
         Write::Step(id, step) => format!("{id}/{}", step.key),
@@ -72,7 +72,7 @@ impl Store {
             Write::Environment { record, expected } => {
                 fence("the environment", self.environments.get(&record.id).map(|e| e.version), *expected, record.version)
             }
-            Write::EnvironmentGone { id, expected } => {
+            Write::EnvironmentGone { id, expected } | Write::EnvironmentKept { id, version: expected } => {
                 let stored = self.environments.get(id).map(|e| e.version);
                 if stored == Some(*expected) { Ok(()) } else { Err(PortError::Conflict("the environment".to_owned())) }
             }
@@ -124,6 +124,7 @@ impl Store {
             Write::ApiKey(record) => drop(self.keys.insert(record.id.clone(), record)),
             Write::Environment { record, .. } => drop(self.environments.insert(record.id.clone(), *record)),
             Write::EnvironmentGone { id, .. } => drop(self.environments.remove(&id)),
+            Write::EnvironmentKept { .. } => {}
             Write::Database { record, .. } => drop(self.databases.insert(record.id.clone(), *record)),
             Write::Operation { record, .. } => drop(self.operations.insert(record.id.clone(), *record)),
             Write::Step(id, step) => drop(self.steps.entry(id).or_default().insert(step.key.clone(), *step)),
@@ -184,6 +185,15 @@ impl Records for World {
     async fn name_owner(&self, claim: &NameClaim) -> Result<Option<String>, PortError> {
         self.call("name_owner", |state| Ok(state.store.names.get(claim).cloned()))
     }
+    async fn database_names(&self, environment: &EnvironmentId) -> Result<Vec<String>, PortError> {
+        self.call("database_names", |state| {
+            let taken = |claim: &NameClaim| match claim {
+                NameClaim::Database(within, name) if within == environment => Some(name.clone()),
+                NameClaim::Database(..) | NameClaim::Environment(..) | NameClaim::EksCluster(..) => None,
+            };
+            Ok(state.store.names.keys().filter_map(taken).collect())
+        })
+    }
     async fn environment_get(&self, id: &EnvironmentId) -> Result<Option<Environment>, PortError> {
         self.call("environment_get", |state| Ok(state.store.environments.get(id).cloned()))
     }
@@ -225,6 +235,7 @@ impl Records for World {
             let mut list: Vec<Operation> = state.store.operations.values().filter(|o| o.organization_id == *organization).cloned().collect();
             list.sort_by_key(|operation| std::cmp::Reverse(operation.created_at));
             list.truncate(OPERATIONS_MAX);
+            list.iter_mut().for_each(|operation| operation.input = serde_json::Value::Null);
             Ok(list)
         })
     }

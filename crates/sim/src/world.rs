@@ -137,7 +137,7 @@ impl World {
     /// The way in that the customer has made.
     #[must_use]
     pub fn connection(&self) -> ConnectionSpec {
-        connection()
+        self.state().cloud.connection.clone()
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -186,6 +186,18 @@ impl World {
         let mut state = self.state();
         state.cloud.groups.capacity_set(subnet, available);
         state.cloud.count_nodes();
+    }
+    /// Lets the customer take the role's trust away, or give it back.
+    pub fn access_set(&self, open: bool) {
+        self.state().cloud.locked = !open;
+    }
+    /// Lets the customer replace the role by another; the old one is gone.
+    pub fn role_replace(&self, role_arn: &str) {
+        role_arn.clone_into(&mut self.state().cloud.connection.role_arn);
+    }
+    /// Lets an instance of every database fail for good.
+    pub fn break_instance(&self) {
+        self.state().kube.break_instance();
     }
     /// Takes the agent away, or starts it again.
     pub fn agent_set(&self, up: bool) {

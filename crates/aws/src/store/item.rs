@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
 use kiven_model::{Code, Problem};
 use kiven_ports::{Blobs, PortError};
 use serde::Serialize;
@@ -15,6 +16,9 @@ pub(super) const HEAD_BYTES_MAX: usize = 3_500;
 /// Largest document of any other item.
 pub(super) const PAYLOAD_BYTES_MAX: usize = 32 * 1024;
 
+/// The attribute of the table's time to live, in seconds since 1970.
+pub(super) const EXPIRES_AT: &str = "expires_at";
+
 pub(super) type Attributes = HashMap<String, AttributeValue>;
 
 /// A string attribute.
@@ -25,6 +29,12 @@ pub(super) fn text(value: impl Into<String>) -> AttributeValue {
 /// A number attribute.
 pub(super) fn number(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
+}
+
+/// DynamoDB's own time to live: the item goes by itself some time after these days.
+pub(super) fn expires(item: &mut Attributes, from: Timestamp, days: i64) {
+    let at = from.as_second().saturating_add(days.saturating_mul(24 * 3600));
+    item.insert(EXPIRES_AT.to_owned(), number(at));
 }
 
 /// The primary key.

@@ -6,12 +6,14 @@
 //! |---|---|---|---|
 //! | organization, API key | `ORG#id`, `KEY#id` | `HEAD` | |
 //! | environment, database | `ENV#id`, `DB#id` | `HEAD` | owned |
-//! | operation's head | `OP#id` | `HEAD` | owned, due |
+//! | operation's head, input | `OP#id` | `HEAD`, `INPUT` | owned, due |
 //! | step, event | `OP#id` | `STEP#key`, `EVENT#n` | |
 //! | name | `NAME#kind#scope` | the name | |
 //! | agent, observation | `ENV#id`, `DB#id` | `AGENT`, `SEEN#cluster` | |
 //! | command | `CMD#id` | `HEAD` | |
 //! | open command | `CMDS#environment` | `OPEN#n` | |
+//!
+//! `expires_at` is the table's time to live: of everything about operations that are over and databases that are gone.
 
 mod agents;
 mod blobs;

@@ -1,7 +1,7 @@
 //! Keys of the table, in one place.
 
 use jiff::Timestamp;
-use kiven_model::OperationId;
+use kiven_model::{EnvironmentId, OperationId};
 use kiven_ports::NameClaim;
 use sha2::{Digest, Sha256};
 
@@ -10,12 +10,20 @@ use super::item::{Attributes, key};
 /// The sort key of every head.
 pub(super) const HEAD: &str = "HEAD";
 
+/// The sort key of an operation's input.
+pub(super) const INPUT: &str = "INPUT";
+
+/// The partition of an environment's database names.
+pub(super) fn database_names(environment: &EnvironmentId) -> String {
+    format!("NAME#DB#{environment}")
+}
+
 /// The item of a claimed name. Names cannot contain `#`, so scopes never run into each other.
 pub(super) fn claim(claim: &NameClaim) -> Attributes {
     match claim {
         NameClaim::Environment(organization, name) => key(format!("NAME#ENV#{organization}"), name.as_str()),
         NameClaim::EksCluster(account, region, name) => key(format!("NAME#EKS#{account}#{region}"), name.as_str()),
-        NameClaim::Database(environment, name) => key(format!("NAME#DB#{environment}"), name.as_str()),
+        NameClaim::Database(environment, name) => key(database_names(environment), name.as_str()),
     }
 }
 

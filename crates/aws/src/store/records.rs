@@ -1,27 +1,33 @@
 //! [`Records`] on DynamoDB: transactions with fences, lists by organization, the due index.
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem};
+use futures_util::future::try_join;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use kiven_model::database::Database;
 use kiven_model::environment::Environment;
 use kiven_model::ids::ApiKeyId;
+use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::{Operation, OperationEvent, StepRecord};
 use kiven_model::organization::{ApiKey, Organization};
 use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, OrganizationId, Problem};
 use kiven_ports::records::{EVENTS_MAX, WRITES_MAX};
 use kiven_ports::{NameClaim, PortError, Records, Write};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::Store;
-use super::item::{Attributes, HEAD_BYTES_MAX, PAYLOAD_BYTES_MAX, key, number, pack, text, text_of, unpack};
-use super::names::{HEAD, claim as claim_key, due_partition, due_shard, instant};
+use super::item::{Attributes, HEAD_BYTES_MAX, PAYLOAD_BYTES_MAX, expires, key, number, pack, text, text_of, unpack};
+use super::names::{HEAD, INPUT, claim as claim_key, database_names, due_partition, due_shard, instant};
 use super::schema::{DUE, OWNED};
 use crate::error::port_error;
 
 /// Pages read for one list: at 1 MB each more than any organization has.
 const PAGES_MAX: usize = 50;
+/// How long operations are kept after their end, and databases after theirs: a year and a month, so that a year can be looked back on.
+const OPERATION_DAYS: i64 = 400;
+const DATABASE_DAYS: i64 = 400;
 /// Operations in one list.
 const OPERATIONS_MAX: usize = 100;
 /// Shards asked at the same time.
@@ -107,71 +113,97 @@ impl Store {
         self.unpack_all(&items).await
     }
 
-    async fn prepare(&self, write: Write) -> Result<Option<TransactWriteItem>, PortError> {
-        match write {
+    /// The items of one write; most have one.
+    async fn prepare(&self, write: Write) -> Result<Vec<TransactWriteItem>, PortError> {
+        let one = match write {
             Write::Organization(record) => {
                 let mut item = key(format!("ORG#{}", record.id), HEAD);
                 pack(&mut item, &record, HEAD_BYTES_MAX, &self.blobs).await?;
-                self.put(item, Fence::None)
+                self.put(item, Fence::None)?
             }
             Write::ApiKey(record) => {
                 let mut item = key(format!("KEY#{}", record.id), HEAD);
                 pack(&mut item, &record, HEAD_BYTES_MAX, &self.blobs).await?;
-                self.put(item, Fence::None)
+                self.put(item, Fence::None)?
             }
             Write::Environment { record, expected } => {
                 let mut item = key(format!("ENV#{}", record.id), HEAD);
                 let name = format!("{}#{}", record.spec.name, record.id);
                 owned_by(&mut item, &record.organization_id, "ENV", name, record.version);
                 pack(&mut item, &*record, PAYLOAD_BYTES_MAX, &self.blobs).await?;
-                self.put(item, Fence::version(expected))
+                self.put(item, Fence::version(expected))?
             }
-            Write::EnvironmentGone { id, expected } => self.delete(key(format!("ENV#{id}"), HEAD), "version = :fence", number(expected)),
+            Write::EnvironmentGone { id, expected } => self.delete(key(format!("ENV#{id}"), HEAD), "version = :fence", number(expected))?,
             Write::Database { record, expected } => {
                 let mut item = key(format!("DB#{}", record.id), HEAD);
                 let name = format!("{}#{}", record.spec.name, record.id);
                 owned_by(&mut item, &record.organization_id, "DB", name, record.version);
-                pack(&mut item, &*record, PAYLOAD_BYTES_MAX, &self.blobs).await?;
-                self.put(item, Fence::version(expected))
-            }
-            Write::Operation { record, expected } => {
-                let mut item = key(format!("OP#{}", record.id), HEAD);
-                let order = format!("{}#{}", instant(record.created_at), record.id);
-                owned_by(&mut item, &record.organization_id, "OP", order, record.version);
-                if let Some(due_at) = record.due_at {
-                    let shard = due_shard(&record.id, self.due_shards);
-                    item.insert("due_pk".to_owned(), text(due_partition(shard)));
-                    item.insert("due_sk".to_owned(), text(instant(due_at)));
+                if matches!(record.status, DatabaseStatus::Deleted | DatabaseStatus::Failed) {
+                    expires(&mut item, record.updated_at, DATABASE_DAYS);
                 }
-                pack(&mut item, &*record, HEAD_BYTES_MAX, &self.blobs).await?;
-                self.put(item, Fence::version(expected))
+                pack(&mut item, &*record, PAYLOAD_BYTES_MAX, &self.blobs).await?;
+                self.put(item, Fence::version(expected))?
             }
+            Write::EnvironmentKept { id, version } => {
+                let check = ConditionCheck::builder().table_name(&self.table).set_key(Some(key(format!("ENV#{id}"), HEAD)));
+                let check = check.condition_expression("version = :fence").expression_attribute_values(":fence", number(version));
+                TransactWriteItem::builder().condition_check(check.build().map_err(|error| unbuilt(&error))?).build()
+            }
+            Write::Operation { record, expected } => return self.prepare_operation(*record, expected).await,
             Write::Step(operation, record) => {
                 let mut item = key(format!("OP#{operation}"), format!("STEP#{}", record.key));
+                expires(&mut item, record.started_at, OPERATION_DAYS);
                 pack(&mut item, &*record, PAYLOAD_BYTES_MAX, &self.blobs).await?;
-                self.put(item, Fence::None)
+                self.put(item, Fence::None)?
             }
             Write::Event(operation, record) => {
                 let mut item = key(format!("OP#{operation}"), event_key(record.sequence));
+                expires(&mut item, record.at, OPERATION_DAYS);
                 pack(&mut item, &*record, PAYLOAD_BYTES_MAX, &self.blobs).await?;
-                self.put(item, Fence::None)
+                self.put(item, Fence::None)?
             }
             Write::NameTaken { claim, owner } => {
                 let mut item = claim_key(&claim);
                 item.insert("owner".to_owned(), text(&owner));
-                self.put(item, Fence::Owner(owner))
+                self.put(item, Fence::Owner(owner))?
             }
             Write::NameFreed { claim, owner } => {
                 // Another's name stays, and is no reason to refuse the rest of the transaction.
                 if self.name_owner(&claim).await?.as_deref() != Some(owner.as_str()) {
-                    return Ok(None);
+                    return Ok(Vec::new());
                 }
-                self.delete(claim_key(&claim), "#owner = :fence", text(owner))
+                self.delete(claim_key(&claim), "#owner = :fence", text(owner))?
             }
-        }
+        };
+        Ok(vec![one])
     }
 
-    fn put(&self, item: Attributes, fence: Fence) -> Result<Option<TransactWriteItem>, PortError> {
+    /// The head is read and written all the time and stays small: what never changes has an item of its own.
+    async fn prepare_operation(&self, record: Operation, expected: Option<u64>) -> Result<Vec<TransactWriteItem>, PortError> {
+        let pk = format!("OP#{}", record.id);
+        let mut items = Vec::new();
+        if expected.is_none() {
+            let mut item = key(&pk, INPUT);
+            pack(&mut item, &record.input, PAYLOAD_BYTES_MAX, &self.blobs).await?;
+            expires(&mut item, record.created_at, OPERATION_DAYS);
+            items.push(self.put(item, Fence::Absent)?);
+        }
+        let mut item = key(pk, HEAD);
+        let order = format!("{}#{}", instant(record.created_at), record.id);
+        owned_by(&mut item, &record.organization_id, "OP", order, record.version);
+        if let Some(due_at) = record.due_at {
+            let shard = due_shard(&record.id, self.due_shards);
+            item.insert("due_pk".to_owned(), text(due_partition(shard)));
+            item.insert("due_sk".to_owned(), text(instant(due_at)));
+        } else {
+            expires(&mut item, record.updated_at, OPERATION_DAYS);
+        }
+        pack(&mut item, &Operation { input: Value::Null, ..record }, HEAD_BYTES_MAX, &self.blobs).await?;
+        items.push(self.put(item, Fence::version(expected))?);
+        Ok(items)
+    }
+
+    fn put(&self, item: Attributes, fence: Fence) -> Result<TransactWriteItem, PortError> {
         let mut put = Put::builder().table_name(&self.table).set_item(Some(item));
         match fence {
             Fence::None => {}
@@ -187,17 +219,17 @@ impl Store {
             }
         }
         let put = put.build().map_err(|error| unbuilt(&error))?;
-        Ok(Some(TransactWriteItem::builder().put(put).build()))
+        Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    fn delete(&self, key: Attributes, condition: &str, fence: AttributeValue) -> Result<Option<TransactWriteItem>, PortError> {
+    fn delete(&self, key: Attributes, condition: &str, fence: AttributeValue) -> Result<TransactWriteItem, PortError> {
         let mut delete =
             Delete::builder().table_name(&self.table).set_key(Some(key)).condition_expression(condition).expression_attribute_values(":fence", fence);
         if condition.contains("#owner") {
             delete = delete.expression_attribute_names("#owner", "owner");
         }
         let delete = delete.build().map_err(|error| unbuilt(&error))?;
-        Ok(Some(TransactWriteItem::builder().delete(delete).build()))
+        Ok(TransactWriteItem::builder().delete(delete).build())
     }
 
     /// Writes all or nothing.
@@ -255,7 +287,7 @@ impl Records for Store {
             return Err(PortError::Refused(problem.detail(format!("{} of at most {WRITES_MAX}", writes.len()))));
         }
         // In order and together: most writes prepare without waiting, large payloads go up side by side.
-        let prepared: Vec<Option<TransactWriteItem>> =
+        let prepared: Vec<Vec<TransactWriteItem>> =
             stream::iter(writes).map(|write| self.prepare(write)).buffered(SHARDS_AT_ONCE).try_collect().await?;
         let items: Vec<TransactWriteItem> = prepared.into_iter().flatten().collect();
         if items.is_empty() {
@@ -277,6 +309,12 @@ impl Records for Store {
         Ok(item.as_ref().and_then(|item| text_of(item, "owner")).map(str::to_owned))
     }
 
+    async fn database_names(&self, environment: &EnvironmentId) -> Result<Vec<String>, PortError> {
+        let names = Range { index: None, partition: database_names(environment), sort: None, newest_first: false, items_max: usize::MAX };
+        let items = self.range(names).await?;
+        Ok(items.iter().filter_map(|item| text_of(item, "sk").map(str::to_owned)).collect())
+    }
+
     async fn environment_get(&self, id: &EnvironmentId) -> Result<Option<Environment>, PortError> {
         self.head(format!("ENV#{id}")).await
     }
@@ -294,7 +332,11 @@ impl Records for Store {
     }
 
     async fn operation_get(&self, id: &OperationId) -> Result<Option<Operation>, PortError> {
-        self.head(format!("OP#{id}")).await
+        let pk = format!("OP#{id}");
+        let (head, input) = try_join(self.item(key(&pk, HEAD)), self.item(key(&pk, INPUT))).await?;
+        let (Some(head), Some(input)) = (head, input) else { return Ok(None) };
+        let head: Operation = unpack(&head, &self.blobs).await?;
+        Ok(Some(Operation { input: unpack(&input, &self.blobs).await?, ..head }))
     }
 
     async fn operation_steps(&self, id: &OperationId) -> Result<Vec<StepRecord>, PortError> {

@@ -1,4 +1,5 @@
 //! Where backups go: the environment's bucket and the generation's role.
+use super::access::enter;
 use crate::input::DatabaseInput;
 use kiven_durable::{At, Progress, Step, StepError};
 use kiven_ports::account::{Access, BackupBucket, BackupRole};
@@ -22,7 +23,7 @@ impl<P: Ports> Step<P> for EnsureBackupBucket {
     const NAME: &'static str = "ensure_backup_bucket";
     type Output = ();
     async fn run(&self, ports: &P, _: &At) -> Result<Progress<()>, StepError> {
-        ports.account().backup_bucket_ensure(&self.access, &self.bucket).await?;
+        enter(ports, &self.access, |access| async move { ports.account().backup_bucket_ensure(&access, &self.bucket).await }).await?;
         Ok(Progress::Done(()))
     }
     async fn undo(&self, _: &P, _: &At, _: Option<()>) -> Result<Progress<()>, StepError> {
@@ -47,10 +48,11 @@ impl<P: Ports> Step<P> for EnsureBackupRole {
     const NAME: &'static str = "ensure_backup_role";
     type Output = String;
     async fn run(&self, ports: &P, _: &At) -> Result<Progress<String>, StepError> {
-        Ok(Progress::Done(ports.account().backup_role_ensure(&self.access, &self.role).await?))
+        let arn = enter(ports, &self.access, |access| async move { ports.account().backup_role_ensure(&access, &self.role).await }).await?;
+        Ok(Progress::Done(arn))
     }
     async fn undo(&self, ports: &P, _: &At, _: Option<String>) -> Result<Progress<()>, StepError> {
-        ports.account().backup_role_delete(&self.access, &self.role.name).await?;
+        enter(ports, &self.access, |access| async move { ports.account().backup_role_delete(&access, &self.role.name).await }).await?;
         Ok(Progress::Done(()))
     }
 }

@@ -1,12 +1,13 @@
 //! The way into an account and a cluster.
 use super::{Target, ask};
+use crate::input::{ConnectInput, EksCluster};
 use jiff::SignedDuration;
 use kiven_durable::{At, Progress, Step, StepError};
 use kiven_model::command::{CommandBody, CommandOutput};
 use kiven_model::report::AgentFacts;
 use kiven_model::{Code, EnvironmentId, Problem};
 use kiven_ports::account::{Access, ClusterFacts};
-use kiven_ports::{Agents, CustomerAccount, PortError, Ports};
+use kiven_ports::{Agents, CustomerAccount, PortError, Ports, Records, Write};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -55,6 +56,42 @@ impl<P: Ports> Step<P> for ReadEksCluster {
     }
     async fn undo(&self, _: &P, _: &At, _: Option<ClusterFacts>) -> Result<Progress<()>, StepError> {
         Ok(Progress::Done(())) // only looks
+    }
+}
+
+/// Claims the EKS cluster, now that it is proved to be the customer's: one cluster is one environment.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClaimEksCluster {
+    environment_id: EnvironmentId,
+    cluster: EksCluster,
+    /// It was connected before: its claim outlives a reconnect that fails.
+    kept: bool,
+}
+
+impl ClaimEksCluster {
+    pub(crate) fn of(input: &ConnectInput) -> Self {
+        let cluster = EksCluster::of(&input.environment);
+        Self { environment_id: input.access.environment_id.clone(), cluster, kept: input.before.is_some() }
+    }
+}
+
+impl<P: Ports> Step<P> for ClaimEksCluster {
+    const NAME: &'static str = "claim_eks_cluster";
+    type Output = ();
+    async fn run(&self, ports: &P, _: &At) -> Result<Progress<()>, StepError> {
+        let write = Write::NameTaken { claim: self.cluster.claim(), owner: self.environment_id.to_string() };
+        match ports.records().records_commit(vec![write]).await {
+            Ok(()) => Ok(Progress::Done(())),
+            Err(PortError::Conflict(_)) => Err(StepError::Failed(self.cluster.taken())),
+            Err(error) => Err(error.into()),
+        }
+    }
+    async fn undo(&self, ports: &P, _: &At, _: Option<()>) -> Result<Progress<()>, StepError> {
+        if !self.kept {
+            let write = Write::NameFreed { claim: self.cluster.claim(), owner: self.environment_id.to_string() };
+            ports.records().records_commit(vec![write]).await?;
+        }
+        Ok(Progress::Done(()))
     }
 }
 

@@ -1,4 +1,5 @@
 //! The steps, by what they touch, and how they talk to an agent.
+mod access;
 mod archive;
 mod cluster;
 mod connect;
@@ -12,9 +13,9 @@ pub use cluster::{
     ApplyCluster, ApplyNetworkPolicy, ApplyPooler, ApplyScheduledBackup, ArchiveWal, EnsureInitialDatabase, EnsureSecrets, HibernateCluster,
     WakeCluster,
 };
-pub use connect::{EnsureOidcProvider, HearAgent, ProveAccess, ReadEksCluster};
+pub use connect::{ClaimEksCluster, EnsureOidcProvider, HearAgent, ProveAccess, ReadEksCluster};
 pub use nodes::{AwaitNodeGroup, DeleteNodeGroup, EnsureNodeGroup, ScaleNodeGroup};
-pub use observed::{AwaitHealthy, AwaitHibernated, Identity, ReadConnection, RecordVolumes, VerifyIdentity, VerifyVolumes};
+pub use observed::{AwaitHealthy, AwaitHibernated, AwaitStopped, Identity, ReadConnection, RecordVolumes, Stopped, VerifyIdentity, VerifyVolumes};
 pub use retire::{BeginPurge, PurgeCluster, RetireCluster};
 pub use verify::{VerifyOperator, VerifyStorageClass};
 

@@ -1,4 +1,5 @@
 //! Compute: one managed node group per database and zone.
+use super::access::enter;
 use crate::input::DatabaseInput;
 use kiven_durable::{At, Progress, Step, StepError};
 use kiven_model::{Code, Problem};
@@ -42,7 +43,8 @@ impl<P: Ports> Step<P> for EnsureNodeGroup {
         format!("ensure_node_group/{}", self.group.name)
     }
     async fn run(&self, ports: &P, at: &At) -> Result<Progress<()>, StepError> {
-        ports.account().node_group_ensure(&self.access, &self.group, &at.token()).await?;
+        let token = at.token();
+        enter(ports, &self.access, |access| async move { ports.account().node_group_ensure(&access, &self.group, &token).await }).await?;
         Ok(Progress::Done(()))
     }
     async fn undo(&self, ports: &P, at: &At, _: Option<()>) -> Result<Progress<()>, StepError> {
@@ -73,7 +75,8 @@ impl<P: Ports> Step<P> for AwaitNodeGroup {
         format!("await_node_group/{}", self.name)
     }
     async fn run(&self, ports: &P, at: &At) -> Result<Progress<()>, StepError> {
-        match ports.account().node_group_get(&self.access, &self.cluster, &self.name).await? {
+        let look = |access| async move { ports.account().node_group_get(&access, &self.cluster, &self.name).await };
+        match enter(ports, &self.access, look).await? {
             NodeGroupState::Active { .. } => Ok(Progress::Done(())),
             NodeGroupState::Changing => Ok(not_yet(at, format!("nodes of {}", self.name))),
             NodeGroupState::Degraded(words) => Ok(degraded(at, &self.name, &words)),
@@ -118,7 +121,9 @@ impl<P: Ports> Step<P> for ScaleNodeGroup {
         format!("scale_node_group/{}", self.name)
     }
     async fn run(&self, ports: &P, at: &At) -> Result<Progress<()>, StepError> {
-        match ports.account().node_group_scale(&self.access, &self.cluster, &self.name, self.nodes, &at.token()).await? {
+        let token = at.token();
+        let scale = |access| async move { ports.account().node_group_scale(&access, &self.cluster, &self.name, self.nodes, &token).await };
+        match enter(ports, &self.access, scale).await? {
             NodeGroupState::Active { nodes } if nodes == self.nodes => Ok(Progress::Done(())),
             NodeGroupState::Active { .. } | NodeGroupState::Changing => Ok(not_yet(at, format!("{} at {} nodes", self.name, self.nodes))),
             NodeGroupState::Degraded(words) => Ok(degraded(at, &self.name, &words)),
@@ -161,7 +166,7 @@ impl<P: Ports> Step<P> for DeleteNodeGroup {
 }
 
 async fn delete<P: Ports>(ports: &P, at: &At, access: &Access, cluster: &str, name: &str) -> Result<Progress<()>, StepError> {
-    match ports.account().node_group_delete(access, cluster, name).await? {
+    match enter(ports, access, |access| async move { ports.account().node_group_delete(&access, cluster, name).await }).await? {
         NodeGroupState::Absent => Ok(Progress::Done(())),
         NodeGroupState::Active { .. } | NodeGroupState::Changing => Ok(not_yet(at, format!("the end of {name}"))),
         NodeGroupState::Degraded(words) => Ok(degraded(at, name, &words)),

@@ -1,6 +1,7 @@
 //! Waiting for what the agent sees, and holding it against what was.
 use super::{Target, ask, done, withdraw};
 use crate::input::DatabaseInput;
+use jiff::SignedDuration;
 use kiven_durable::{At, Progress, Step, StepError};
 use kiven_model::command::CommandBody;
 use kiven_model::database::Connection;
@@ -14,6 +15,8 @@ use std::time::Duration;
 /// Reports ring the doorbell; these bounds are for when the ring is lost.
 const LOOK_LEAST: Duration = Duration::from_secs(1);
 const LOOK_MOST: Duration = Duration::from_secs(30);
+/// How long a deleted database may take to shut down before its nodes are taken away all the same.
+const STOP_MINUTES_MAX: i64 = 10;
 
 async fn seen<P: Ports>(ports: &P, target: &Target) -> Result<Option<Observation>, StepError> {
     match &target.database_id {
@@ -90,6 +93,13 @@ impl<P: Ports> Step<P> for AwaitHealthy {
     }
 }
 
+/// What is still to stop, in words; nothing when nothing runs, or was ever seen.
+async fn running<P: Ports>(ports: &P, target: &Target) -> Result<Option<String>, StepError> {
+    let seen = seen(ports, target).await?;
+    let left = seen.filter(|seen| (seen.exists && !seen.hibernated) || seen.pods > 0);
+    Ok(left.map(|seen| format!("{} pods to stop", seen.pods)))
+}
+
 /// Waits until no PostgreSQL runs any more.
 #[derive(Debug, Clone, Serialize)]
 pub struct AwaitHibernated {
@@ -106,12 +116,7 @@ impl<P: Ports> Step<P> for AwaitHibernated {
     const NAME: &'static str = "await_hibernated";
     type Output = ();
     async fn run(&self, ports: &P, at: &At) -> Result<Progress<()>, StepError> {
-        match seen(ports, &self.target).await? {
-            Some(seen) if (seen.hibernated || !seen.exists) && seen.pods == 0 => Ok(Progress::Done(())),
-            Some(seen) => Ok(not_yet(at, format!("{} pods to stop", seen.pods))),
-            // Never seen: there is nothing that could run.
-            None => Ok(Progress::Done(())),
-        }
+        Ok(running(ports, &self.target).await?.map_or(Progress::Done(()), |pods| not_yet(at, pods)))
     }
     async fn undo(&self, _: &P, _: &At, _: Option<()>) -> Result<Progress<()>, StepError> {
         Ok(Progress::Done(())) // only waits
@@ -119,6 +124,44 @@ impl<P: Ports> Step<P> for AwaitHibernated {
     fn overdue(&self, on: &str) -> Problem {
         Problem::new(Code::STEP_STUCK, format!("PostgreSQL did not stop: still waiting for {on}"))
             .hint("A cluster that is not healthy does not hibernate; look at its status.")
+    }
+}
+
+/// How PostgreSQL came to its end before a grace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stopped {
+    /// Shut down and hibernated.
+    Hibernated,
+    /// Not healthy enough to hibernate: it stops with its nodes, and its volumes hold what was committed.
+    WithItsNodes,
+}
+
+/// Gives a deleted database's PostgreSQL time to shut down. CNPG hibernates a healthy cluster only, and a database is often
+/// deleted because it is not: then taking the nodes away is what stops it, and its volumes are kept as they are.
+#[derive(Debug, Clone, Serialize)]
+pub struct AwaitStopped {
+    target: Target,
+}
+
+impl AwaitStopped {
+    pub(crate) fn of(input: &DatabaseInput) -> Self {
+        Self { target: Target::of(input) }
+    }
+}
+
+impl<P: Ports> Step<P> for AwaitStopped {
+    const NAME: &'static str = "await_stopped";
+    type Output = Stopped;
+    async fn run(&self, ports: &P, at: &At) -> Result<Progress<Stopped>, StepError> {
+        let Some(pods) = running(ports, &self.target).await? else { return Ok(Progress::Done(Stopped::Hibernated)) };
+        if at.now.duration_since(at.started_at) > SignedDuration::from_mins(STOP_MINUTES_MAX) {
+            return Ok(Progress::Done(Stopped::WithItsNodes));
+        }
+        Ok(not_yet(at, pods))
+    }
+    async fn undo(&self, _: &P, _: &At, _: Option<Stopped>) -> Result<Progress<()>, StepError> {
+        Ok(Progress::Done(())) // comes after the point of no return only
     }
 }
 

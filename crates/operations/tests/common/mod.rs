@@ -144,10 +144,15 @@ impl Stage {
 
     /// Lets time pass until an operation is over.
     pub(crate) fn run(&mut self, id: &OperationId) -> Operation {
+        self.run_for(id, i64::MAX)
+    }
+    /// Lets time pass until an operation is over, or for so long.
+    pub(crate) fn run_for(&mut self, id: &OperationId, ms: i64) -> Operation {
         self.drives = 0;
+        let until = self.world.now_ms().saturating_add(ms);
         for _ in 0..TURNS_MAX {
             let head = self.operation(id);
-            if head.status.over() {
+            if head.status.over() || self.world.now_ms() >= until {
                 return head;
             }
             assert!(self.drives < DRIVES_MAX, "{:?} {:?} takes too many drives; problem {:?}", head.kind, head.current_step, head.problem);

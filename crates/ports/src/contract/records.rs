@@ -41,6 +41,12 @@ async fn fences<R: Records>(store: &R) -> Result<(), String> {
     let other = values::environment(2);
     let both = vec![Write::Environment { record: Box::new(other.clone()), expected: None }, put(3, Some(1))];
     conflicts(store.records_commit(both).await, "one broken fence refuses the whole transaction")?;
+    let beside = |version| {
+        let kept = Write::EnvironmentKept { id: environment.id.clone(), version };
+        vec![Write::Environment { record: Box::new(values::environment(3)), expected: None }, kept]
+    };
+    conflicts(store.records_commit(beside(1)).await, "what must have stayed has changed")?;
+    store.records_commit(beside(2)).await.map_err(failed)?;
     holds(store.environment_get(&other.id).await.map_err(failed)?.is_none(), "and nothing of it is written")?;
     holds(store.environment_get(&environment.id).await.map_err(failed)?.map(|e| e.version) == Some(2), "reads see the last write")
 }
@@ -52,6 +58,8 @@ async fn names<R: Records>(store: &R) -> Result<(), String> {
     store.records_commit(take("a")).await.map_err(failed)?;
     conflicts(store.records_commit(take("b")).await, "a name has one owner")?;
     holds(store.name_owner(&claim).await.map_err(failed)?.as_deref() == Some("a"), "a name knows its owner")?;
+    holds(store.database_names(&values::environment(1).id).await.map_err(failed)? == ["shop"], "an environment knows its names")?;
+    holds(store.database_names(&values::environment(2).id).await.map_err(failed)?.is_empty(), "and no other's")?;
     let free = |owner: &str| vec![Write::NameFreed { claim: claim.clone(), owner: owner.to_owned() }];
     store.records_commit(free("b")).await.map_err(failed)?;
     holds(store.name_owner(&claim).await.map_err(failed)?.is_some(), "another cannot free it")?;
@@ -98,7 +106,10 @@ async fn operations<R: Records>(store: &R) -> Result<(), String> {
     let events = store.operation_events(&first.id, 1).await.map_err(failed)?;
     holds(events.iter().map(|e| e.sequence).eq([2]), "events come after a number, in order")?;
     holds(store.operations_due(at(30), 10).await.map_err(failed)? == [second.id], "without a due time it is not due")?;
-    holds(store.operation_list(&first.organization_id).await.map_err(failed)?.len() == 2, "an organization lists its operations")
+    let listed = store.operation_list(&first.organization_id).await.map_err(failed)?;
+    holds(listed.len() == 2, "an organization lists its operations")?;
+    let read = store.operation_get(&first.id).await.map_err(failed)?;
+    holds(read.is_some_and(|read| read.input == first.input && read.events == 2), "an operation keeps its input for life")
 }
 
 async fn isolation<R: Records>(store: &R) -> Result<(), String> {

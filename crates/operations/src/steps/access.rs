@@ -1,0 +1,46 @@
+//! The way into a customer's account at every call: the role as it is now, and what happens when it no longer opens.
+use kiven_durable::StepError;
+use kiven_model::environment::{Environment, EnvironmentStatus};
+use kiven_model::{Code, Problem};
+use kiven_ports::account::Access;
+use kiven_ports::{PortError, Ports, Records, Write};
+use std::time::Duration;
+
+/// How often a lost way in is tried again.
+const LOST_LOOK: Duration = Duration::from_secs(60);
+
+/// Makes a call with the role as it is now: a reconnect may have replaced it since the operation was accepted. A role that no
+/// longer opens blocks the step until the customer has mended it, and nothing is undone meanwhile.
+pub(super) async fn enter<P, T, F>(ports: &P, access: &Access, call: impl FnOnce(Access) -> F + Send) -> Result<T, StepError>
+where
+    P: Ports,
+    F: Future<Output = Result<T, PortError>> + Send,
+{
+    let environment = ports.records().environment_get(&access.environment_id).await?;
+    let connection = environment.as_ref().and_then(|environment| environment.connection.as_ref());
+    let role_arn = connection.map_or_else(|| access.role_arn.clone(), |connection| connection.role_arn.clone());
+    match (call(Access { role_arn, ..access.clone() }).await, environment) {
+        (Err(PortError::Refused(problem)), environment) if problem.code == Code::ACCESS_DENIED => {
+            if let Some(environment) = environment.filter(|e| e.status == EnvironmentStatus::Connected) {
+                say(ports, environment, EnvironmentStatus::AccessLost, Some(problem.clone())).await?;
+            }
+            Err(StepError::Blocked { problem, after: LOST_LOOK })
+        }
+        (Ok(answer), Some(environment)) if environment.status == EnvironmentStatus::AccessLost => {
+            say(ports, environment, EnvironmentStatus::Connected, None).await?;
+            Ok(answer)
+        }
+        (answer, _) => Ok(answer?),
+    }
+}
+
+/// Whoever changed the environment meanwhile knows better.
+async fn say<P: Ports>(ports: &P, environment: Environment, status: EnvironmentStatus, problem: Option<Problem>) -> Result<(), PortError> {
+    tracing::warn!(environment_id = %environment.id, status = status.as_str(), "the way into the account has changed");
+    let expected = Some(environment.version);
+    let record = Environment { status, problem, version: environment.version + 1, ..environment };
+    match ports.records().records_commit(vec![Write::Environment { record: Box::new(record), expected }]).await {
+        Ok(()) | Err(PortError::Conflict(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
