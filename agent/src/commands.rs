@@ -1,7 +1,8 @@
-//! Carries out commands: judged, done once in effect, in order for each database, answered.
+//! Carries out a command: judged, done once in effect, remembered.
 use crate::guardrails::{judge, judge_transition};
 use crate::ledger::Ledger;
 use crate::objects::{api, applicable, apply};
+use crate::runner::CarryOut;
 use crate::watch::World;
 use crate::{archive, retire, secrets};
 use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
@@ -9,51 +10,57 @@ use kiven_model::names::DATABASE_NAMESPACE;
 use kiven_model::{Code, EnvironmentId, Problem};
 use kube::Client;
 use serde_json::Value;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::Mutex;
 
-/// Carries out commands one at a time: they are short, and their order is their meaning.
+/// Carries out commands. Several may run at once; those of one database come one after the other ([`crate::lanes`]).
 pub(crate) struct Commands {
     client: Client,
     environment: EnvironmentId,
     world: Arc<World>,
+    /// Locked to read or write it, never through an effect.
     ledger: Mutex<Ledger>,
+    /// Objects, by plural and name, that a command is judging and applying now.
+    applying: std::sync::Mutex<BTreeSet<String>>,
+}
+
+/// An object is one command's alone between the judgement and the effect, so that what was judged is what is changed.
+struct Claim<'a> {
+    applying: &'a std::sync::Mutex<BTreeSet<String>>,
+    object: String,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.applying.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.object);
+    }
 }
 
 impl Commands {
     /// Reads what is remembered of earlier commands.
     pub(crate) async fn load(client: Client, environment: EnvironmentId, world: Arc<World>) -> kube::Result<Self> {
         let ledger = Mutex::new(Ledger::load(&client).await?);
-        Ok(Self { client, environment, world, ledger })
+        Ok(Self { client, environment, world, ledger, applying: std::sync::Mutex::default() })
     }
 
-    /// Carries out one command; one that has ended before only gets its answer again.
-    pub(crate) async fn carry_out(&self, command: &Command) -> CommandOutcome {
-        let mut ledger = self.ledger.lock().await;
-        if let Some(outcome) = ledger.end_of(&command.id) {
-            return outcome;
-        }
-        kiven_failpoint::pass("agent", "received", step_of(command));
-        let outcome = match self.attempt(&mut ledger, command).await {
-            Ok(outcome) => outcome,
-            Err(error) => failed(&error),
-        };
-        kiven_failpoint::pass("agent", "done", step_of(command));
-        if let Err(error) = ledger.end(&self.client, &command.id, &outcome).await {
-            tracing::warn!(%error, command_id = command.id, "the end of a command could not be remembered");
-        }
-        tracing::info!(command_id = command.id, kind = command.body.name(), outcome = label(&outcome), "command ended");
-        outcome
-    }
-
-    async fn attempt(&self, ledger: &mut Ledger, command: &Command) -> kube::Result<CommandOutcome> {
+    /// The answer without an effect, if there is one; else the fence is remembered and the effect may begin.
+    async fn admit(&self, command: &Command) -> kube::Result<Option<CommandOutcome>> {
         if command.environment_id != self.environment {
-            return Ok(CommandOutcome::Refused(Problem::new(Code::AGENT_REFUSED, "the command is another environment's")));
+            return Ok(Some(CommandOutcome::Refused(Problem::new(Code::AGENT_REFUSED, "the command is another environment's"))));
         }
+        let mut ledger = self.ledger.lock().await;
         if let Err(problem) = judge(command, crate::now(), ledger.fence_of(command)) {
-            return Ok(CommandOutcome::Refused(problem));
+            return Ok(Some(CommandOutcome::Refused(problem)));
         }
         ledger.begin(&self.client, command).await?;
+        Ok(None)
+    }
+
+    async fn attempt(&self, command: &Command) -> kube::Result<CommandOutcome> {
+        if let Some(outcome) = self.admit(command).await? {
+            return Ok(outcome);
+        }
         match &command.body {
             CommandBody::Inspect => Ok(CommandOutcome::Done(CommandOutput::Facts(self.world.facts().await))),
             CommandBody::EnsureSecrets { secrets } => Ok(match secrets::ensure(&self.client, secrets).await {
@@ -82,6 +89,10 @@ impl Commands {
             };
             let api = api(&self.client, DATABASE_NAMESPACE, &resource);
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            let Some(_claim) = self.claim(format!("{}/{name}", resource.plural)) else {
+                let problem = Problem::new(Code::AGENT_FAILED, "another database's command is applying an object of the same name");
+                return Ok(CommandOutcome::Retry(problem));
+            };
             if let Some(current) = api.get_opt(name).await? {
                 let current = serde_json::to_value(current).map_err(kube::Error::SerdeError)?;
                 if let Err(problem) = judge_transition(&current, object) {
@@ -91,6 +102,30 @@ impl Commands {
             apply(&api, object).await?;
         }
         Ok(CommandOutcome::Done(CommandOutput::Nothing))
+    }
+
+    fn claim(&self, object: String) -> Option<Claim<'_>> {
+        let fresh = self.applying.lock().unwrap_or_else(PoisonError::into_inner).insert(object.clone());
+        fresh.then(|| Claim { applying: &self.applying, object })
+    }
+}
+
+impl CarryOut for Commands {
+    async fn carry_out(&self, command: &Command) -> CommandOutcome {
+        if let Some(outcome) = self.ledger.lock().await.end_of(&command.id) {
+            return outcome;
+        }
+        kiven_failpoint::pass("agent", "received", step_of(command));
+        let outcome = match self.attempt(command).await {
+            Ok(outcome) => outcome,
+            Err(error) => failed(&error),
+        };
+        kiven_failpoint::pass("agent", "done", step_of(command));
+        if let Err(error) = self.ledger.lock().await.end(&self.client, &command.id, &outcome).await {
+            tracing::warn!(%error, command_id = command.id, "the end of a command could not be remembered");
+        }
+        tracing::info!(command_id = command.id, kind = command.body.name(), outcome = label(&outcome), "command ended");
+        outcome
     }
 }
 

@@ -6,16 +6,19 @@ mod commands;
 mod config;
 mod enrol;
 mod guardrails;
+mod lanes;
 mod ledger;
 mod objects;
 mod outbox;
 mod retire;
+mod runner;
 mod secrets;
 mod session;
 mod watch;
 
 use anyhow::Context;
 use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -28,8 +31,18 @@ async fn main() -> anyhow::Result<()> {
     let client = kube::Client::try_default().await.context("the Kubernetes API server cannot be configured")?;
     let outbox = Arc::new(outbox::Outbox::default());
     let world = watch::World::start(client.clone(), Arc::clone(&outbox));
-    let commands = Arc::new(commands::Commands::load(client, config.environment_id.clone(), Arc::clone(&world)).await?);
-    session::run_for_ever(config, commands, outbox, world).await;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let commands = commands::Commands::load(client, config.environment_id.clone(), Arc::clone(&world)).await?;
+    let runner = runner::Runner::new(commands, Arc::clone(&outbox));
+    let stop = async {
+        terminate.recv().await;
+        runner.stop().await;
+    };
+    // The session goes on through a stop: answers leave by it.
+    tokio::select! {
+        () = session::run_for_ever(config, Arc::clone(&runner), outbox, world) => {}
+        () = stop => {}
+    }
     Ok(())
 }
 

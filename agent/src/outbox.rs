@@ -13,6 +13,8 @@ pub(crate) struct Outbox {
     inner: Mutex<Inner>,
     /// Rung when there is something to send.
     pub(crate) ready: Notify,
+    /// Rung when reports have become safe.
+    acknowledged: Notify,
 }
 
 #[derive(Default)]
@@ -73,6 +75,28 @@ impl Outbox {
     /// Everything up to this number is safe.
     pub(crate) fn acknowledge(&self, sequence: u64) {
         self.inner().sent.retain(|(number, _)| *number > sequence);
+        self.acknowledged.notify_one();
+    }
+
+    /// Whether there is something to send.
+    pub(crate) fn has_waiting(&self) -> bool {
+        let inner = self.inner();
+        inner.dropped > 0 || !inner.waiting.is_empty()
+    }
+
+    /// Returns when no answer waits or is unacknowledged.
+    pub(crate) async fn answers_settled(&self) {
+        let is_answer = |body: &ReportBody| matches!(body, ReportBody::Answered { .. });
+        loop {
+            let open = {
+                let inner = self.inner();
+                inner.waiting.iter().any(is_answer) || inner.sent.iter().any(|(_, body)| is_answer(body))
+            };
+            if !open {
+                return;
+            }
+            self.acknowledged.notified().await;
+        }
     }
 }
 

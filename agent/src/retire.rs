@@ -27,6 +27,15 @@ fn clusters(client: &Client) -> Api<DynamicObject> {
     cnpg(client, DATABASE_NAMESPACE, "Cluster", "clusters")
 }
 
+fn grace_lasts(after: Timestamp) -> CommandOutcome {
+    CommandOutcome::Retry(Problem::new(Code::AGENT_REFUSED, format!("the grace lasts until {after}")))
+}
+
+/// The end of an object's grace, if it has been set.
+fn mark_of(object: &DynamicObject) -> Option<Timestamp> {
+    object.annotations().get(DELETE_AFTER).and_then(|text| text.parse().ok())
+}
+
 /// Whether a Cluster is the command's own database's.
 fn is_of(object: &DynamicObject, command: &Command) -> bool {
     command.database_id.as_ref().is_some_and(|id| object.labels().get(DATABASE_LABEL).is_some_and(|label| label == id.as_str()))
@@ -66,8 +75,7 @@ pub(crate) async fn retire(client: &Client, command: &Command, cluster: &str, se
     if !is_of(&object, command) {
         return Ok(refused("the Cluster is another database's"));
     }
-    let marked = object.annotations().get(DELETE_AFTER).and_then(|text| text.parse::<Timestamp>().ok());
-    if marked.is_some_and(|known| known > after) {
+    if mark_of(&object).is_some_and(|known| known > after) {
         return Ok(refused("the end of a grace is never moved earlier"));
     }
     let label = selector(command);
@@ -78,8 +86,9 @@ pub(crate) async fn retire(client: &Client, command: &Command, cluster: &str, se
     for service in labelled(&mine, &label).await?.iter().filter(|s| services.contains(&s.name_any())) {
         delete(&mine, &service.name_any()).await?;
     }
-    for volume in volumes(client, cluster).await? {
-        annotate(&persistent_volumes(client), &volume, json!({ DELETE_AFTER: after.to_string() })).await?;
+    // One that is marked for later, by whatever came before, stays so: the policy on volumes would refuse an earlier end.
+    for volume in volumes(client, cluster).await?.iter().filter(|volume| mark_of(volume).is_none_or(|known| known < after)) {
+        annotate(&persistent_volumes(client), &volume.name_any(), json!({ DELETE_AFTER: after.to_string() })).await?;
     }
     annotate(&clusters(client), cluster, json!({ HIBERNATION: "on", DELETE_AFTER: after.to_string() })).await?;
     Ok(done())
@@ -92,11 +101,11 @@ pub(crate) async fn purge(client: &Client, command: &Command, cluster: &str) -> 
     }
     let found = labelled(&clusters(client), &selector(command)).await?;
     for object in &found {
-        let Some(after) = object.annotations().get(DELETE_AFTER).and_then(|text| text.parse::<Timestamp>().ok()) else {
+        let Some(after) = mark_of(object) else {
             return Ok(refused("a Cluster of the database was never retired"));
         };
         if crate::now() < after {
-            return Ok(CommandOutcome::Retry(Problem::new(Code::AGENT_REFUSED, format!("the grace lasts until {after}"))));
+            return Ok(grace_lasts(after));
         }
     }
     remove(client, command, cluster, !found.is_empty()).await
@@ -112,23 +121,39 @@ fn persistent_volumes(client: &Client) -> Api<DynamicObject> {
 }
 
 /// The volumes of a Cluster's claims, by their claimRef: they are known even when the claims are gone.
-async fn volumes(client: &Client, cluster: &str) -> kube::Result<Vec<String>> {
+async fn volumes(client: &Client, cluster: &str) -> kube::Result<Vec<DynamicObject>> {
     let prefix = format!("{cluster}-");
     let of_cluster = |volume: &DynamicObject| {
         let claim = &volume.data["spec"]["claimRef"];
         claim["namespace"] == DATABASE_NAMESPACE && claim["name"].as_str().is_some_and(|name| name.starts_with(&prefix))
     };
     let all = persistent_volumes(client).list(&ListParams::default()).await?.items;
-    Ok(all.iter().filter(|volume| of_cluster(volume)).map(ResourceExt::name_any).collect())
+    Ok(all.into_iter().filter(of_cluster).collect())
+}
+
+/// Lets a volume go with its claim. It is marked first: the policy on volumes lets only a marked one go.
+async fn release(client: &Client, volume: &DynamicObject) -> kube::Result<()> {
+    let (api, name) = (persistent_volumes(client), volume.name_any());
+    if mark_of(volume).is_none() {
+        annotate(&api, &name, json!({ DELETE_AFTER: crate::now().to_string() })).await?;
+    }
+    if volume.data["spec"]["persistentVolumeReclaimPolicy"] != "Delete" {
+        let patch = json!({ "spec": { "persistentVolumeReclaimPolicy": "Delete" } });
+        api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+    }
+    Ok(())
 }
 
 /// Everything of a database: its volumes are set to go with their claims, then proved gone. Without a Cluster that was judged
 /// nothing is set: what is on its way is only waited for.
 async fn remove(client: &Client, command: &Command, cluster: &str, judged: bool) -> kube::Result<CommandOutcome> {
     let volumes = volumes(client, cluster).await?;
+    // The policy cannot tell the time: that a mark has passed is the agent's to see.
+    if let Some(after) = volumes.iter().filter_map(mark_of).find(|after| crate::now() < *after) {
+        return Ok(grace_lasts(after));
+    }
     for volume in volumes.iter().filter(|_| judged) {
-        let patch = json!({ "spec": { "persistentVolumeReclaimPolicy": "Delete" } });
-        persistent_volumes(client).patch(volume, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        release(client, volume).await?;
     }
     let label = selector(command);
     let kinds = [("Pooler", "poolers"), ("ScheduledBackup", "scheduledbackups"), ("Database", "databases"), ("Cluster", "clusters")];

@@ -3,6 +3,7 @@ use crate::commands::Commands;
 use crate::config::Config;
 use crate::enrol::{Identity, enrol};
 use crate::outbox::Outbox;
+use crate::runner::Runner;
 use crate::watch::World;
 use anyhow::Context;
 use kiven_model::command::Command;
@@ -12,6 +13,7 @@ use kiven_proto::v1::{Hello, SessionRequest, session_request, session_response};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
@@ -28,12 +30,12 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 const OUTGOING_MAX: usize = 64;
 
 /// Keeps a session for as long as the process lives.
-pub(crate) async fn run_for_ever(config: Config, commands: Arc<Commands>, outbox: Arc<Outbox>, world: Arc<World>) {
+pub(crate) async fn run_for_ever(config: Config, runner: Arc<Runner<Commands>>, outbox: Arc<Outbox>, world: Arc<World>) {
     let mut identity: Option<Identity> = None;
     let mut pause = PAUSE_MS_LEAST;
     loop {
         let started = tokio::time::Instant::now();
-        if let Err(error) = attempt(&config, &mut identity, &commands, &outbox, &world).await {
+        if let Err(error) = attempt(&config, &mut identity, &runner, &outbox, &world).await {
             tracing::warn!(error = format!("{error:#}"), "session ended");
         }
         if started.elapsed() > SUMMARY {
@@ -54,7 +56,7 @@ fn jitter(most: u64) -> u64 {
 async fn attempt(
     config: &Config,
     identity: &mut Option<Identity>,
-    commands: &Arc<Commands>,
+    runner: &Arc<Runner<Commands>>,
     outbox: &Arc<Outbox>,
     world: &Arc<World>,
 ) -> anyhow::Result<()> {
@@ -82,45 +84,55 @@ async fn attempt(
     let mut summary = tokio::time::interval(SUMMARY);
     let renewal = tokio::time::sleep(renew_in);
     let mut renewal = std::pin::pin!(renewal);
+    let mut summarising: Option<JoinHandle<()>> = None;
+    // Reading and writing never wait for each other, nor for Kubernetes: a relay that is slow to take reports still gets its
+    // commands read, and one whose commands have to wait still gets its reports.
     loop {
+        let (room, waiting) = (runner.has_room(), outbox.has_waiting());
         tokio::select! {
-            message = incoming.message() => match message?.and_then(|m| m.message) {
-                Some(session_response::Message::Command(command)) => receive(command, commands, outbox),
+            message = incoming.message(), if room => match message?.and_then(|m| m.message) {
+                Some(session_response::Message::Command(command)) => receive(&command, runner),
                 Some(session_response::Message::Acknowledgement(acknowledgement)) => outbox.acknowledge(acknowledgement.sequence),
                 None => anyhow::bail!("the relay ended the session"),
             },
-            _ = summary.tick() => {
-                outbox.push(ReportBody::Facts(world.facts().await));
-                world.say(outbox, true);
+            () = runner.room(), if !room => {}
+            permit = out.reserve(), if waiting => {
+                let permit = permit.context("the relay ended the session")?;
+                if let Some(message) = next_report(config, session, outbox)? {
+                    permit.send(message);
+                }
             }
-            () = outbox.ready.notified() => {}
+            () = outbox.ready.notified(), if !waiting => {}
+            _ = summary.tick() => {
+                if summarising.as_ref().is_none_or(JoinHandle::is_finished) {
+                    summarising = Some(tokio::spawn(summarise(Arc::clone(world), Arc::clone(outbox))));
+                }
+            }
             () = &mut renewal => return Ok(()), // comes back at once with a new certificate
         }
-        flush(config, session, outbox, &out).await?;
     }
 }
 
-/// Sends everything that waits.
-async fn flush(config: &Config, session: u64, outbox: &Outbox, out: &mpsc::Sender<SessionRequest>) -> anyhow::Result<()> {
-    while let Some((sequence, body)) = outbox.take() {
-        let report = Report { environment_id: config.environment_id.clone(), session, sequence, at: crate::now(), body };
-        let message = kiven_proto::v1::Report { sequence, body: serde_json::to_vec(&report)? };
-        out.send(SessionRequest { message: Some(session_request::Message::Report(message)) }).await?;
-    }
-    Ok(())
+/// Says everything again. Beside the session, since it asks the API server.
+async fn summarise(world: Arc<World>, outbox: Arc<Outbox>) {
+    outbox.push(ReportBody::Facts(world.facts().await));
+    world.say(&outbox, true);
 }
 
-/// Carries a command out beside the session, so that reports go on meanwhile.
-fn receive(message: kiven_proto::v1::Command, commands: &Arc<Commands>, outbox: &Arc<Outbox>) {
-    let Ok(command) = serde_json::from_slice::<Command>(&message.body) else {
-        tracing::warn!(command_id = message.id, "a command that cannot be read was ignored");
-        return;
-    };
-    let (commands, outbox) = (Arc::clone(commands), Arc::clone(outbox));
-    tokio::spawn(async move {
-        let outcome = commands.carry_out(&command).await;
-        outbox.push(ReportBody::Answered { command_id: command.id, outcome });
-    });
+/// The next report as it goes over the wire.
+fn next_report(config: &Config, session: u64, outbox: &Outbox) -> anyhow::Result<Option<SessionRequest>> {
+    let Some((sequence, body)) = outbox.take() else { return Ok(None) };
+    let report = Report { environment_id: config.environment_id.clone(), session, sequence, at: crate::now(), body };
+    let message = kiven_proto::v1::Report { sequence, body: serde_json::to_vec(&report)? };
+    Ok(Some(SessionRequest { message: Some(session_request::Message::Report(message)) }))
+}
+
+/// Leaves a command to be carried out beside the session.
+fn receive(message: &kiven_proto::v1::Command, runner: &Arc<Runner<Commands>>) {
+    match serde_json::from_slice::<Command>(&message.body) {
+        Ok(command) => runner.receive(command),
+        Err(_) => tracing::warn!(command_id = message.id, "a command that cannot be read was ignored"),
+    }
 }
 
 async fn connect(config: &Config, identity: &Identity) -> anyhow::Result<Channel> {

@@ -44,10 +44,8 @@ pub trait Agents: Send + Sync {
     fn commands_due(&self, environment: &EnvironmentId, session: u64) -> impl Future<Output = Result<Vec<Command>, PortError>> + Send;
     /// Marks a command as handed to a session. False when it was withdrawn or answered meanwhile: it must not be handed over.
     fn command_delivered(&self, id: &str, session: u64) -> impl Future<Output = Result<bool, PortError>> + Send;
-    /// Records a command's end; a second answer changes nothing, except that a retry asked for is open again.
+    /// Records a command's end; a second answer changes nothing. Asking again is another command.
     fn command_answer(&self, id: &str, outcome: &CommandOutcome) -> impl Future<Output = Result<(), PortError>> + Send;
-    /// Opens a command again that was answered with a retry.
-    fn command_reopen(&self, id: &str) -> impl Future<Output = Result<(), PortError>> + Send;
     /// Records what an agent says of itself; an older session changes nothing.
     fn agent_put(&self, agent: &AgentRecord) -> impl Future<Output = Result<(), PortError>> + Send;
     /// What an environment's agent last said of itself.

@@ -59,9 +59,7 @@ impl Inbox {
         }
     }
     pub(crate) fn answer(&mut self, id: &str, outcome: &CommandOutcome) {
-        if let Some(state @ (CommandState::Pending | CommandState::Delivered { .. } | CommandState::Answered(CommandOutcome::Retry(_)))) =
-            self.state(id)
-        {
+        if let Some(state @ (CommandState::Pending | CommandState::Delivered { .. })) = self.state(id) {
             *state = CommandState::Answered(outcome.clone());
         }
     }
@@ -114,16 +112,6 @@ impl Agents for World {
     async fn command_answer(&self, id: &str, outcome: &CommandOutcome) -> Result<(), PortError> {
         self.effect("command_answer", |state| {
             state.inbox.answer(id, outcome);
-            Ok(())
-        })
-    }
-    async fn command_reopen(&self, id: &str) -> Result<(), PortError> {
-        self.effect("command_reopen", |state| {
-            if let Some(found @ CommandState::Answered(CommandOutcome::Retry(_))) = state.inbox.state(id) {
-                *found = CommandState::Pending;
-                let now = state.now;
-                state.agent.wake(now + ON_ITS_WAY_MS);
-            }
             Ok(())
         })
     }

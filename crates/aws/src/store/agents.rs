@@ -223,18 +223,6 @@ impl Agents for Store {
         .map(|_| ())
     }
 
-    async fn command_reopen(&self, id: &str) -> Result<(), PortError> {
-        self.command_change(id, |state| match state {
-            CommandState::Answered(CommandOutcome::Retry(_)) => Some(CommandState::Pending),
-            CommandState::Answered(CommandOutcome::Done(_) | CommandOutcome::Refused(_))
-            | CommandState::Pending
-            | CommandState::Delivered { .. }
-            | CommandState::Withdrawn => None,
-        })
-        .await
-        .map(|_| ())
-    }
-
     async fn agent_put(&self, agent: &AgentRecord) -> Result<(), PortError> {
         let mut item = key(format!("ENV#{}", agent.environment_id), "AGENT");
         pack(&mut item, agent, PAYLOAD_BYTES_MAX, &self.blobs).await?;
