@@ -10,9 +10,9 @@ use kiven_ports::agents::{CommandRecord, CommandState};
 use kiven_ports::{Agents, PortError};
 
 use super::Store;
-use super::item::{Attributes, PAYLOAD_BYTES_MAX, key, number, number_of, pack, text, text_of, unpack};
+use super::item::{Attributes, PAYLOAD_BYTES_MAX, expires, key, number, number_of, pack, text, text_of, unpack};
 use super::names::HEAD;
-use super::records::{Range, unbuilt};
+use super::records::{OPERATION_DAYS, Range, unbuilt};
 use crate::error::{is, port_error};
 
 /// Open commands of one environment that are handed out at once.
@@ -72,6 +72,7 @@ impl Store {
     ) -> Result<Vec<TransactWriteItem>, PortError> {
         let mut item = command_key(&command.id);
         pack(&mut item, command, PAYLOAD_BYTES_MAX, &self.blobs).await?;
+        expires(&mut item, command.not_after, OPERATION_DAYS);
         item.insert("state".to_owned(), text(state_text(state)?));
         item.insert("order".to_owned(), number(order));
         item.insert("version".to_owned(), number(expected.unwrap_or(0) + 1));

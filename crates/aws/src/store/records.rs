@@ -26,7 +26,7 @@ use crate::error::port_error;
 /// Pages read for one list: at 1 MB each more than any organization has.
 const PAGES_MAX: usize = 50;
 /// How long operations are kept after their end, and databases after theirs: a year and a month, so that a year can be looked back on.
-const OPERATION_DAYS: i64 = 400;
+pub(super) const OPERATION_DAYS: i64 = 400;
 const DATABASE_DAYS: i64 = 400;
 /// Operations in one list.
 const OPERATIONS_MAX: usize = 100;
