@@ -173,7 +173,10 @@ pub fn decide(spec: &Valid<ScheduleSpec>, facts: &PowerFacts, now: Timestamp) ->
         return Decision { action: Action::Nothing(Why::Settled), reason: "nothing is due".to_owned(), tell: false, progress, next_due };
     };
     if let Some(held) = case.held(turn) {
-        return case.settle(turn, Action::Nothing(Why::Held(held)), held.words());
+        // Where power is as the boundary wanted it anyway, nothing was left out.
+        let off = matches!(facts.status, DatabaseStatus::Paused | DatabaseStatus::Pausing);
+        let decision = case.settle(turn, Action::Nothing(Why::Held(held)), held.words());
+        return Decision { tell: off != (turn.power == Power::Off), ..decision };
     }
     match turn.power {
         Power::Off => case.power_off(turn),
@@ -254,9 +257,9 @@ impl Case<'_> {
             (_, running) => {
                 let pending = self.pending_or_new(turn);
                 let until = moved(pending.since, SignedDuration::from_mins(PAUSE_WAIT_MINUTES_MAX));
-                let busy = running.map_or("a backup", |running| running.kind.as_str());
+                let busy = running.map_or("a backup".to_owned(), |running| format!("the operation {}", running.kind.as_str()));
                 if self.now >= until {
-                    let words = format!("{busy} still runs after {PAUSE_WAIT_MINUTES_MAX} minutes; the database stays on until the next pause");
+                    let words = format!("{busy} still runs after {PAUSE_WAIT_MINUTES_MAX} minutes; power stays as it is until the next boundary");
                     return self.settle(turn, Action::Skip(Skipped::WaitedTooLong), &words);
                 }
                 self.wait(turn, pending, until, &format!("waits for {busy} to end"))
@@ -278,7 +281,7 @@ impl Case<'_> {
             }
             (_, running) => {
                 let pending = self.pending_or_new(turn);
-                let busy = running.map_or("the running operation", |running| running.kind.as_str());
+                let busy = running.map_or("what runs".to_owned(), |running| format!("the operation {}", running.kind.as_str()));
                 let until = self.next(self.facts.progress);
                 self.wait(turn, pending, until, &format!("waits for {busy} to end"))
             }
