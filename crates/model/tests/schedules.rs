@@ -16,6 +16,8 @@ use proptest::prelude::*;
 use std::ops::Range;
 
 const CASES: u32 = 96;
+/// Tries to make a failing case smaller: it is readable soon, and a case takes a while.
+const SHRINKS_MAX: u32 = 200;
 /// Minutes that are played.
 const SPAN: usize = 5 * DAY;
 const DAY: usize = 24 * 60;
@@ -50,6 +52,10 @@ struct Case {
     resume_minutes: usize,
     starts_on: bool,
     manual: Vec<(usize, bool)>,
+    /// What people do around a boundary: which one, how many minutes after it, what.
+    near: Vec<(usize, i64, bool)>,
+    /// Around which boundary the schedule is enabled again, if it is disabled.
+    enabled_near: Option<(usize, i64)>,
     operations: Vec<(usize, usize)>,
     backups: Vec<(usize, usize)>,
     outages: Vec<(usize, usize)>,
@@ -63,6 +69,18 @@ impl Case {
     }
     fn enabled(&self, minute: usize) -> bool {
         !self.disabled.is_some_and(|(from, minutes)| (from..from + minutes).contains(&minute))
+    }
+    /// Puts what happens around boundaries at its minutes.
+    fn placed(mut self, model: &Model) -> Self {
+        let turns: Vec<usize> = (1..SPAN).filter(|minute| model.wanted(*minute) != model.wanted(minute - 1)).collect();
+        let at = |which: usize, after: i64| turns.get(which % turns.len().max(1))?.checked_add_signed(after as isize);
+        self.manual.extend(self.near.iter().filter_map(|(which, after, on)| Some((at(*which, *after)?, *on))));
+        if let (Some((from, minutes)), Some((which, after))) = (&mut self.disabled, self.enabled_near)
+            && let Some(end) = at(which, after)
+        {
+            (*from, *minutes) = (end.saturating_sub(*minutes).max(1), end.min(*minutes));
+        }
+        self
     }
     fn lead(&self) -> usize {
         if self.ready_by { lead_seconds(&self.history()) as usize / 60 } else { 0 }
@@ -90,6 +108,8 @@ prop_compose! {
         exceptions in prop::collection::vec((-1..7_i64, prop::option::of(hours())), 0..3),
         (ready_by, starts_on, asks_every_minute, resume_minutes) in (any::<bool>(), any::<bool>(), any::<bool>(), 1..9_usize),
         manual in prop::collection::vec((0..SPAN, any::<bool>()), 0..12),
+        near in prop::collection::vec((0..30_usize, -12..3_i64, any::<bool>()), 0..12),
+        enabled_near in prop::option::of((0..30_usize, -12..3_i64)),
         operations in happening(300),
         backups in happening(300),
         outages in happening(1000),
@@ -98,7 +118,7 @@ prop_compose! {
         let (zone, first) = PLACES[place];
         let windows = windows.into_iter().map(|(days, (start, length))| (days, start, length)).collect();
         let first = first.parse().unwrap();
-        Case { zone, first, windows, exceptions, ready_by, resume_minutes, starts_on, manual, operations, backups, outages, disabled, asks_every_minute }
+        Case { zone, first, windows, exceptions, ready_by, resume_minutes, starts_on, manual, near, enabled_near, operations, backups, outages, disabled, asks_every_minute }
     }
 }
 
@@ -373,13 +393,14 @@ impl Sweep {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: CASES, max_shrink_iters: SHRINKS_MAX, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn at_every_minute_power_is_what_the_simple_model_says(case in case()) {
         let spec = spec(&case);
         let start = case.first.at(12, 0, 0, 0).in_tz("UTC").unwrap().timestamp();
         let mut model = Model::of(&case, &spec, start);
+        let case = case.placed(&model);
         let spec = ScheduleSpec { enabled: case.enabled(0), ..spec.into_inner() };
         let mut sweep = Sweep { world: World::of(&case), spec, start, since: 0, progress: Progress::default(), next_due: Some(start) };
         for minute in 0..SPAN {
