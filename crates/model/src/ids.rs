@@ -103,6 +103,8 @@ id!(/// One managed PostgreSQL in an environment.
     DatabaseId, "db");
 id!(/// One durable change.
     OperationId, "op");
+id!(/// A power schedule.
+    ScheduleId, "sched");
 id!(/// An API key's public half; the secret half is stored only as a hash.
     ApiKeyId, "key");
 

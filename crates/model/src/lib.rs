@@ -19,8 +19,9 @@ pub mod price;
 pub mod problem;
 pub mod report;
 pub mod request;
+pub mod schedule;
 pub mod sizing;
 
-pub use ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId};
+pub use ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId, ScheduleId};
 pub use problem::{Code, Problem, Violation};
 pub use request::Valid;

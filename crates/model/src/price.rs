@@ -11,12 +11,19 @@ const S3_USD_PER_GB: f64 = 0.023;
 /// Daily base backups kept, of which the sweep of WAL adds about as much again; a cautious multiple of the volume.
 const BACKUP_VOLUMES: f64 = 2.0;
 
+/// USD an hour for the nodes of a database that is on, at most: the dearest listed node type for every instance.
+/// This is what a pause saves; storage and backups cost the same on and off.
+#[must_use]
+pub fn compute_usd_per_hour(spec: &DatabaseSpec) -> f64 {
+    sizing(spec).map_or(0.0, |s| s.node.usd_per_hour * f64::from(spec.instances))
+}
+
 /// USD a month when always on, at most: the dearest listed node type for every instance, full volumes, full archive.
 #[must_use]
 pub fn monthly_usd(spec: &DatabaseSpec) -> f64 {
     let instances = f64::from(spec.instances);
     let storage = f64::from(spec.storage_gb);
-    let compute = sizing(spec).map_or(0.0, |s| s.node.usd_per_hour * HOURS_PER_MONTH * instances);
+    let compute = compute_usd_per_hour(spec) * HOURS_PER_MONTH;
     let total = compute + storage * instances * GP3_USD_PER_GB + storage * BACKUP_VOLUMES * S3_USD_PER_GB;
     (total * 100.0).round() / 100.0
 }

@@ -42,6 +42,11 @@ codes! {
     LAUNCH_TEMPLATE_INVALID = 122, "The launch template is not valid";
     ID_INVALID = 123, "An id is not valid";
     TIMEOUT_INVALID = 124, "A timeout is not valid";
+    TIME_ZONE_UNKNOWN = 125, "The time zone is not known";
+    WINDOW_INVALID = 126, "A window of a schedule is not valid";
+    WINDOWS_OVERLAP = 127, "Windows of a schedule overlap";
+    EXCEPTION_INVALID = 128, "An exception of a schedule is not valid";
+    SCHEDULE_DATABASES_INVALID = 129, "The databases of a schedule are not valid";
     NOT_YET_CHANGEABLE = 130, "This attribute cannot be changed yet";
     NEVER_CHANGEABLE = 131, "This attribute can never be changed";
     FINAL_BACKUP_NOT_YET = 132, "A final backup is not offered yet";

@@ -39,7 +39,7 @@ pub const EXTENSIONS: [&str; 16] = [
 /// Regions inside the European Union, where organizations are by default.
 pub const EU_REGIONS: [&str; 7] = ["eu-west-1", "eu-west-3", "eu-central-1", "eu-north-1", "eu-south-1", "eu-south-2", "eusc-de-east-1"];
 
-/// A value that has passed its validation; only this module makes one from outside.
+/// A value that has passed its validation; only this module and [`crate::schedule`] make one from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Valid<T>(T);
@@ -62,13 +62,15 @@ impl<T> std::ops::Deref for Valid<T> {
     }
 }
 
-struct Checks(Vec<Violation>);
+/// Violations as they are found.
+#[derive(Default)]
+pub(crate) struct Checks(Vec<Violation>);
 
 impl Checks {
-    fn add(&mut self, code: Code, field: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) {
+    pub(crate) fn add(&mut self, code: Code, field: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) {
         self.0.push(Violation::new(code, field, message, hint));
     }
-    fn end<T>(self, value: Option<T>) -> Result<Valid<T>, Vec<Violation>> {
+    pub(crate) fn end<T>(self, value: Option<T>) -> Result<Valid<T>, Vec<Violation>> {
         match value {
             Some(value) if self.0.is_empty() => Ok(Valid(value)),
             _ => Err(self.0),
@@ -82,7 +84,7 @@ impl Checks {
 /// # Errors
 /// Every violation, each with field, code and hint.
 pub fn database(request: &DatabaseRequest, offered: &[u32]) -> Result<Valid<DatabaseSpec>, Vec<Violation>> {
-    let mut checks = Checks(Vec::new());
+    let mut checks = Checks::default();
     let name = DatabaseName::parse(&request.name).map_err(|e| {
         checks.add(Code::NAME_INVALID, "name", format!("`{}` {e}", clip(&request.name)), "Use a short lowercase name such as `shop` or `shop-eu`.");
     });
@@ -127,7 +129,7 @@ pub fn database(request: &DatabaseRequest, offered: &[u32]) -> Result<Valid<Data
 }
 
 /// At most 64 characters of what somebody sent, for messages.
-fn clip(text: &str) -> String {
+pub(crate) fn clip(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
@@ -313,7 +315,7 @@ fn power(request: &DatabaseRequest, checks: &mut Checks) -> Power {
 /// # Errors
 /// Every violation, each with field, code and hint.
 pub fn environment(request: &EnvironmentRequest) -> Result<Valid<EnvironmentSpec>, Vec<Violation>> {
-    let mut checks = Checks(Vec::new());
+    let mut checks = Checks::default();
     if !is_dns_label(&request.name) || request.name.len() > 40 {
         checks.add(Code::NAME_INVALID, "name", format!("`{}` is no name for an environment", clip(&request.name)), "1 to 40 of a-z, 0-9 and -.");
     }
@@ -352,7 +354,7 @@ pub fn environment(request: &EnvironmentRequest) -> Result<Valid<EnvironmentSpec
 /// # Errors
 /// Every violation, each with field, code and hint.
 pub fn connection(request: &ConnectionRequest, environment: &EnvironmentSpec) -> Result<Valid<ConnectionSpec>, Vec<Violation>> {
-    let mut checks = Checks(Vec::new());
+    let mut checks = Checks::default();
     let prefix = format!("arn:aws:iam::{}:role/", environment.aws_account_id);
     if !request.role_arn.starts_with(&prefix) || request.role_arn.len() == prefix.len() || request.role_arn.len() > 2048 {
         let message = format!("`{}` is no role in account {}", clip(&request.role_arn), environment.aws_account_id);
