@@ -30,6 +30,7 @@ use crate::names::{DatabaseName, POSTGRES_PORT};
 use crate::operation::{Operation, OperationEvent, OperationKind, OperationStatus, Subject};
 use crate::organization::Role;
 use crate::plan::PlanName;
+use crate::change::Change;
 use crate::price::monthly_usd;
 use crate::sizing::sizing;
 use jiff::Timestamp;
@@ -257,6 +258,10 @@ pub struct DatabaseView {
     pub problem: Option<Problem>,
     /// When the grace ends.
     pub delete_after: Option<Timestamp>,
+    /// What was changed while it was off, and comes with the next resume.
+    pub pending_change: Option<Change>,
+    /// When the volumes last grew: AWS takes the next growth hours later.
+    pub storage_grown_at: Option<Timestamp>,
 }
 
 /// The addresses of a database: a function of its name alone, so known at plan.
@@ -312,7 +317,7 @@ impl DatabaseView {
         let spec = &database.spec;
         let power_state = match database.status {
             DatabaseStatus::Pausing | DatabaseStatus::Paused => Power::Off,
-            DatabaseStatus::Available | DatabaseStatus::Resuming => Power::On,
+            DatabaseStatus::Available | DatabaseStatus::Resuming | DatabaseStatus::Changing => Power::On,
             _ => spec.power,
         };
         Self {
@@ -330,6 +335,8 @@ impl DatabaseView {
             operation_id: database.operation_id.clone(),
             problem: database.problem.clone(),
             delete_after: database.delete_after,
+            pending_change: database.pending_change(),
+            storage_grown_at: database.storage_grown_at,
             spec: spec.clone(),
         }
     }

@@ -1,6 +1,7 @@
 //! What a change of a database means: what may change, how it is carried out, how long writes stop, what it costs. Pure.
 use crate::database::{BackupSpec, CustomSize, DatabaseSpec, PoolMode, PoolerSpec};
 use crate::parameters;
+use crate::plan::PlanName;
 use crate::price::monthly_usd;
 use crate::sizing::{Sizing, sizing};
 use crate::{Code, Violation};
@@ -176,6 +177,13 @@ fn restarts(before: &Sizing, after: &Sizing) -> bool {
 
 /// Extensions whose first setting makes CloudNativePG preload their library (CNPG documentation, "Managed extensions").
 const PRELOADED: [&str; 3] = ["auto_explain.", "pg_stat_statements.", "pgaudit."];
+
+/// The volume size when none is asked for: a smaller plan does not shrink what there is. `None` where the plan says more.
+#[must_use]
+pub fn kept_storage_gb(is: &DatabaseSpec, plan: &str) -> Option<u32> {
+    let least = PlanName::parse(plan).and_then(PlanName::size).map_or(0, |size| size.storage_gb);
+    (is.storage_gb > least).then_some(is.storage_gb)
+}
 
 /// The node groups' class, EC2's name, by which a change of nodes is told.
 #[must_use]

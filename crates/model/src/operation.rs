@@ -16,6 +16,8 @@ pub enum OperationKind {
     Pause,
     /// Power on.
     Resume,
+    /// Another size, other settings.
+    Change,
     /// To the grace.
     Delete,
     /// Removes what the grace kept.
@@ -24,9 +26,9 @@ pub enum OperationKind {
 
 impl OperationKind {
     /// Those that change a database.
-    pub const OF_DATABASES: [OperationKind; 5] = [Self::Provision, Self::Pause, Self::Resume, Self::Delete, Self::Purge];
+    pub const OF_DATABASES: [OperationKind; 6] = [Self::Provision, Self::Pause, Self::Resume, Self::Change, Self::Delete, Self::Purge];
     /// All of them.
-    pub const ALL: [OperationKind; 6] = [Self::Connect, Self::Provision, Self::Pause, Self::Resume, Self::Delete, Self::Purge];
+    pub const ALL: [OperationKind; 7] = [Self::Connect, Self::Provision, Self::Pause, Self::Resume, Self::Change, Self::Delete, Self::Purge];
     /// The word as customers see it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -35,6 +37,7 @@ impl OperationKind {
             Self::Provision => "provision",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Change => "change",
             Self::Delete => "delete",
             Self::Purge => "purge",
         }
