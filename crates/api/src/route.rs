@@ -30,13 +30,18 @@ pub struct Shape {
     /// Makes its schema.
     #[cfg(feature = "openapi")]
     pub(crate) schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
+    /// Makes it in place, for a type that is no component of the document.
+    #[cfg(feature = "openapi")]
+    pub(crate) fields: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
 }
 
 impl Shape {
-    fn of<T: Described>() -> Self {
+    pub(crate) fn of<T: Described>() -> Self {
         Self {
             #[cfg(feature = "openapi")]
             schema: |generator| generator.subschema_for::<T>(),
+            #[cfg(feature = "openapi")]
+            fields: |generator| T::json_schema(generator),
         }
     }
 }

@@ -11,6 +11,11 @@ use kiven_model::api::{
 };
 use kiven_model::organization::Role;
 use kiven_ports::Ports;
+#[cfg(feature = "openapi")]
+use {
+    crate::route::Shape,
+    kiven_model::{DatabaseId, EnvironmentId, OperationId},
+};
 
 /// The rules that a database's body can break.
 const DATABASE_RULES: &[Code] = &[
@@ -45,6 +50,12 @@ const DATABASE_BUSY: &[Code] = &[Code::OPERATION_RUNNING, Code::WRONG_STATE];
 /// What stands in the way of a change to an environment.
 const ENVIRONMENT_BUSY: &[Code] = &[Code::OPERATION_RUNNING, Code::ENVIRONMENT_IN_USE];
 const STARTED: &str = "Accepted: the operation that `operation_id` names is under way. Follow it.";
+
+/// What `{id}` is, by the collection that a path begins with.
+#[cfg(feature = "openapi")]
+pub(crate) fn collections() -> Vec<(&'static str, Shape)> {
+    vec![("environments", Shape::of::<EnvironmentId>()), ("databases", Shape::of::<DatabaseId>()), ("operations", Shape::of::<OperationId>())]
+}
 
 /// Every route with its handler.
 fn table<P: Ports>() -> Vec<Entry<P>> {
