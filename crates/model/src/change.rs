@@ -16,6 +16,7 @@ pub const STORAGE_COOLDOWN_HOURS: i64 = 6;
 /// How a change reaches PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum How {
     /// While everything goes on.
     Online,
@@ -54,6 +55,7 @@ impl fmt::Display for How {
 
 /// One attribute that changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FieldChange {
     /// The attribute.
     pub field: String,
@@ -65,6 +67,7 @@ pub struct FieldChange {
 
 /// A change that may be carried out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Change {
     /// What changes.
     pub fields: Vec<FieldChange>,

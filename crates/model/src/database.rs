@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 /// Whether PostgreSQL runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Power {
     /// PostgreSQL answers.
@@ -21,6 +22,7 @@ pub enum Power {
 
 /// How PgBouncer hands out server connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PoolMode {
     /// For one transaction.
@@ -31,6 +33,7 @@ pub enum PoolMode {
 
 /// PgBouncer in front of the primary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PoolerSpec {
     /// Whether there is one.
     pub enabled: bool,
@@ -42,6 +45,7 @@ pub struct PoolerSpec {
 
 /// Backups of a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BackupSpec {
     /// The recovery window in days.
     pub backup_retention_days: u32,
@@ -51,6 +55,7 @@ pub struct BackupSpec {
 
 /// What happens when the database is destroyed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeletionSpec {
     /// Whether a last backup is taken first.
     pub final_backup: bool,
@@ -60,6 +65,7 @@ pub struct DeletionSpec {
 
 /// The customer's own size, for plan `custom`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CustomSize {
     /// CPU limit in cores.
     pub vcpu: u32,
@@ -69,6 +75,7 @@ pub struct CustomSize {
 
 /// What was asked for, with every default filled in. Only [`crate::request`] makes a [`crate::Valid`] one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DatabaseSpec {
     /// Unique in the environment.
     pub name: DatabaseName,
@@ -118,6 +125,7 @@ pub struct Connection {
 
 /// An address outside of the cluster that leads to a Service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Published {
     /// IP address.
     pub address: String,
