@@ -5,6 +5,7 @@
 //!
 //! Every error is a [`crate::Problem`] as JSON. Authentication: `Authorization: Bearer kiven_…`.
 use crate::Problem;
+use crate::change::Change;
 use crate::command::Consent;
 use crate::database::{Connection, Database, Power, Published};
 use crate::environment::{ConnectionSpec, Environment, EnvironmentStatus};
@@ -14,7 +15,6 @@ use crate::names::{DatabaseName, POSTGRES_PORT};
 use crate::operation::{Operation, OperationEvent, OperationKind, OperationStatus, Subject};
 use crate::organization::Role;
 use crate::plan::PlanName;
-use crate::change::Change;
 use crate::price::monthly_usd;
 use crate::sizing::sizing;
 use jiff::Timestamp;

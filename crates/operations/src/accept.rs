@@ -157,9 +157,10 @@ fn revision(database: &Database, spec: &DatabaseSpec, kind: OperationKind, id: &
 
 /// Whether fewer instances or a shorter retention are wanted: whoever asks for them consents.
 fn loses(database: &Database, spec: &DatabaseSpec) -> bool {
-    database.applied.as_ref().is_some_and(|applied| {
-        spec.instances < applied.instances || spec.backup.backup_retention_days < applied.backup.backup_retention_days
-    })
+    database
+        .applied
+        .as_ref()
+        .is_some_and(|applied| spec.instances < applied.instances || spec.backup.backup_retention_days < applied.backup.backup_retention_days)
 }
 
 fn wrong_state(database: &Database, detail: &str) -> Problem {

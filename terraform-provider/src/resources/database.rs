@@ -1,6 +1,6 @@
 //! `kiven_database`: create, read, change, destroy and import, with operations waited for.
-use super::database_schema::{Asked, power_word, schema, state_of};
 use super::database_plan::Seen;
+use super::database_schema::{Asked, power_word, schema, state_of};
 use super::{conform, database_plan, done, no_environment, random, text};
 use crate::diagnose::{failure, problem};
 use crate::durations;

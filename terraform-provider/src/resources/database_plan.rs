@@ -9,8 +9,8 @@ use kiven_model::change::{Change, change, kept_storage_gb};
 use kiven_model::database::DatabaseSpec;
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::price::monthly_usd;
-use kiven_model::sizing::sizing;
 use kiven_model::request;
+use kiven_model::sizing::sizing;
 use kiven_tfplugin::{Diagnostic, Diagnostics, Value};
 
 /// What makes a database this one.
