@@ -154,9 +154,17 @@ fn operation(route: &Route, problem: &Value, schemas: &mut Schemas) -> Result<Va
     }
     let mut parameters = path_parameters(route, schemas)?;
     parameters.extend(route.query.map(|shape| query_parameters(&schemas.fields(shape))).unwrap_or_default());
+    if route.conditional {
+        let says = "The `etag` of an earlier answer: 304 while it is still the same.";
+        parameters.push(json!({ "name": "if-none-match", "in": "header", "required": false, "description": says, "schema": { "type": "string" } }));
+    }
     let mut responses = Map::new();
     for success in &route.successes {
-        responses.insert(success.status.to_string(), answer(success, schemas));
+        let mut answer = answer(success, schemas);
+        if route.conditional {
+            answer["headers"]["etag"] = json!({ "required": true, "description": "Changes with every change.", "schema": { "type": "string" } });
+        }
+        responses.insert(success.status.to_string(), answer);
     }
     responses.extend(problems(&route.codes(), problem));
     let mut operation = json!({

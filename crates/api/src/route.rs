@@ -87,6 +87,8 @@ pub struct Route {
     pub creates: bool,
     /// The parameters behind the `?`.
     pub query: Option<Shape>,
+    /// Whether it answers with an `etag` and takes it back as `if-none-match`.
+    pub conditional: bool,
     /// What it takes.
     pub body: Option<Body>,
     /// What it answers when all is well.
@@ -109,7 +111,20 @@ where
 {
     let ((method, filter), [name, summary]) = (at, words);
     let (successes, problems) = (Vec::new(), Vec::new());
-    let route = Route { method, path, name, summary, description: "", access, creates: false, query: None, body: None, successes, problems };
+    let route = Route {
+        method,
+        path,
+        name,
+        summary,
+        description: "",
+        access,
+        creates: false,
+        conditional: false,
+        query: None,
+        body: None,
+        successes,
+        problems,
+    };
     Entry { route, handler: on(filter, handler) }
 }
 
@@ -161,6 +176,11 @@ impl<P> Entry<P> {
     pub(crate) fn query<T: Described>(mut self) -> Self {
         self.route.query = Some(Shape::of::<T>());
         self
+    }
+    /// It answers with an `etag`, takes it back as `if-none-match`, and answers 304 while nothing has changed.
+    pub(crate) fn conditional(mut self, says: &'static str) -> Self {
+        self.route.conditional = true;
+        self.answers_nothing(304, says)
     }
     /// The body it takes, a whole valid one, and the rules it can break.
     pub(crate) fn body<T: Described + Serialize>(mut self, example: &T, rules: &'static [Code]) -> Self {

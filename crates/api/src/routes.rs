@@ -147,7 +147,7 @@ fn operations<P: Ports>() -> Vec<Entry<P>> {
             .about("Ask with `after` set to the sequence number of the last event you have, and wait `retry_after_ms` between two requests.")
             .query::<operations::After>()
             .answers::<OperationView>(200, "The operation with its events after `after`, at most 200.")
-            .answers_nothing(304, "Nothing after `after`, and it is not over: ask again when the header `retry-after-ms` says."),
+            .conditional("Nothing after `after` and it is not over, or it is still what `if-none-match` names: ask again when the header `retry-after-ms` says."),
         post("/v1/operations/{id}/cancel", Role::Operator, "operation_cancel", "Ask an operation to go back", operations::cancel::<P>)
             .about("It takes effect at the next step before the point of no return. Asking twice is asking once.")
             .answers::<OperationView>(200, "The operation; it may be over already.")

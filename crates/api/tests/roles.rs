@@ -1,6 +1,7 @@
 //! Who may do what: every route of the table × every role × what is one's own, another's, or not there, asked of the real
 //! router over a world in memory. `UPDATE_GOLDEN=1 cargo test -p kiven-api --test roles` writes the golden table anew.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test")]
+use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
@@ -110,14 +111,17 @@ struct Said {
     message: String,
 }
 
+fn router(world: Arc<World>) -> Router {
+    kiven_api::router(world, Backend { principal_arn: String::new(), relay_address: String::new(), api_url: String::new() })
+}
+
 async fn ask(world: Arc<World>, key: Option<&str>, method: &str, path: &str, body: Option<&Value>) -> Said {
-    let backend = Backend { principal_arn: String::new(), relay_address: String::new(), api_url: String::new() };
     let mut request = Request::builder().method(method).uri(path);
     if let Some(key) = key {
         request = request.header("authorization", format!("Bearer {key}"));
     }
     let body = body.map_or(Body::empty(), |body| Body::from(body.to_string()));
-    let answer = kiven_api::router(world, backend).oneshot(request.body(body).unwrap()).await.unwrap();
+    let answer = router(world).oneshot(request.body(body).unwrap()).await.unwrap();
     let status = answer.status().as_u16();
     let bytes = answer.into_body().collect().await.unwrap().to_bytes();
     let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
@@ -243,6 +247,27 @@ async fn the_part_for_a_greater_role_is_that_part_only() {
     {
         let (world, key) = world("databases", Some(role)).await;
         assert_eq!(ask(world, key.as_deref(), "PUT", &path, Some(body)).await.status, status, "{role:?}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn an_operation_that_has_not_changed_is_not_sent_again() {
+    let path = format!("/v1/operations/{}", contract::operation(OWN, 9).id);
+    let (world, key) = world("operations", Some(Role::Viewer)).await;
+    for (path, tag, status) in [
+        (path.clone(), None, 200),
+        (path.clone(), Some("\"1\""), 304),
+        (path.clone(), Some("\"2\""), 200),
+        (format!("{path}?after=0"), None, 304),
+        (format!("{path}?after=0"), Some("\"2\""), 304),
+    ] {
+        let mut request = Request::get(&path).header("authorization", format!("Bearer {}", key.as_deref().unwrap()));
+        if let Some(tag) = tag {
+            request = request.header("if-none-match", tag);
+        }
+        let answer = router(world.clone()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{path} {tag:?}");
+        assert_eq!(answer.headers()["etag"], "\"1\"");
     }
 }
 

@@ -66,7 +66,7 @@ pub struct ConnectionRequest {
     #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^arn:aws:iam::[0-9]{12}:role/.+$"), length(max = 2048)))]
     pub role_arn: String,
     /// Subnet by zone.
-    #[cfg_attr(feature = "schema", schemars(extend("minProperties" = 1, "maxProperties" = 6)))]
+    #[cfg_attr(feature = "schema", schemars(extend("minProperties" = 1, "maxProperties" = 6, "propertyNames" = { "pattern": "^[a-z]+(-[a-z]+)+-[0-9][a-z]$" }, "additionalProperties" = { "type": "string", "pattern": "^subnet-", "maxLength": 64 })))]
     pub subnets: BTreeMap<String, String>,
     /// The launch template of node groups.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 128)))]
