@@ -14,6 +14,10 @@
 //! | `PUT /v1/databases/{id}` | [`DatabaseRequest`] | 200 or 202 [`DatabaseView`] with `operation_id` |
 //! | `POST /v1/databases/{id}/pause`, `/resume` | | 202 [`DatabaseView`] |
 //! | `DELETE /v1/databases/{id}` | | 202 [`DatabaseView`] with `operation_id` |
+//! | `GET /v1/databases/{id}/power-events` | | `[PowerEvent]`, newest first |
+//! | `GET /v1/schedules`, `GET /v1/schedules/{id}` | | [`ScheduleView`] |
+//! | `PUT /v1/schedules/{id}` | [`crate::schedule::ScheduleRequest`] | [`ScheduleView`] |
+//! | `DELETE /v1/schedules/{id}` | | 204; power stays as it is |
 //! | `GET /v1/operations?database_id=` | | `[OperationView]` |
 //! | `GET /v1/operations/{id}?after=N` | | [`OperationView`], or 304 when there is nothing after N |
 //! | `POST /v1/operations/{id}/cancel` | | [`OperationView`] |
@@ -24,13 +28,15 @@ use crate::Problem;
 use crate::command::Consent;
 use crate::database::{Connection, Database, Power, Published};
 use crate::environment::{ConnectionSpec, Environment, EnvironmentStatus};
-use crate::ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId};
+use crate::ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId, ScheduleId};
 use crate::lifecycle::DatabaseStatus;
 use crate::names::{DatabaseName, POSTGRES_PORT};
 use crate::operation::{Operation, OperationEvent, OperationKind, OperationStatus, Subject};
 use crate::organization::Role;
 use crate::plan::PlanName;
 use crate::price::monthly_usd;
+use crate::schedule::NextSwitch;
+pub use crate::schedule::ScheduleView;
 use crate::sizing::sizing;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -232,7 +238,7 @@ pub struct DatabaseView {
     pub spec: crate::database::DatabaseSpec,
     /// Where it is in its life.
     pub status: DatabaseStatus,
-    /// What Terraform compares `power` with: where it is, or is going.
+    /// What Terraform compares `power` with: where it is, or is going; in a schedule what people have asked for last.
     pub power_state: Power,
     /// The addresses; deterministic, inside the cluster.
     #[serde(flatten)]
@@ -257,6 +263,12 @@ pub struct DatabaseView {
     pub problem: Option<Problem>,
     /// When the grace ends.
     pub delete_after: Option<Timestamp>,
+    /// The schedule that it follows.
+    #[serde(default)]
+    pub schedule_id: Option<ScheduleId>,
+    /// What that schedule wants next.
+    #[serde(default)]
+    pub next_switch: Option<NextSwitch>,
 }
 
 /// The addresses of a database: a function of its name alone, so known at plan.
@@ -330,6 +342,8 @@ impl DatabaseView {
             operation_id: database.operation_id.clone(),
             problem: database.problem.clone(),
             delete_after: database.delete_after,
+            schedule_id: None,
+            next_switch: None,
             spec: spec.clone(),
         }
     }

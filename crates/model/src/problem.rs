@@ -63,6 +63,7 @@ codes! {
     CLUSTER_TAKEN = 211, "This EKS cluster is already an environment";
     TOO_MANY_REQUESTS = 212, "Too many requests";
     NOT_CANCELLABLE = 213, "The operation is past its point of no return";
+    IN_ANOTHER_SCHEDULE = 214, "The database is in another schedule";
     UNAVAILABLE = 299, "Kiven cannot answer right now";
     ACCESS_DENIED = 301, "Kiven may not assume the role";
     EXTERNAL_ID_UNCHECKED = 302, "The role does not check the external id";

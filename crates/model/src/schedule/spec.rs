@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::LazyLock;
 
-/// Most databases of a schedule.
-pub const DATABASES_MAX: usize = 100;
+/// Most databases of a schedule: those that leave and those that join are written in one transaction with it.
+pub const DATABASES_MAX: usize = 49;
 /// Most windows of a schedule.
 pub const WINDOWS_MAX: usize = 20;
 /// Most dated exceptions of a schedule.
