@@ -46,6 +46,7 @@ fn status(code: Code) -> StatusCode {
         | Code::ENVIRONMENT_NOT_READY
         | Code::ENVIRONMENT_IN_USE
         | Code::CLUSTER_TAKEN
+        | Code::IN_ANOTHER_SCHEDULE
         | Code::NOT_CANCELLABLE => StatusCode::CONFLICT,
         Code::BODY_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
         Code::TOO_MANY_REQUESTS => StatusCode::TOO_MANY_REQUESTS,

@@ -11,6 +11,7 @@ mod databases;
 mod environments;
 mod operations;
 mod plans;
+mod schedules;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -46,6 +47,9 @@ pub fn router<P: Ports>(ports: Arc<P>, backend: Backend) -> Router {
         .route("/v1/databases/{id}", get(databases::show::<P>).put(databases::put::<P>).delete(databases::delete::<P>))
         .route("/v1/databases/{id}/pause", post(databases::pause::<P>))
         .route("/v1/databases/{id}/resume", post(databases::resume::<P>))
+        .route("/v1/databases/{id}/power-events", get(schedules::power_events::<P>))
+        .route("/v1/schedules", get(schedules::list::<P>))
+        .route("/v1/schedules/{id}", get(schedules::show::<P>).put(schedules::put::<P>).delete(schedules::delete::<P>))
         .route("/v1/operations", get(operations::list::<P>))
         .route("/v1/operations/{id}", get(operations::show::<P>))
         .route("/v1/operations/{id}/cancel", post(operations::cancel::<P>))
