@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use kiven_model::api::{Backend, DatabaseView, EnvironmentView, Me, OperationView, PlanView, ScheduleView};
 use kiven_model::database::{Connection, Database, DatabaseSpec, Power};
 use kiven_model::environment::{Connected, Environment, EnvironmentStatus};
-use kiven_model::lifecycle::{DatabaseStatus, Event, next};
+use kiven_model::lifecycle::{Event, next};
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
 use kiven_model::organization::Role;
 use kiven_model::plan::PlanName;
