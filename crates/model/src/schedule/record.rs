@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_whole_exchange_of_databases_fits_one_transaction() {
         // The schedule, those that leave and those that join; DynamoDB takes a hundred items.
-        assert!(1 + 2 * DATABASES_MAX <= 100);
+        const { assert!(2 * DATABASES_MAX < 100) }
     }
 
     #[test]
