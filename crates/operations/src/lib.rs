@@ -14,6 +14,8 @@ mod purge;
 mod resume;
 mod settle;
 pub mod steps;
+mod sweep;
+mod tick;
 
 pub use accept::{Accepted, accept_connect, accept_database, access_of};
 pub use change::Change;
@@ -25,3 +27,5 @@ pub use pause::Pause;
 pub use provision::Provision;
 pub use purge::Purge;
 pub use resume::Resume;
+pub use sweep::{ring_schedules, tick_all};
+pub use tick::{Ticked, tick};
