@@ -65,7 +65,12 @@ const STARTED: &str = "Accepted: the operation that `operation_id` names is unde
 /// What `{id}` is, by the collection that a path begins with.
 #[cfg(feature = "openapi")]
 pub(crate) fn collections() -> Vec<(&'static str, Shape)> {
-    vec![("environments", Shape::of::<EnvironmentId>()), ("databases", Shape::of::<DatabaseId>()), ("operations", Shape::of::<OperationId>()), ("schedules", Shape::of::<ScheduleId>())]
+    vec![
+        ("environments", Shape::of::<EnvironmentId>()),
+        ("databases", Shape::of::<DatabaseId>()),
+        ("operations", Shape::of::<OperationId>()),
+        ("schedules", Shape::of::<ScheduleId>()),
+    ]
 }
 
 /// Every route with its handler.
@@ -164,8 +169,14 @@ fn schedules<P: Ports>() -> Vec<Entry<P>> {
         delete(ONE, Role::Operator, "schedule_delete", "Remove a power schedule", schedules::delete::<P>)
             .about("The power of its databases stays as it is.")
             .answers_nothing(204, "It is gone."),
-        get("/v1/databases/{id}/power-events", Role::Viewer, "power_events", "What a schedule decided about a database", schedules::power_events::<P>)
-            .answers::<Vec<PowerEvent>>(200, "The newest first, each with its reason."),
+        get(
+            "/v1/databases/{id}/power-events",
+            Role::Viewer,
+            "power_events",
+            "What a schedule decided about a database",
+            schedules::power_events::<P>,
+        )
+        .answers::<Vec<PowerEvent>>(200, "The newest first, each with its reason."),
     ]
 }
 

@@ -88,18 +88,12 @@ pub fn accept_database(
     actor: &str,
     now: Timestamp,
 ) -> Result<Accepted<Database>, Problem> {
-    let not_ready = || {
-        let hint = "Apply its kiven_environment_connection first and wait until it is connected.";
-        Problem::new(Code::ENVIRONMENT_NOT_READY, format!("environment `{}` is not connected", environment.spec.name)).hint(hint)
+    let (Some(access), Some(connected), Some(connection)) = (access_of(environment, &id), &environment.connected, environment.connection.clone())
+    else {
+        return Err(not_connected(environment));
     };
-    let access = access_of(environment, &id).ok_or_else(not_ready)?;
-    let connected = environment.connected.as_ref().ok_or_else(not_ready)?;
-    let connection = environment.connection.clone().ok_or_else(not_ready)?;
     if kind == OperationKind::Provision && environment.status == EnvironmentStatus::AccessLost {
-        let why = environment.problem.as_ref().map(ToString::to_string).unwrap_or_default();
-        let problem =
-            Problem::new(Code::ACCESS_DENIED, format!("Kiven has lost its way into the account of environment `{}`", environment.spec.name));
-        return Err(problem.detail(why).hint("Restore the role's trust policy, or apply the connection with another role."));
+        return Err(access_lost(environment));
     }
     let version = expected.map_or(1, |version| version + 1);
     let status = match expected {
@@ -125,12 +119,7 @@ pub fn accept_database(
         oidc_provider_arn: connected.oidc_provider_arn.clone(),
         generation: generation_of(&database, spec.clone(), &access, made_by.clone(), settings),
         fence: version,
-        was: Was {
-            power: power_of(database.status),
-            connection: database.connection.clone(),
-            spec: database.applied.clone(),
-            placement: database.placement.clone(),
-        },
+        was: was(&database),
         consent: (destroys || loses(&database, spec)).then(|| consent(&database.id, actor, now)),
         delete_after: destroys.then(|| now + grace),
         by_schedule,
@@ -156,6 +145,27 @@ pub fn accept_database(
         writes.push(Write::EnvironmentKept { id: environment.id.clone(), version: environment.version });
     }
     Ok(Accepted { record, operation, writes })
+}
+
+fn was(database: &Database) -> Was {
+    Was {
+        power: power_of(database.status),
+        connection: database.connection.clone(),
+        spec: database.applied.clone(),
+        placement: database.placement.clone(),
+    }
+}
+
+fn not_connected(environment: &Environment) -> Problem {
+    let hint = "Apply its kiven_environment_connection first and wait until it is connected.";
+    Problem::new(Code::ENVIRONMENT_NOT_READY, format!("environment `{}` is not connected", environment.spec.name)).hint(hint)
+}
+
+fn access_lost(environment: &Environment) -> Problem {
+    let why = environment.problem.as_ref().map(ToString::to_string).unwrap_or_default();
+    Problem::new(Code::ACCESS_DENIED, format!("Kiven has lost its way into the account of environment `{}`", environment.spec.name))
+        .detail(why)
+        .hint("Restore the role's trust policy, or apply the connection with another role.")
 }
 
 /// The operation whose settings PostgreSQL will run with: this one, when it changes them.
