@@ -2,7 +2,8 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::http::StatusCode;
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use kiven_model::api::BODY_BYTES_MAX;
 use kiven_model::{Code, Problem};
@@ -34,7 +35,8 @@ impl From<PortError> for Failure {
     }
 }
 
-fn status(code: Code) -> StatusCode {
+/// The HTTP status of a code.
+pub(crate) fn status(code: Code) -> StatusCode {
     match code {
         Code::UNAUTHENTICATED => StatusCode::UNAUTHORIZED,
         Code::FORBIDDEN | Code::ENROLMENT_REFUSED => StatusCode::FORBIDDEN,
@@ -47,6 +49,7 @@ fn status(code: Code) -> StatusCode {
         | Code::ENVIRONMENT_IN_USE
         | Code::CLUSTER_TAKEN
         | Code::NOT_CANCELLABLE => StatusCode::CONFLICT,
+        Code::METHOD_UNKNOWN => StatusCode::METHOD_NOT_ALLOWED,
         Code::BODY_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
         Code::TOO_MANY_REQUESTS => StatusCode::TOO_MANY_REQUESTS,
         Code::UNAVAILABLE => StatusCode::SERVICE_UNAVAILABLE,
@@ -56,7 +59,12 @@ fn status(code: Code) -> StatusCode {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        (status(self.0.code), Json(self.0)).into_response()
+        let status = status(self.0.code);
+        let mut response = (status, Json(self.0)).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
     }
 }
 
@@ -79,6 +87,11 @@ pub(crate) fn body<T: DeserializeOwned>(bytes: Result<Bytes, BytesRejection>) ->
 /// Nothing lives at this path.
 pub(crate) async fn no_route() -> Failure {
     Failure(Problem::new(Code::NOT_FOUND, "there is no such route").hint("Every route begins with /v1; see the API's reference."))
+}
+
+/// The route is there, the method is not.
+pub(crate) async fn no_method() -> Failure {
+    Failure(Problem::new(Code::METHOD_UNKNOWN, "this route has no such method").hint("The header `allow` names those it has."))
 }
 
 /// The one answer for what is missing and for what is another organization's.

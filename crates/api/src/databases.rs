@@ -3,18 +3,18 @@ use crate::App;
 use crate::answer::{Answer, Failure, body, missing};
 use crate::auth::Caller;
 use crate::change;
+use crate::extract::{Path, Query};
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use kiven_model::api::{DatabaseRequest, DatabaseView};
 use kiven_model::database::{Database, DatabaseSpec, Power};
 use kiven_model::environment::{Environment, EnvironmentStatus};
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::OperationKind;
-use kiven_model::organization::Role;
-use kiven_model::{Code, DatabaseId, OperationId, Problem, request};
+use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Problem, request};
 use kiven_operations::accept_database;
 use kiven_ports::{Clock, NameClaim, PortError, Ports, Random, Records, Write};
 use serde::Deserialize;
@@ -27,14 +27,21 @@ fn view(status: StatusCode, database: &Database) -> Viewed {
 
 /// Filters of the list.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Filter {
-    environment_id: Option<String>,
+    /// Only databases of this environment.
+    environment_id: Option<EnvironmentId>,
+    /// Only the database of this name.
     name: Option<String>,
 }
 
 /// How a database is read.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Reading {
+    /// Says that a client now knows it: no create of the same name adopts it any more. Without effect for viewers.
     #[serde(default)]
     claim: bool,
 }
@@ -63,7 +70,7 @@ pub(crate) async fn list<P: Ports>(State(app): State<App<P>>, caller: Caller, Qu
     let databases = app.ports.records().database_list(&caller.organization_id).await?;
     let wanted = |database: &&Database| {
         !matches!(database.status, DatabaseStatus::Deleted | DatabaseStatus::Failed)
-            && filter.environment_id.as_deref().is_none_or(|id| database.spec.environment_id.as_str() == id)
+            && filter.environment_id.as_ref().is_none_or(|id| database.spec.environment_id == *id)
             && filter.name.as_deref().is_none_or(|name| database.spec.name.as_str() == name)
     };
     Ok(Json(databases.iter().filter(wanted).map(DatabaseView::of).collect()))
@@ -77,7 +84,7 @@ pub(crate) async fn show<P: Ports>(
     Query(reading): Query<Reading>,
 ) -> Answer<Json<DatabaseView>> {
     let database = app.database(&caller, &id).await?;
-    if reading.claim && caller.at_least(Role::Operator).is_ok() && !database.claimed && database.status != DatabaseStatus::Provisioning {
+    if reading.claim && caller.may_more().is_ok() && !database.claimed && database.status != DatabaseStatus::Provisioning {
         let expected = Some(database.version);
         let claimed = Database { claimed: true, version: database.version + 1, ..database.clone() };
         match app.ports.records().records_commit(vec![Write::Database { record: Box::new(claimed), expected }]).await {
@@ -96,7 +103,6 @@ pub(crate) async fn put<P: Ports>(
     Path(id): Path<String>,
     bytes: Result<Bytes, BytesRejection>,
 ) -> Answer<Viewed> {
-    caller.at_least(Role::Operator)?;
     let id = DatabaseId::parse(&id).map_err(|e| {
         Problem::new(Code::ID_INVALID, e.to_string()).hint("Make a new id of this form; Terraform and the client do it by themselves.")
     })?;
@@ -105,15 +111,16 @@ pub(crate) async fn put<P: Ports>(
     request::database(&asked, &[]).map_err(Problem::from)?;
     let environment = app.environment(&caller, &asked.environment_id).await?;
     let known = app.ports.records().database_get(&id).await?;
-    if known.as_ref().is_some_and(|known| known.organization_id != caller.organization_id) {
-        return Err(missing("database", id.as_str()));
-    }
-    if let Some(known) = known {
+    if let Some(known) = known.as_ref().filter(|known| known.organization_id == caller.organization_id).cloned() {
         asked.postgres_version = asked.postgres_version.or(Some(known.spec.postgres_version));
         let wanted = request::database(&asked, &[]).map_err(Problem::from)?.into_inner();
         return update(&app, &caller, known, wanted).await;
     }
-    caller.at_least(Role::Admin)?;
+    // Asked before it is said whether the id is another organization's: whoever may not create learns nothing of it.
+    caller.may_more()?;
+    if known.is_some() {
+        return Err(missing("database", id.as_str()));
+    }
     let spec = request::database(&asked, environment.postgres_versions()).map_err(Problem::from)?.into_inner();
     create(&app, &caller, &environment, id, spec).await
 }
@@ -170,7 +177,7 @@ async fn update<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted
         known
     } else {
         if known.spec.deletion_protection != wanted.deletion_protection || known.spec.deletion != wanted.deletion {
-            caller.at_least(Role::Admin)?;
+            caller.may_more()?;
         }
         let expected = Some(known.version);
         // Power is written by the operation that changes it.
@@ -220,21 +227,18 @@ fn gone(database: &Database) -> Failure {
 
 /// `POST /v1/databases/{id}/pause`
 pub(crate) async fn pause<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
-    caller.at_least(Role::Operator)?;
     let known = app.database(&caller, &id).await?;
     power(&app, &caller, known, Power::Off).await
 }
 
 /// `POST /v1/databases/{id}/resume`
 pub(crate) async fn resume<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
-    caller.at_least(Role::Operator)?;
     let known = app.database(&caller, &id).await?;
     power(&app, &caller, known, Power::On).await
 }
 
 /// `DELETE /v1/databases/{id}`
 pub(crate) async fn delete<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
-    caller.at_least(Role::Admin)?;
     let known = app.database(&caller, &id).await?;
     if known.status.released() || known.status == DatabaseStatus::Deleting {
         return Ok(view(StatusCode::ACCEPTED, &known));

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 /// Whether PostgreSQL runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Power {
     /// PostgreSQL answers.
@@ -20,6 +21,7 @@ pub enum Power {
 
 /// How PgBouncer hands out server connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PoolMode {
     /// For one transaction.
@@ -30,6 +32,7 @@ pub enum PoolMode {
 
 /// PgBouncer in front of the primary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PoolerSpec {
     /// Whether there is one.
     pub enabled: bool,
@@ -41,6 +44,7 @@ pub struct PoolerSpec {
 
 /// Backups of a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BackupSpec {
     /// The recovery window in days.
     pub backup_retention_days: u32,
@@ -50,6 +54,7 @@ pub struct BackupSpec {
 
 /// What happens when the database is destroyed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeletionSpec {
     /// Whether a last backup is taken first.
     pub final_backup: bool,
@@ -59,6 +64,7 @@ pub struct DeletionSpec {
 
 /// The customer's own size, for plan `custom`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CustomSize {
     /// CPU limit in cores.
     pub vcpu: u32,
@@ -68,6 +74,7 @@ pub struct CustomSize {
 
 /// What was asked for, with every default filled in. Only [`crate::request`] makes a [`crate::Valid`] one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DatabaseSpec {
     /// Unique in the environment.
     pub name: DatabaseName,
@@ -117,6 +124,7 @@ pub struct Connection {
 
 /// An address outside of the cluster that leads to a Service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Published {
     /// IP address.
     pub address: String,

@@ -20,6 +20,7 @@ pub mod problem;
 pub mod report;
 pub mod request;
 pub mod schedule;
+pub mod schema;
 pub mod sizing;
 
 pub use ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId, ScheduleId};

@@ -31,6 +31,15 @@ pub enum NameError {
 #[serde(try_from = "String", into = "String")]
 pub struct DatabaseName(String);
 
+#[cfg(feature = "schema")]
+crate::schema::text!(
+    DatabaseName,
+    "DatabaseName",
+    "Unique in the environment: 1 to 40 of a-z, 0-9 and -, not ending in -rw, -ro, -r or -pooler.",
+    "^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$",
+    "shop"
+);
+
 impl DatabaseName {
     /// Reads a name.
     ///

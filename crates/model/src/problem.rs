@@ -63,6 +63,8 @@ codes! {
     CLUSTER_TAKEN = 211, "This EKS cluster is already an environment";
     TOO_MANY_REQUESTS = 212, "Too many requests";
     NOT_CANCELLABLE = 213, "The operation is past its point of no return";
+    QUERY_INVALID = 220, "A parameter of the query is not valid";
+    METHOD_UNKNOWN = 221, "The route has no such method";
     UNAVAILABLE = 299, "Kiven cannot answer right now";
     ACCESS_DENIED = 301, "Kiven may not assume the role";
     EXTERNAL_ID_UNCHECKED = 302, "The role does not check the external id";
@@ -87,6 +89,9 @@ codes! {
     UNDO_STUCK = 503, "A step could not be undone";
     CANCELLED = 504, "The operation was cancelled";
 }
+
+#[cfg(feature = "schema")]
+crate::schema::text!(Code, "Code", "A stable error code; each has a page.", "^KV-[0-9]{3}$", "KV-203");
 
 impl Code {
     /// The code's short title.
@@ -115,6 +120,7 @@ impl TryFrom<String> for Code {
 
 /// One thing that is wrong with one field of an input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Violation {
     /// Which rule.
     pub code: Code,
@@ -135,6 +141,7 @@ impl Violation {
 
 /// What happened, why and what to do: the one shape of every error that leaves Kiven.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[error("{code}: {message}")]
 pub struct Problem {
     /// The stable code.
