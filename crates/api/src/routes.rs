@@ -33,7 +33,6 @@ const DATABASE_RULES: &[Code] = &[
     Code::ID_INVALID,
     Code::NOT_YET_CHANGEABLE,
     Code::NEVER_CHANGEABLE,
-    Code::FINAL_BACKUP_NOT_YET,
 ];
 /// The rules that an environment's body can break.
 const ENVIRONMENT_RULES: &[Code] =

@@ -334,7 +334,7 @@ impl DatabaseView {
     pub fn of(database: &Database) -> Self {
         let spec = &database.spec;
         let power_state = match database.status {
-            DatabaseStatus::Pausing | DatabaseStatus::Paused => Power::Off,
+            DatabaseStatus::Pausing | DatabaseStatus::Paused | DatabaseStatus::Undeleting => Power::Off,
             DatabaseStatus::Available | DatabaseStatus::Resuming => Power::On,
             _ => spec.power,
         };

@@ -157,6 +157,9 @@ pub struct Database {
     pub claimed: bool,
     /// When the grace ends, while there is one.
     pub delete_after: Option<Timestamp>,
+    /// The last WAL segment, proved to be in the archive, while nothing has been written after it: from a pause to the next start.
+    #[serde(default)]
+    pub archived_wal: Option<String>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When this record last changed.
@@ -181,6 +184,7 @@ impl Database {
             connection: None,
             claimed: false,
             delete_after: None,
+            archived_wal: None,
             created_at: at,
             updated_at: at,
             version: 1,

@@ -22,6 +22,8 @@ pub enum DatabaseStatus {
     Deleting,
     /// Deleted, its volumes kept until the grace ends.
     Grace,
+    /// On its way from the grace back to paused.
+    Undeleting,
     /// Its remains are being removed.
     Purging,
     /// Gone.
@@ -58,7 +60,7 @@ pub struct Impossible {
 
 impl DatabaseStatus {
     /// Every state, in the order of a life.
-    pub const ALL: [DatabaseStatus; 11] = [
+    pub const ALL: [DatabaseStatus; 12] = [
         Self::Provisioning,
         Self::Available,
         Self::Pausing,
@@ -66,6 +68,7 @@ impl DatabaseStatus {
         Self::Resuming,
         Self::Deleting,
         Self::Grace,
+        Self::Undeleting,
         Self::Purging,
         Self::Deleted,
         Self::Failed,
@@ -82,6 +85,7 @@ impl DatabaseStatus {
             Self::Resuming => "resuming",
             Self::Deleting => "deleting",
             Self::Grace => "grace",
+            Self::Undeleting => "undeleting",
             Self::Purging => "purging",
             Self::Deleted => "deleted",
             Self::Failed => "failed",
@@ -96,7 +100,7 @@ impl DatabaseStatus {
     /// Whether an operation is under way.
     #[must_use]
     pub fn moving(self) -> bool {
-        matches!(self, Self::Provisioning | Self::Pausing | Self::Resuming | Self::Deleting | Self::Purging)
+        matches!(self, Self::Provisioning | Self::Pausing | Self::Resuming | Self::Deleting | Self::Undeleting | Self::Purging)
     }
 }
 
@@ -119,15 +123,21 @@ pub fn next(state: DatabaseStatus, event: Event) -> Result<DatabaseStatus, Impos
         (S::Paused | S::Stuck, Started(K::Resume)) => Ok(S::Resuming),
         (S::Available | S::Paused | S::Stuck, Started(K::Delete)) => Ok(S::Deleting),
         (S::Grace, Started(K::Purge)) => Ok(S::Purging),
-        (S::Provisioning, Completed(K::Provision)) | (S::Resuming, Completed(K::Resume)) | (S::Pausing, Unwound(K::Pause)) => Ok(S::Available),
+        (S::Grace, Started(K::Undelete)) => Ok(S::Undeleting),
+        // A delete goes back only from its final backup, which is taken while the database answers.
+        (S::Provisioning, Completed(K::Provision))
+        | (S::Resuming, Completed(K::Resume))
+        | (S::Pausing, Unwound(K::Pause))
+        | (S::Deleting, Unwound(K::Delete)) => Ok(S::Available),
         (S::Provisioning, Unwound(K::Provision)) => Ok(S::Failed),
-        (S::Pausing, Completed(K::Pause)) => Ok(S::Paused),
+        (S::Pausing, Completed(K::Pause)) | (S::Undeleting, Completed(K::Undelete)) => Ok(S::Paused),
         (S::Deleting, Completed(K::Delete)) => Ok(S::Grace),
         (S::Purging, Completed(K::Purge)) => Ok(S::Deleted),
         (S::Provisioning, Stalled(K::Provision))
         | (S::Pausing, Stalled(K::Pause))
         | (S::Resuming, Stalled(K::Resume))
         | (S::Deleting, Stalled(K::Delete))
+        | (S::Undeleting, Stalled(K::Undelete))
         | (S::Purging, Stalled(K::Purge)) => Ok(S::Stuck),
         (state, event) => Err(Impossible { state, event }),
     }

@@ -1,5 +1,5 @@
 //! How a wish becomes an operation: the record, the operation and its due time, for one transaction.
-use crate::input::{Before, ConnectInput, DatabaseInput, Was, generation_of};
+use crate::input::{Before, ConnectInput, DatabaseInput, FinalBackup, Was, generation_of};
 use jiff::{SignedDuration, Timestamp};
 use kiven_model::api::consent;
 use kiven_model::database::{Database, Power};
@@ -118,9 +118,13 @@ pub fn accept_database(
         was: Was { power: power_of(database.status), connection: database.connection.clone() },
         consent: destroys.then(|| consent(&database.id, actor, now)),
         delete_after: destroys.then(|| now + grace),
+        final_backup: if kind == OperationKind::Delete { FinalBackup::of(&database) } else { None },
         access,
     };
-    let operation = head(environment, kind, Subject::Database(database.id.clone()), id, &input, now)?;
+    let mut operation = head(environment, kind, Subject::Database(database.id.clone()), id, &input, now)?;
+    if input.final_backup.is_some_and(FinalBackup::can_go_back) {
+        operation.past_no_return = false;
+    }
     let record =
         Database { status, made_by: Some(made_by), operation_id: Some(operation.id.clone()), problem: None, updated_at: now, version, ..database };
     let mut writes = vec![
@@ -143,14 +147,19 @@ fn wrong_state(database: &Database, detail: &str) -> Problem {
 }
 
 fn power_of(status: DatabaseStatus) -> Power {
-    if matches!(status, DatabaseStatus::Paused | DatabaseStatus::Grace | DatabaseStatus::Purging) { Power::Off } else { Power::On }
+    if matches!(status, DatabaseStatus::Paused | DatabaseStatus::Grace | DatabaseStatus::Undeleting | DatabaseStatus::Purging) {
+        Power::Off
+    } else {
+        Power::On
+    }
 }
 
 /// What only ever goes forward cannot be cancelled either: there is no state that its unwinding could end in.
 pub(crate) fn forward_only(kind: OperationKind) -> bool {
     match kind {
         OperationKind::Connect | OperationKind::Provision | OperationKind::Pause => false,
-        OperationKind::Resume | OperationKind::Delete | OperationKind::Purge => true,
+        // A delete that takes a final backup begins with a way back: its own acceptance says so.
+        OperationKind::Resume | OperationKind::Delete | OperationKind::Purge | OperationKind::Undelete => true,
     }
 }
 

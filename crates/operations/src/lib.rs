@@ -12,6 +12,7 @@ mod purge;
 mod resume;
 mod settle;
 pub mod steps;
+mod undelete;
 
 pub use accept::{Accepted, accept_connect, accept_database, access_of};
 pub use connect::Connect;
@@ -22,3 +23,4 @@ pub use pause::Pause;
 pub use provision::Provision;
 pub use purge::Purge;
 pub use resume::Resume;
+pub use undelete::{Undelete, accept_undelete};

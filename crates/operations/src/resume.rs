@@ -27,6 +27,6 @@ impl<P: Ports> Body<P> for Resume {
     }
 
     async fn settle(ports: &P, operation: &Operation, outcome: &Outcome) -> Result<Vec<Write>, PortError> {
-        settle::database(ports, operation, outcome, settle::unchanged).await
+        settle::database(ports, operation, outcome, settle::resumed).await
     }
 }

@@ -136,6 +136,31 @@ impl<P: Ports> Step<P> for ScaleNodeGroup {
     }
 }
 
+/// Brings a paused database's group back within an operation that sets it to zero again at its end.
+#[derive(Debug, Clone, Serialize)]
+pub struct WakeNodeGroup(ScaleNodeGroup);
+
+impl WakeNodeGroup {
+    pub(crate) fn all(input: &DatabaseInput) -> Vec<Self> {
+        ScaleNodeGroup::all_up(input).into_iter().map(Self).collect()
+    }
+}
+
+impl<P: Ports> Step<P> for WakeNodeGroup {
+    const NAME: &'static str = "wake_node_group";
+    const WAIT_MAX: Duration = NODES_WAIT_MAX;
+    type Output = ();
+    fn key(&self) -> String {
+        format!("wake_node_group/{}", self.0.name)
+    }
+    async fn run(&self, ports: &P, at: &At) -> Result<Progress<()>, StepError> {
+        self.0.run(ports, at).await
+    }
+    async fn undo(&self, _: &P, _: &At, _: Option<()>) -> Result<Progress<()>, StepError> {
+        Ok(Progress::Done(())) // comes after the point of no return only
+    }
+}
+
 /// Deletes a group at the end of a purge.
 #[derive(Debug, Clone, Serialize)]
 pub struct DeleteNodeGroup {
