@@ -28,7 +28,12 @@ pub(crate) fn judge(command: &Command, now: Timestamp, fence: u64) -> Result<(),
         CommandBody::EnsureSecrets { secrets } if secrets.len() > OBJECTS_MAX => Err(refuse("too many Secrets in one command")),
         CommandBody::EnsureSecrets { secrets } => secrets.iter().try_for_each(|s| belongs(command, s.labels.get(DATABASE_LABEL).map(String::as_str))),
         CommandBody::Retire { consent, .. } | CommandBody::Purge { consent, .. } => judge_consent(command, consent),
-        CommandBody::Inspect | CommandBody::ArchiveWal { .. } | CommandBody::HandOver { .. } | CommandBody::Discard { .. } => Ok(()),
+        CommandBody::Inspect
+        | CommandBody::ArchiveWal { .. }
+        | CommandBody::HandOver { .. }
+        | CommandBody::Discard { .. }
+        | CommandBody::TakeBackup { .. }
+        | CommandBody::Unretire { .. } => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What people see of answers: pure functions from views to text. Empty lists say what to do.
 use crate::table::{fields, table};
-use kiven_model::api::{DatabaseView, EnvironmentView, OperationView, PlanView};
+use kiven_model::api::{DatabaseView, EnvironmentView, OperationView, OrphanView, OrphansView, PlanView};
 use kiven_model::operation::{EventKind, OperationEvent, Subject};
 use kiven_model::{Problem, lifecycle::DatabaseStatus};
 use std::collections::BTreeMap;
@@ -118,6 +118,24 @@ pub(crate) fn environment(e: &EnvironmentView) -> String {
         ("operation", e.operation_id.as_ref().map_or(String::new(), ToString::to_string)),
         ("problem", told(e.problem.as_ref())),
     ])
+}
+
+/// What nothing explains.
+pub(crate) fn orphans(found: &OrphansView) -> String {
+    let row = |orphan: &OrphanView| {
+        let cost = orphan.usd_per_month.map_or("by its content".to_owned(), |usd| format!("{usd:.2}"));
+        vec![orphan.kind.clone(), orphan.name.clone(), cost, orphan.why.clone()]
+    };
+    let rows: Vec<_> = found.orphans.iter().map(row).collect();
+    let mut text = if rows.is_empty() {
+        "There are no orphans: a database or an environment explains everything.\n".to_owned()
+    } else {
+        format!("{}{:.2} USD a month at most\n", table(&["KIND", "NAME", "USD/MONTH", "WHY"], &rows), found.usd_per_month)
+    };
+    for unseen in &found.unseen {
+        text.push_str(&format!("Not seen: {unseen}\n"));
+    }
+    text
 }
 
 /// A table of plans.

@@ -1,7 +1,8 @@
 //! Requests: authentication, idempotency, retries, and one method for each thing the API can do.
 use crate::{ClientError, Credentials};
 use kiven_model::api::{
-    ConnectionRequest, DatabaseRequest, DatabaseView, EnvironmentRequest, EnvironmentView, IDEMPOTENCY_HEADER, Me, OperationView, PlanView,
+    ConnectionRequest, DatabaseRequest, DatabaseView, EnvironmentRequest, EnvironmentView, IDEMPOTENCY_HEADER, Me, OperationView, OrphansView,
+    PlanView,
 };
 use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Problem};
 use reqwest::{Method, Response, StatusCode};
@@ -102,6 +103,13 @@ impl Client {
     pub async fn environment_get(&self, id: &EnvironmentId) -> Result<EnvironmentView, ClientError> {
         self.get(&format!("/v1/environments/{id}")).await
     }
+    /// What Kiven made in an environment's account and nothing explains any more.
+    ///
+    /// # Errors
+    /// When there is no such environment or no way into its account, or the API refuses or cannot be reached.
+    pub async fn environment_orphans(&self, id: &EnvironmentId) -> Result<OrphansView, ClientError> {
+        self.get(&format!("/v1/environments/{id}/orphans")).await
+    }
     /// Makes an environment under an id of the caller's; the answer's id counts.
     ///
     /// # Errors
@@ -174,6 +182,13 @@ impl Client {
     /// When the API refuses or cannot be reached.
     pub async fn database_resume(&self, id: &DatabaseId) -> Result<DatabaseView, ClientError> {
         self.change::<(), _>(Method::POST, &format!("/v1/databases/{id}/resume"), None).await
+    }
+    /// Takes a deletion back while its grace lasts: the database is paused again.
+    ///
+    /// # Errors
+    /// When the grace is over, the name is taken, or the API refuses or cannot be reached.
+    pub async fn database_undelete(&self, id: &DatabaseId) -> Result<DatabaseView, ClientError> {
+        self.change::<(), _>(Method::POST, &format!("/v1/databases/{id}/undelete"), None).await
     }
     /// Deletes a database: to its grace, or out of the world when it has none.
     ///

@@ -25,6 +25,38 @@ pub const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 /// The largest body that the API reads, in bytes.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
+/// What Kiven made in an account and nothing explains any more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct OrphansView {
+    /// When the account was looked at.
+    pub checked_at: Timestamp,
+    /// Each orphan; none is good.
+    pub orphans: Vec<OrphanView>,
+    /// What those whose price is known cost a month, in USD.
+    pub usd_per_month: f64,
+    /// Kinds that could not be listed, with the reason: orphans of these would not be seen.
+    pub unseen: Vec<String>,
+}
+
+/// One thing that nothing explains.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct OrphanView {
+    /// `node_group`, `backup_role` or `backup_bucket`.
+    pub kind: String,
+    /// Its name in the account.
+    pub name: String,
+    /// The environment that its tag names.
+    pub environment_id: String,
+    /// The database that its tag names.
+    pub database_id: Option<String>,
+    /// Why it is an orphan, in words.
+    pub why: String,
+    /// What it costs a month at most, in USD; `None` where it depends on its content.
+    pub usd_per_month: Option<f64>,
+}
+
 /// Who the caller is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
