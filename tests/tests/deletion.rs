@@ -40,18 +40,18 @@ async fn a_deleted_database_is_backed_up_and_comes_back_with_every_row() {
     assert_eq!(customer.query(&view, "SELECT said FROM kept").await.unwrap(), "still here");
     assert_eq!(customer.query(&view, "SELECT system_identifier FROM pg_control_system()").await.unwrap(), identifier);
 
-    // A role that a database of long ago left behind.
+    // Nodes that a database of long ago left behind.
     assert_eq!(customer.client.environment_orphans(&customer.environment).await.unwrap().orphans, []);
-    let tags = [("organization", customer.client.me().await.unwrap().organization_id.to_string()), ("environment", customer.environment.to_string())];
-    let mut role = stack.sdk("CUSTOMERLOCAL").unwrap().iam().create_role().role_name("kiven-0123456789-backup-1");
-    for (name, value) in tags {
-        role = role.tags(kiven_aws::tag(&format!("kiven:{name}"), &value));
-    }
-    role.assume_role_policy_document(r#"{"Statement":[]}"#).send().await.unwrap();
+    let organization = customer.client.me().await.unwrap().organization_id;
+    let eks = stack.sdk("CUSTOMERLOCAL").unwrap().eks();
+    let group = eks.create_nodegroup().cluster_name("local").nodegroup_name("kiven-0123456789-eu-west-1a").subnets("subnet-local-a");
+    let group = group.node_role("arn:aws:iam::000000000000:role/kiven-node").instance_types("m6g.large");
+    let group = group.tags("kiven:organization", organization.as_str()).tags("kiven:environment", customer.environment.as_str());
+    group.tags("kiven:database", "db_longago").send().await.unwrap();
     let seen = customer.client.environment_orphans(&customer.environment).await.unwrap();
     let names: Vec<_> = seen.orphans.iter().map(|orphan| (orphan.name.as_str(), orphan.why.as_str())).collect();
-    assert_eq!(names, [("kiven-0123456789-backup-1", "it names no database")]);
-    assert_eq!(seen.unseen, Vec::<String>::new());
+    assert_eq!(names, [("kiven-0123456789-eu-west-1a", "database db_longago is not known any more")]);
+    assert!(seen.usd_per_month > 0.0 && seen.unseen.is_empty(), "{seen:?}");
 
     // Deleted again; its name goes to another, and then it does not come back.
     let deleting = customer.client.database_delete(&database.id).await.unwrap();
