@@ -7,6 +7,7 @@
 pub mod customer;
 pub mod needles;
 pub mod processes;
+pub mod schemathesis;
 pub mod stack;
 pub mod terraform;
 
@@ -20,7 +21,8 @@ use tokio::time::Instant;
 /// How often a condition is looked at.
 pub const POLL: Duration = Duration::from_millis(50);
 
-/// A variable of the suites: `KIVEN_BIN_DIR`, `KIVEN_TERRAFORM`, `KIVEN_KILLS`, `KIVEN_KILLS_SEED`, `KIVEN_KILLS_ONLY`, `KIVEN_KEEP`, `PATH`.
+/// A variable of the suites: `KIVEN_BIN_DIR`, `KIVEN_TERRAFORM`, `KIVEN_KILLS`, `KIVEN_KILLS_SEED`, `KIVEN_KILLS_ONLY`, `KIVEN_KEEP`,
+/// `KIVEN_SCHEMATHESIS`, `KIVEN_CONTRACT_EXAMPLES`, `KIVEN_CONTRACT_SEED`, `XDG_CACHE_HOME`, `HOME`, `PATH`.
 #[must_use]
 pub fn variable(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the one place of the suites that reads the environment")]

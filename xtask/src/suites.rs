@@ -33,12 +33,14 @@ const MINIMUMS: &str = "xtask/minimums.json";
 
 /// Runs the named suites, or all.
 pub(crate) fn run(named: &[String]) -> Result<()> {
-    if named.len() == 1 && named[0] == "kills" {
-        return kills();
+    match named {
+        [one] if one == "kills" => return kills(),
+        [one] if one == "day-two" => return day_two(),
+        _ => {}
     }
     let unknown: Vec<&String> = named.iter().filter(|name| !SUITES.iter().any(|suite| suite.name == name.as_str())).collect();
     if !unknown.is_empty() {
-        bail!("there is no suite {unknown:?}: {}, kills", SUITES.map(|suite| suite.name).join(", "));
+        bail!("there is no suite {unknown:?}: {}, kills, day-two", SUITES.map(|suite| suite.name).join(", "));
     }
     let minimums: BTreeMap<String, BTreeMap<String, u32>> =
         serde_json::from_str(&std::fs::read_to_string(crate::root().join(MINIMUMS)).context("the committed minimums are missing")?)?;
@@ -228,6 +230,13 @@ fn run_system(count: &mut Count) -> Result<()> {
         std::fs::remove_file(&figures)?;
     }
     cargo_test(count, &["-p", "kiven-tests", "--", "--test-threads", "1", "--nocapture"])
+}
+
+/// Changes under a writer, with the gap of each beside a plain restart; part of the suite `system` too.
+fn day_two() -> Result<()> {
+    crate::local::build(false)?;
+    let status = cargo().args(["test", "-p", "kiven-tests", "--test", "day_two", "--", "--nocapture"]).current_dir(crate::root()).status()?;
+    if status.success() { Ok(()) } else { bail!("a change under a writer failed") }
 }
 
 /// The whole kill matrix, printed into docs/reliability.md.

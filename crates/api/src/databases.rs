@@ -2,7 +2,6 @@
 use crate::App;
 use crate::answer::{Answer, Failure, body, missing};
 use crate::auth::Caller;
-use crate::change;
 use crate::extract::{Path, Query};
 use axum::Json;
 use axum::body::Bytes;
@@ -14,7 +13,7 @@ use kiven_model::database::{Database, DatabaseSpec, Power};
 use kiven_model::environment::{Environment, EnvironmentStatus};
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::OperationKind;
-use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Problem, request};
+use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Problem, change, request};
 use kiven_operations::{accept_database, accept_undelete};
 use kiven_ports::{Clock, NameClaim, PortError, Ports, Random, Records, Write};
 use serde::Deserialize;
@@ -113,6 +112,7 @@ pub(crate) async fn put<P: Ports>(
     let known = app.ports.records().database_get(&id).await?;
     if let Some(known) = known.as_ref().filter(|known| known.organization_id == caller.organization_id).cloned() {
         asked.postgres_version = asked.postgres_version.or(Some(known.spec.postgres_version));
+        asked.storage_gb = asked.storage_gb.or_else(|| change::kept_storage_gb(&known.spec, &asked.plan));
         let wanted = request::database(&asked, &[]).map_err(Problem::from)?.into_inner();
         return update(&app, &caller, known, wanted).await;
     }
@@ -158,7 +158,12 @@ async fn adopt<P: Ports>(app: &App<P>, caller: &Caller, owner: &str, wanted: &Da
     let known = app.database(caller, owner).await?;
     let lives = matches!(
         known.status,
-        DatabaseStatus::Provisioning | DatabaseStatus::Available | DatabaseStatus::Pausing | DatabaseStatus::Paused | DatabaseStatus::Resuming
+        DatabaseStatus::Provisioning
+            | DatabaseStatus::Available
+            | DatabaseStatus::Pausing
+            | DatabaseStatus::Paused
+            | DatabaseStatus::Resuming
+            | DatabaseStatus::Changing
     );
     let unclaimed = lives && (known.status == DatabaseStatus::Provisioning || !known.claimed);
     if unclaimed && known.spec == *wanted {
@@ -172,28 +177,38 @@ async fn update<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted
     if known.status.released() {
         return Err(gone(&known));
     }
-    change::check(&known.spec, &wanted).map_err(Problem::from)?;
-    let known = if known.spec == wanted {
-        known
-    } else {
-        if known.spec.deletion_protection != wanted.deletion_protection || known.spec.deletion != wanted.deletion {
-            caller.may_more()?;
-        }
-        let expected = Some(known.version);
-        // Power is written by the operation that changes it.
-        let spec = DatabaseSpec { power: known.spec.power, ..wanted.clone() };
-        let record = Database { spec, version: known.version + 1, updated_at: app.ports.clock().now(), ..known };
-        app.ports.records().records_commit(vec![Write::Database { record: Box::new(record.clone()), expected }]).await?;
-        record
-    };
-    power(app, caller, known, wanted.power).await
+    let now = app.ports.clock().now();
+    let applied = known.applied.as_ref().unwrap_or(&known.spec);
+    let change = change::change(applied, &wanted, known.storage_grown_at, now).map_err(Problem::from)?;
+    if change.is_some() || known.spec.deletion_protection != wanted.deletion_protection || known.spec.deletion != wanted.deletion {
+        caller.may_more()?;
+    }
+    // Power is written by the operation that changes it.
+    let spec = DatabaseSpec { power: known.spec.power, ..wanted.clone() };
+    if change.is_some() && known.status == DatabaseStatus::Available {
+        let environment = app.environment(caller, known.spec.environment_id.as_str()).await?;
+        let started = app.start(caller, &environment, Database { spec, ..known }, OperationKind::Change).await?;
+        return Ok(view(StatusCode::ACCEPTED, &started));
+    }
+    if known.spec == spec {
+        return power(app, caller, known, wanted.power).await;
+    }
+    // Only what needs no operation changes beside one, and a paused database keeps changes until it is resumed.
+    let asleep = matches!(known.status, DatabaseStatus::Paused | DatabaseStatus::Stuck);
+    if !asleep && change::change(&known.spec, &spec, None, now).map_err(Problem::from)?.is_some() {
+        return Err(running(&known));
+    }
+    let expected = Some(known.version);
+    let record = Database { spec, version: known.version + 1, updated_at: now, ..known };
+    app.ports.records().records_commit(vec![Write::Database { record: Box::new(record.clone()), expected }]).await?;
+    power(app, caller, record, wanted.power).await
 }
 
 /// Brings power to what is wanted; nothing happens when it is there, or on its way.
 async fn power<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted: Power) -> Answer<Viewed> {
     let kind = match (wanted, known.status) {
         (Power::On, DatabaseStatus::Available) | (Power::Off, DatabaseStatus::Paused) => return Ok(view(StatusCode::OK, &known)),
-        (Power::On, DatabaseStatus::Resuming | DatabaseStatus::Provisioning) | (Power::Off, DatabaseStatus::Pausing) => {
+        (Power::On, DatabaseStatus::Resuming | DatabaseStatus::Provisioning | DatabaseStatus::Changing) | (Power::Off, DatabaseStatus::Pausing) => {
             return Ok(view(StatusCode::ACCEPTED, &known));
         }
         (_, status) if status.moving() => return Err(running(&known)),

@@ -7,7 +7,6 @@
 //! - a change is one transaction: record, operation, due time; the doorbell rings after it and may be lost.
 mod answer;
 mod auth;
-mod change;
 mod databases;
 mod document;
 mod environments;

@@ -30,13 +30,18 @@ pub struct Shape {
     /// Makes its schema.
     #[cfg(feature = "openapi")]
     pub(crate) schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
+    /// Makes it in place, for a type that is no component of the document.
+    #[cfg(feature = "openapi")]
+    pub(crate) fields: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
 }
 
 impl Shape {
-    fn of<T: Described>() -> Self {
+    pub(crate) fn of<T: Described>() -> Self {
         Self {
             #[cfg(feature = "openapi")]
             schema: |generator| generator.subschema_for::<T>(),
+            #[cfg(feature = "openapi")]
+            fields: |generator| T::json_schema(generator),
         }
     }
 }
@@ -82,6 +87,8 @@ pub struct Route {
     pub creates: bool,
     /// The parameters behind the `?`.
     pub query: Option<Shape>,
+    /// Whether it answers with an `etag` and takes it back as `if-none-match`.
+    pub conditional: bool,
     /// What it takes.
     pub body: Option<Body>,
     /// What it answers when all is well.
@@ -104,7 +111,20 @@ where
 {
     let ((method, filter), [name, summary]) = (at, words);
     let (successes, problems) = (Vec::new(), Vec::new());
-    let route = Route { method, path, name, summary, description: "", access, creates: false, query: None, body: None, successes, problems };
+    let route = Route {
+        method,
+        path,
+        name,
+        summary,
+        description: "",
+        access,
+        creates: false,
+        conditional: false,
+        query: None,
+        body: None,
+        successes,
+        problems,
+    };
     Entry { route, handler: on(filter, handler) }
 }
 
@@ -156,6 +176,11 @@ impl<P> Entry<P> {
     pub(crate) fn query<T: Described>(mut self) -> Self {
         self.route.query = Some(Shape::of::<T>());
         self
+    }
+    /// It answers with an `etag`, takes it back as `if-none-match`, and answers 304 while nothing has changed.
+    pub(crate) fn conditional(mut self, says: &'static str) -> Self {
+        self.route.conditional = true;
+        self.answers_nothing(304, says)
     }
     /// The body it takes, a whole valid one, and the rules it can break.
     pub(crate) fn body<T: Described + Serialize>(mut self, example: &T, rules: &'static [Code]) -> Self {

@@ -11,6 +11,11 @@ use kiven_model::api::{
 };
 use kiven_model::organization::Role;
 use kiven_ports::Ports;
+#[cfg(feature = "openapi")]
+use {
+    crate::route::Shape,
+    kiven_model::{DatabaseId, EnvironmentId, OperationId},
+};
 
 /// The rules that a database's body can break.
 const DATABASE_RULES: &[Code] = &[
@@ -33,6 +38,7 @@ const DATABASE_RULES: &[Code] = &[
     Code::ID_INVALID,
     Code::NOT_YET_CHANGEABLE,
     Code::NEVER_CHANGEABLE,
+    Code::STORAGE_COOLDOWN,
 ];
 /// The rules that an environment's body can break.
 const ENVIRONMENT_RULES: &[Code] =
@@ -44,6 +50,12 @@ const DATABASE_BUSY: &[Code] = &[Code::OPERATION_RUNNING, Code::WRONG_STATE];
 /// What stands in the way of a change to an environment.
 const ENVIRONMENT_BUSY: &[Code] = &[Code::OPERATION_RUNNING, Code::ENVIRONMENT_IN_USE];
 const STARTED: &str = "Accepted: the operation that `operation_id` names is under way. Follow it.";
+
+/// What `{id}` is, by the collection that a path begins with.
+#[cfg(feature = "openapi")]
+pub(crate) fn collections() -> Vec<(&'static str, Shape)> {
+    vec![("environments", Shape::of::<EnvironmentId>()), ("databases", Shape::of::<DatabaseId>()), ("operations", Shape::of::<OperationId>())]
+}
 
 /// Every route with its handler.
 fn table<P: Ports>() -> Vec<Entry<P>> {
@@ -106,7 +118,7 @@ fn databases<P: Ports>() -> Vec<Entry<P>> {
             .answers::<DatabaseView>(200, "The database as it is."),
         put(ONE, Role::Operator, "database_put", "Make or change a database", databases::put::<P>)
             .about("Under an id of the caller's. When the name is taken by an equal database that nobody has claimed, that one is answered: the answer's id counts.")
-            .more(Role::Admin, "to make a database, and to change its protection or deletion")
+            .more(Role::Admin, "to make a database, and to change more than its power")
             .creates()
             .body::<DatabaseRequest>(&examples::database(), DATABASE_RULES)
             .answers::<DatabaseView>(200, "It is as asked for.")
@@ -142,7 +154,7 @@ fn operations<P: Ports>() -> Vec<Entry<P>> {
             .about("Ask with `after` set to the sequence number of the last event you have, and wait `retry_after_ms` between two requests.")
             .query::<operations::After>()
             .answers::<OperationView>(200, "The operation with its events after `after`, at most 200.")
-            .answers_nothing(304, "Nothing after `after`, and it is not over: ask again when the header `retry-after-ms` says."),
+            .conditional("Nothing after `after` and it is not over, or it is still what `if-none-match` names: ask again when the header `retry-after-ms` says."),
         post("/v1/operations/{id}/cancel", Role::Operator, "operation_cancel", "Ask an operation to go back", operations::cancel::<P>)
             .about("It takes effect at the next step before the point of no return. Asking twice is asking once.")
             .answers::<OperationView>(200, "The operation; it may be over already.")

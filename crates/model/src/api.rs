@@ -5,6 +5,7 @@
 //!
 //! Every error is a [`crate::Problem`] as JSON. Authentication: `Authorization: Bearer kiven_…`.
 use crate::Problem;
+use crate::change::Change;
 use crate::command::Consent;
 use crate::database::{Connection, Database, Power, Published};
 use crate::environment::{ConnectionSpec, Environment, EnvironmentStatus};
@@ -97,7 +98,7 @@ pub struct ConnectionRequest {
     #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^arn:aws:iam::[0-9]{12}:role/.+$"), length(max = 2048)))]
     pub role_arn: String,
     /// Subnet by zone.
-    #[cfg_attr(feature = "schema", schemars(extend("minProperties" = 1, "maxProperties" = 6)))]
+    #[cfg_attr(feature = "schema", schemars(extend("minProperties" = 1, "maxProperties" = 6, "propertyNames" = { "pattern": "^[a-z]+(-[a-z]+)+-[0-9][a-z]$" }, "additionalProperties" = { "type": "string", "pattern": "^subnet-", "maxLength": 64 })))]
     pub subnets: BTreeMap<String, String>,
     /// The launch template of node groups.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 128)))]
@@ -311,6 +312,10 @@ pub struct DatabaseView {
     pub problem: Option<Problem>,
     /// When the grace ends.
     pub delete_after: Option<Timestamp>,
+    /// What was changed while it was off, and comes with the next resume.
+    pub pending_change: Option<Change>,
+    /// When the volumes last grew: AWS takes the next growth hours later.
+    pub storage_grown_at: Option<Timestamp>,
 }
 
 /// The addresses of a database: a function of its name alone, so known at plan.
@@ -367,7 +372,7 @@ impl DatabaseView {
         let spec = &database.spec;
         let power_state = match database.status {
             DatabaseStatus::Pausing | DatabaseStatus::Paused | DatabaseStatus::Undeleting => Power::Off,
-            DatabaseStatus::Available | DatabaseStatus::Resuming => Power::On,
+            DatabaseStatus::Available | DatabaseStatus::Resuming | DatabaseStatus::Changing => Power::On,
             _ => spec.power,
         };
         Self {
@@ -385,6 +390,8 @@ impl DatabaseView {
             operation_id: database.operation_id.clone(),
             problem: database.problem.clone(),
             delete_after: database.delete_after,
+            pending_change: database.pending_change(),
+            storage_grown_at: database.storage_grown_at,
             spec: spec.clone(),
         }
     }

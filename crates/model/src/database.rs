@@ -1,4 +1,5 @@
 //! A database: what was asked for, and the record of what is.
+use crate::change::{Change, change};
 use crate::lifecycle::DatabaseStatus;
 use crate::names::{DatabaseName, GenerationNames};
 use crate::plan::PlanName;
@@ -132,6 +133,9 @@ pub struct Published {
     pub port: u16,
 }
 
+/// Nodes, and so instances, by zone.
+pub type Placement = BTreeMap<String, u32>;
+
 /// The record of a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Database {
@@ -141,6 +145,18 @@ pub struct Database {
     pub organization_id: OrganizationId,
     /// What was asked for.
     pub spec: DatabaseSpec,
+    /// What the cluster was last brought to, once provisioned; while paused `spec` may be ahead of it.
+    #[serde(default)]
+    pub applied: Option<DatabaseSpec>,
+    /// The operation that brought it there.
+    #[serde(default)]
+    pub revision: Option<OperationId>,
+    /// Nodes by zone while running, where they are not as they were first dealt out.
+    #[serde(default)]
+    pub placement: Option<Placement>,
+    /// When the volumes last grew.
+    #[serde(default)]
+    pub storage_grown_at: Option<Timestamp>,
     /// The generation that stands behind the address, from 1.
     pub generation: u32,
     /// The operation that provisioned it.
@@ -176,6 +192,10 @@ impl Database {
             id,
             organization_id,
             spec,
+            applied: None,
+            revision: None,
+            placement: None,
+            storage_grown_at: None,
             generation: 1,
             made_by: None,
             status: DatabaseStatus::Provisioning,
@@ -189,6 +209,12 @@ impl Database {
             updated_at: at,
             version: 1,
         }
+    }
+    /// What is wanted beyond what the cluster was last brought to, while nothing brings it there.
+    #[must_use]
+    pub fn pending_change(&self) -> Option<Change> {
+        let applied = self.applied.as_ref().filter(|_| matches!(self.status, DatabaseStatus::Paused | DatabaseStatus::Stuck))?;
+        change(applied, &self.spec, None, self.updated_at).ok().flatten()
     }
     /// The names of the current generation.
     #[must_use]

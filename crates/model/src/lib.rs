@@ -5,6 +5,7 @@
 //! - what is parsed stays parsed: a [`names::DatabaseName`] or [`Valid`] cannot hold a wrong value;
 //! - nothing here ever holds a password.
 pub mod api;
+pub mod change;
 pub mod command;
 pub mod database;
 pub mod environment;

@@ -18,6 +18,8 @@ pub enum DatabaseStatus {
     Paused,
     /// On its way back.
     Resuming,
+    /// Taking another size or other settings; it answers meanwhile.
+    Changing,
     /// On its way to its grace, or out of the world.
     Deleting,
     /// Deleted, its volumes kept until the grace ends.
@@ -60,12 +62,13 @@ pub struct Impossible {
 
 impl DatabaseStatus {
     /// Every state, in the order of a life.
-    pub const ALL: [DatabaseStatus; 12] = [
+    pub const ALL: [DatabaseStatus; 13] = [
         Self::Provisioning,
         Self::Available,
         Self::Pausing,
         Self::Paused,
         Self::Resuming,
+        Self::Changing,
         Self::Deleting,
         Self::Grace,
         Self::Undeleting,
@@ -83,6 +86,7 @@ impl DatabaseStatus {
             Self::Pausing => "pausing",
             Self::Paused => "paused",
             Self::Resuming => "resuming",
+            Self::Changing => "changing",
             Self::Deleting => "deleting",
             Self::Grace => "grace",
             Self::Undeleting => "undeleting",
@@ -100,7 +104,7 @@ impl DatabaseStatus {
     /// Whether an operation is under way.
     #[must_use]
     pub fn moving(self) -> bool {
-        matches!(self, Self::Provisioning | Self::Pausing | Self::Resuming | Self::Deleting | Self::Undeleting | Self::Purging)
+        matches!(self, Self::Provisioning | Self::Pausing | Self::Resuming | Self::Changing | Self::Deleting | Self::Undeleting | Self::Purging)
     }
 }
 
@@ -121,6 +125,7 @@ pub fn next(state: DatabaseStatus, event: Event) -> Result<DatabaseStatus, Impos
     match (state, event) {
         (S::Available | S::Stuck, Started(K::Pause)) => Ok(S::Pausing),
         (S::Paused | S::Stuck, Started(K::Resume)) => Ok(S::Resuming),
+        (S::Available, Started(K::Change)) => Ok(S::Changing),
         (S::Available | S::Paused | S::Stuck, Started(K::Delete)) => Ok(S::Deleting),
         (S::Grace, Started(K::Purge)) => Ok(S::Purging),
         (S::Grace, Started(K::Undelete)) => Ok(S::Undeleting),
@@ -128,6 +133,7 @@ pub fn next(state: DatabaseStatus, event: Event) -> Result<DatabaseStatus, Impos
         (S::Provisioning, Completed(K::Provision))
         | (S::Resuming, Completed(K::Resume))
         | (S::Pausing, Unwound(K::Pause))
+        | (S::Changing, Completed(K::Change) | Unwound(K::Change))
         | (S::Deleting, Unwound(K::Delete)) => Ok(S::Available),
         (S::Provisioning, Unwound(K::Provision)) => Ok(S::Failed),
         (S::Pausing, Completed(K::Pause)) | (S::Undeleting, Completed(K::Undelete)) => Ok(S::Paused),
@@ -136,6 +142,7 @@ pub fn next(state: DatabaseStatus, event: Event) -> Result<DatabaseStatus, Impos
         (S::Provisioning, Stalled(K::Provision))
         | (S::Pausing, Stalled(K::Pause))
         | (S::Resuming, Stalled(K::Resume))
+        | (S::Changing, Stalled(K::Change))
         | (S::Deleting, Stalled(K::Delete))
         | (S::Undeleting, Stalled(K::Undelete))
         | (S::Purging, Stalled(K::Purge)) => Ok(S::Stuck),

@@ -17,6 +17,8 @@ pub enum OperationKind {
     Pause,
     /// Power on.
     Resume,
+    /// Another size, other settings.
+    Change,
     /// To the grace.
     Delete,
     /// Removes what the grace kept.
@@ -27,9 +29,11 @@ pub enum OperationKind {
 
 impl OperationKind {
     /// Those that change a database.
-    pub const OF_DATABASES: [OperationKind; 6] = [Self::Provision, Self::Pause, Self::Resume, Self::Delete, Self::Purge, Self::Undelete];
+    pub const OF_DATABASES: [OperationKind; 7] =
+        [Self::Provision, Self::Pause, Self::Resume, Self::Change, Self::Delete, Self::Purge, Self::Undelete];
     /// All of them.
-    pub const ALL: [OperationKind; 7] = [Self::Connect, Self::Provision, Self::Pause, Self::Resume, Self::Delete, Self::Purge, Self::Undelete];
+    pub const ALL: [OperationKind; 8] =
+        [Self::Connect, Self::Provision, Self::Pause, Self::Resume, Self::Change, Self::Delete, Self::Purge, Self::Undelete];
     /// The word as customers see it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -38,6 +42,7 @@ impl OperationKind {
             Self::Provision => "provision",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Change => "change",
             Self::Delete => "delete",
             Self::Purge => "purge",
             Self::Undelete => "undelete",

@@ -49,6 +49,7 @@ codes! {
     SCHEDULE_DATABASES_INVALID = 129, "The databases of a schedule are not valid";
     NOT_YET_CHANGEABLE = 130, "This attribute cannot be changed yet";
     NEVER_CHANGEABLE = 131, "This attribute can never be changed";
+    STORAGE_COOLDOWN = 133, "The volumes grew a short while ago";
     UNAUTHENTICATED = 201, "The API key is missing, unknown or expired";
     FORBIDDEN = 202, "The API key may not do this";
     NOT_FOUND = 203, "There is no such thing in this organization";

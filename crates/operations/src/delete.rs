@@ -1,9 +1,7 @@
 //! Delete: a last backup where one is wanted; then PostgreSQL stops, the name is free, the volumes wait for the end of their grace.
 use crate::input::{DatabaseInput, FinalBackup};
 use crate::settle;
-use crate::steps::{
-    ArchiveWal, AwaitHealthy, AwaitStopped, RetireCluster, ScaleNodeGroup, TakeFinalBackup, VerifyIdentity, WakeCluster, WakeNodeGroup,
-};
+use crate::steps::{ArchiveWal, AwaitHealthy, AwaitStopped, RetireCluster, ScaleNodeGroup, TakeFinalBackup, VerifyIdentity, WakeCluster};
 use kiven_durable::{Body, Cx, Outcome, Stop};
 use kiven_model::operation::{Operation, OperationKind};
 use kiven_ports::{PortError, Ports, Write};
@@ -21,7 +19,7 @@ impl<P: Ports> Body<P> for Delete {
     async fn run(cx: Cx<P>, input: DatabaseInput) -> Result<(), Stop> {
         if input.final_backup == Some(FinalBackup::Paused) {
             cx.no_way_back().await?;
-            cx.each(WakeNodeGroup::all(&input)).await?;
+            cx.each(ScaleNodeGroup::all_up(&input)).await?;
             cx.step(WakeCluster::of(&input)).await?;
             cx.step(AwaitHealthy::of(&input)).await?;
             cx.step(VerifyIdentity::of(&input)).await?;

@@ -3,7 +3,7 @@ use crate::accept::forward_only;
 use crate::input::{Before, ConnectInput, DatabaseInput, FinalBackup};
 use crate::steps::ARCHIVE_WAL;
 use kiven_durable::Outcome;
-use kiven_model::database::{Database, Power};
+use kiven_model::database::{Database, DatabaseSpec, Power};
 use kiven_model::environment::{Connected, Environment, EnvironmentStatus};
 use kiven_model::lifecycle::{DatabaseStatus, Event, next};
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
@@ -43,6 +43,8 @@ pub(crate) async fn database<P: Ports>(
         writes = edit(ports, operation, &mut database);
     } else if operation.kind == OperationKind::Pause && *outcome == Outcome::Failed {
         database.spec.power = Power::On;
+    } else if operation.kind == OperationKind::Change && *outcome == Outcome::Failed {
+        take_back(&mut database);
     }
     if database.status.released() {
         writes.push(free_name(&database));
@@ -68,6 +70,7 @@ pub(crate) fn unchanged<P: Ports>(_: &P, _: &Operation, _: &mut Database) -> Vec
 /// The connection is known from now on.
 pub(crate) fn provisioned<P: Ports>(_: &P, operation: &Operation, database: &mut Database) -> Vec<Write> {
     database.connection = operation.output.clone().and_then(|output| serde_json::from_value(output).ok());
+    brought(operation, database);
     Vec::new()
 }
 
@@ -79,15 +82,39 @@ pub(crate) async fn archived_wal<P: Ports>(ports: &P, operation: &Operation) -> 
 }
 
 /// PostgreSQL writes again: what is in the archive is not all any more.
-pub(crate) fn resumed<P: Ports>(_: &P, _: &Operation, database: &mut Database) -> Vec<Write> {
+pub(crate) fn resumed<P: Ports>(ports: &P, operation: &Operation, database: &mut Database) -> Vec<Write> {
     database.archived_wal = None;
-    Vec::new()
+    changed(ports, operation, database)
 }
 
 /// Out of its grace, as a paused one.
 pub(crate) fn undeleted<P: Ports>(_: &P, _: &Operation, database: &mut Database) -> Vec<Write> {
     crate::undelete::paused_again(database);
     Vec::new()
+}
+
+/// The cluster is what was wanted; where its instances are is the operation's output.
+pub(crate) fn changed<P: Ports>(_: &P, operation: &Operation, database: &mut Database) -> Vec<Write> {
+    brought(operation, database);
+    database.placement = operation.output.clone().and_then(|output| serde_json::from_value(output).ok());
+    Vec::new()
+}
+
+fn brought(operation: &Operation, database: &mut Database) {
+    let Ok(DatabaseInput { generation, was, .. }) = serde_json::from_value::<DatabaseInput>(operation.input.clone()) else { return };
+    if was.spec.is_some_and(|spec| spec.storage_gb < generation.spec.storage_gb) {
+        database.storage_grown_at = Some(operation.updated_at);
+    }
+    database.revision = Some(generation.revision);
+    database.applied = Some(generation.spec);
+}
+
+/// A change that was undone is no longer wanted; what needs no operation stays as it was asked for.
+fn take_back(database: &mut Database) {
+    let DatabaseSpec { power, deletion_protection, deletion, .. } = database.spec.clone();
+    if let Some(applied) = database.applied.clone() {
+        database.spec = DatabaseSpec { power, deletion_protection, deletion, ..applied };
+    }
 }
 
 /// The grace has begun: its end is an operation of its own, due when it is over.

@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use kiven_model::api::{Backend, DatabaseView, EnvironmentView, Me, OperationView, PlanView};
 use kiven_model::database::{Connection, Database, DatabaseSpec, Power};
 use kiven_model::environment::{Connected, Environment, EnvironmentStatus};
-use kiven_model::lifecycle::{DatabaseStatus, Event, next};
+use kiven_model::lifecycle::{Event, next};
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
 use kiven_model::organization::Role;
 use kiven_model::plan::PlanName;
@@ -188,7 +188,12 @@ impl World {
         if database.status.moving() {
             return Err(Problem::new(Code::OPERATION_RUNNING, "busy").operation(database.operation_id.clone().unwrap()));
         }
+        let changes = kiven_model::change::change(&database.spec, &spec, None, at()).map_err(Problem::from)?.is_some();
         let (before, after) = (database.spec.power, spec.power);
+        if changes && before == Power::On {
+            database.spec = DatabaseSpec { power: before, ..spec };
+            return self.move_database(&id, OperationKind::Change);
+        }
         database.spec = spec;
         let kind = match (before, after) {
             (Power::On, Power::Off) => OperationKind::Pause,
@@ -204,22 +209,8 @@ impl World {
         }
         let environment = spec.environment_id.clone();
         let operation = self.begin(OperationKind::Provision, Subject::Database(id.clone()), &environment);
-        let database = Database {
-            id: id.clone(),
-            organization_id: OrganizationId::from_random([9; 16]),
-            spec,
-            generation: 1,
-            status: DatabaseStatus::Provisioning,
-            operation_id: Some(operation.clone()),
-            problem: None,
-            connection: None,
-            made_by: Some(operation),
-            claimed: false,
-            delete_after: None,
-            created_at: at(),
-            updated_at: at(),
-            version: 1,
-        };
+        let asked = Database::asked(id.clone(), OrganizationId::from_random([9; 16]), spec, at());
+        let database = Database { operation_id: Some(operation.clone()), made_by: Some(operation), ..asked };
         ok(DatabaseView::of(self.databases.entry(id).or_insert(database)))
     }
 

@@ -7,6 +7,7 @@ mod connect;
 mod nodes;
 mod observed;
 mod retire;
+mod rolled;
 mod verify;
 
 pub use archive::{EnsureBackupBucket, EnsureBackupRole};
@@ -17,9 +18,10 @@ pub use cluster::{
     WakeCluster,
 };
 pub use connect::{ClaimEksCluster, EnsureOidcProvider, HearAgent, ProveAccess, ReadEksCluster};
-pub use nodes::{AwaitNodeGroup, DeleteNodeGroup, EnsureNodeGroup, ScaleNodeGroup, WakeNodeGroup};
+pub use nodes::{AwaitNodeGroup, DeleteNodeGroup, EnsureNodeGroup, ScaleNodeGroup};
 pub use observed::{AwaitHealthy, AwaitHibernated, AwaitStopped, Identity, ReadConnection, RecordVolumes, Stopped, VerifyIdentity, VerifyVolumes};
 pub use retire::{BeginPurge, PurgeCluster, RetireCluster, UnretireCluster};
+pub use rolled::{AwaitCurrent, ReadPlacement, VerifyRevision};
 pub use verify::{VerifyOperator, VerifyStorageClass};
 
 use crate::input::DatabaseInput;
