@@ -15,6 +15,7 @@ pub use customer::Customer;
 pub use stack::Stack;
 pub use terraform::Terraform;
 
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -27,6 +28,13 @@ pub const POLL: Duration = Duration::from_millis(50);
 pub fn variable(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the one place of the suites that reads the environment")]
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Where `cargo xtask install` keeps what it has made.
+#[must_use]
+pub fn cache() -> Option<PathBuf> {
+    let base = variable("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    base.map(|base| base.join("kiven"))
 }
 
 /// Looks at a condition until it holds; false when it did not in time.

@@ -1,5 +1,5 @@
 //! Where schemathesis is: the one named, the one on PATH, or the one that `cargo xtask install` has put into the cache.
-use crate::variable;
+use crate::{cache, variable};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -13,8 +13,7 @@ fn version() -> &'static str {
 /// Schemathesis of the pinned version, or one sentence saying that a test is skipped.
 #[must_use]
 pub fn find(test: &str) -> Option<PathBuf> {
-    let cache = variable("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    let installed = cache.map(|cache| cache.join(format!("kiven/schemathesis-{}/bin/schemathesis", version())));
+    let installed = cache().map(|cache| cache.join(format!("schemathesis-{}/bin/schemathesis", version())));
     let named = variable("KIVEN_SCHEMATHESIS").map(PathBuf::from);
     let candidates = [named, Some("schemathesis".into()), installed];
     let found = candidates.into_iter().flatten().find(|program| is_pinned(program));

@@ -47,10 +47,14 @@ pub(crate) struct Reading {
 
 impl<P: Ports> App<P> {
     /// Reads a database of the caller's organization.
-    async fn database(&self, caller: &Caller, id: &str) -> Answer<Database> {
+    pub(crate) async fn database(&self, caller: &Caller, id: &str) -> Answer<Database> {
         let parsed = DatabaseId::parse(id).map_err(|_| missing("database", id))?;
         let found = self.ports.records().database_get(&parsed).await?;
         found.filter(|database| database.organization_id == caller.organization_id).ok_or_else(|| missing("database", id))
+    }
+
+    async fn answered(&self, status: StatusCode, database: &Database) -> Answer<Viewed> {
+        Ok((status, Json(self.viewed(database).await?)))
     }
 
     /// Accepts an operation and rings for it.
@@ -72,7 +76,7 @@ pub(crate) async fn list<P: Ports>(State(app): State<App<P>>, caller: Caller, Qu
             && filter.environment_id.as_ref().is_none_or(|id| database.spec.environment_id == *id)
             && filter.name.as_deref().is_none_or(|name| database.spec.name.as_str() == name)
     };
-    Ok(Json(databases.iter().filter(wanted).map(DatabaseView::of).collect()))
+    Ok(Json(app.listed(&caller, databases.iter().filter(wanted)).await?))
 }
 
 /// `GET /v1/databases/{id}`; with `?claim=true` it can no longer be adopted by another create.
@@ -92,7 +96,7 @@ pub(crate) async fn show<P: Ports>(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(Json(DatabaseView::of(&database)))
+    Ok(Json(app.viewed(&database).await?))
 }
 
 /// `PUT /v1/databases/{id}`
@@ -188,12 +192,20 @@ async fn update<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted
     if change.is_some() && known.status == DatabaseStatus::Available {
         let environment = app.environment(caller, known.spec.environment_id.as_str()).await?;
         let started = app.start(caller, &environment, Database { spec, ..known }, OperationKind::Change).await?;
-        return Ok(view(StatusCode::ACCEPTED, &started));
+        return app.answered(StatusCode::ACCEPTED, &started).await;
     }
-    if known.spec == spec {
-        return power(app, caller, known, wanted.power).await;
+    let declared = known.spec.power;
+    let known = if known.spec == spec { known } else { kept(app, known, spec).await? };
+    if declared == wanted.power && app.schedule_of(&known.id).await?.is_some() {
+        // Said again, not said anew: power is the schedule's, or of whoever acted after it.
+        return app.answered(if known.status.moving() { StatusCode::ACCEPTED } else { StatusCode::OK }, &known).await;
     }
-    // Only what needs no operation changes beside one, and a paused database keeps changes until it is resumed.
+    power(app, caller, known, wanted.power, wanted.power).await
+}
+
+/// Records what needs no operation now: only that changes beside one, and a database that is off keeps everything until it is resumed.
+async fn kept<P: Ports>(app: &App<P>, known: Database, spec: DatabaseSpec) -> Answer<Database> {
+    let now = app.ports.clock().now();
     let asleep = matches!(known.status, DatabaseStatus::Paused | DatabaseStatus::Stuck);
     if !asleep && change::change(&known.spec, &spec, None, now).map_err(Problem::from)?.is_some() {
         return Err(running(&known));
@@ -201,15 +213,37 @@ async fn update<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted
     let expected = Some(known.version);
     let record = Database { spec, version: known.version + 1, updated_at: now, ..known };
     app.ports.records().records_commit(vec![Write::Database { record: Box::new(record.clone()), expected }]).await?;
-    power(app, caller, record, wanted.power).await
+    Ok(record)
 }
 
-/// Brings power to what is wanted; nothing happens when it is there, or on its way.
-async fn power<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted: Power) -> Answer<Viewed> {
+/// A pause or a resume by hand. In a schedule it holds until the next boundary, so that what is declared stays.
+async fn by_hand<P: Ports>(app: &App<P>, caller: &Caller, id: &str, wanted: Power) -> Answer<Viewed> {
+    let known = app.database(caller, id).await?;
+    let declared = if app.schedule_of(&known.id).await?.is_some() { known.spec.power } else { wanted };
+    power(app, caller, known, wanted, declared).await
+}
+
+/// Nothing to switch: that a person wants it so is recorded where somebody may want it otherwise.
+async fn noted<P: Ports>(app: &App<P>, known: Database, declared: Power) -> Answer<Database> {
+    let follows = app.ports.records().scheduled_power_get(&known.id).await?.is_some();
+    if !follows && known.spec.power == declared {
+        return Ok(known);
+    }
+    let (expected, now) = (Some(known.version), app.ports.clock().now());
+    let spec = DatabaseSpec { power: declared, ..known.spec.clone() };
+    let record = Database { spec, last_manual_at: Some(now), version: known.version + 1, updated_at: now, ..known };
+    app.ports.records().records_commit(vec![Write::Database { record: Box::new(record.clone()), expected }]).await?;
+    Ok(record)
+}
+
+/// Brings power to what is wanted, and records what is declared; nothing is switched when it is there, or on its way.
+async fn power<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted: Power, declared: Power) -> Answer<Viewed> {
     let kind = match (wanted, known.status) {
-        (Power::On, DatabaseStatus::Available) | (Power::Off, DatabaseStatus::Paused) => return Ok(view(StatusCode::OK, &known)),
+        (Power::On, DatabaseStatus::Available) | (Power::Off, DatabaseStatus::Paused) => {
+            return app.answered(StatusCode::OK, &noted(app, known, declared).await?).await;
+        }
         (Power::On, DatabaseStatus::Resuming | DatabaseStatus::Provisioning | DatabaseStatus::Changing) | (Power::Off, DatabaseStatus::Pausing) => {
-            return Ok(view(StatusCode::ACCEPTED, &known));
+            return app.answered(StatusCode::ACCEPTED, &noted(app, known, declared).await?).await;
         }
         (_, status) if status.moving() => return Err(running(&known)),
         (_, status) if status.released() => return Err(gone(&known)),
@@ -219,9 +253,9 @@ async fn power<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted:
         (Power::Off, _) => OperationKind::Pause,
     };
     let environment = app.environment(caller, known.spec.environment_id.as_str()).await?;
-    let spec = DatabaseSpec { power: wanted, ..known.spec.clone() };
+    let spec = DatabaseSpec { power: declared, ..known.spec.clone() };
     let started = app.start(caller, &environment, Database { spec, ..known }, kind).await?;
-    Ok(view(StatusCode::ACCEPTED, &started))
+    app.answered(StatusCode::ACCEPTED, &started).await
 }
 
 fn running(database: &Database) -> Failure {
@@ -242,14 +276,12 @@ fn gone(database: &Database) -> Failure {
 
 /// `POST /v1/databases/{id}/pause`
 pub(crate) async fn pause<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
-    let known = app.database(&caller, &id).await?;
-    power(&app, &caller, known, Power::Off).await
+    by_hand(&app, &caller, &id, Power::Off).await
 }
 
 /// `POST /v1/databases/{id}/resume`
 pub(crate) async fn resume<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
-    let known = app.database(&caller, &id).await?;
-    power(&app, &caller, known, Power::On).await
+    by_hand(&app, &caller, &id, Power::On).await
 }
 
 /// `POST /v1/databases/{id}/undelete`

@@ -1,5 +1,6 @@
 //! Whole valid bodies, shown in the OpenAPI document and used by the table of roles.
 use kiven_model::api::{BackupRequest, ConnectionRequest, DatabaseRequest, DeletionRequest, EnvironmentRequest, PoolerRequest};
+use kiven_model::schedule::{ScheduleRequest, WindowRequest};
 
 pub(crate) fn environment() -> EnvironmentRequest {
     EnvironmentRequest {
@@ -35,5 +36,16 @@ pub(crate) fn database() -> DatabaseRequest {
         deletion_protection: Some(true),
         deletion: DeletionRequest { grace_days: Some(7), ..DeletionRequest::default() },
         ..DatabaseRequest::default()
+    }
+}
+
+pub(crate) fn schedule() -> ScheduleRequest {
+    let days = ["mon", "tue", "wed", "thu", "fri"].map(str::to_owned).to_vec();
+    ScheduleRequest {
+        database_ids: vec!["db_0123456789abcdefghjk".to_owned()],
+        time_zone: "Europe/Paris".to_owned(),
+        windows: vec![WindowRequest { days, start: "08:00".to_owned(), end: "18:00".to_owned() }],
+        ready_by: Some(true),
+        ..ScheduleRequest::default()
     }
 }

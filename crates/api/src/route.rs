@@ -27,6 +27,8 @@ pub enum Access {
 /// A type that goes over the wire.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
+    /// Its name in Rust.
+    pub name: &'static str,
     /// Makes its schema.
     #[cfg(feature = "openapi")]
     pub(crate) schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
@@ -38,6 +40,7 @@ pub struct Shape {
 impl Shape {
     pub(crate) fn of<T: Described>() -> Self {
         Self {
+            name: std::any::type_name::<T>(),
             #[cfg(feature = "openapi")]
             schema: |generator| generator.subschema_for::<T>(),
             #[cfg(feature = "openapi")]

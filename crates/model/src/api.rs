@@ -9,13 +9,15 @@ use crate::change::Change;
 use crate::command::Consent;
 use crate::database::{Connection, Database, Power, Published};
 use crate::environment::{ConnectionSpec, Environment, EnvironmentStatus};
-use crate::ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId};
+use crate::ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId, ScheduleId};
 use crate::lifecycle::DatabaseStatus;
 use crate::names::{DatabaseName, POSTGRES_PORT};
 use crate::operation::{Operation, OperationEvent, OperationKind, OperationStatus, Subject};
 use crate::organization::Role;
 use crate::plan::PlanName;
 use crate::price::monthly_usd;
+use crate::schedule::NextSwitch;
+pub use crate::schedule::ScheduleView;
 use crate::sizing::sizing;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -287,7 +289,7 @@ pub struct DatabaseView {
     pub spec: crate::database::DatabaseSpec,
     /// Where it is in its life.
     pub status: DatabaseStatus,
-    /// What Terraform compares `power` with: where it is, or is going.
+    /// What Terraform compares `power` with: where it is, or is going; in a schedule what people have asked for last.
     pub power_state: Power,
     /// The addresses; deterministic, inside the cluster.
     #[serde(flatten)]
@@ -316,6 +318,12 @@ pub struct DatabaseView {
     pub pending_change: Option<Change>,
     /// When the volumes last grew: AWS takes the next growth hours later.
     pub storage_grown_at: Option<Timestamp>,
+    /// The schedule that it follows.
+    #[serde(default)]
+    pub schedule_id: Option<ScheduleId>,
+    /// What that schedule wants next.
+    #[serde(default)]
+    pub next_switch: Option<NextSwitch>,
 }
 
 /// The addresses of a database: a function of its name alone, so known at plan.
@@ -392,6 +400,8 @@ impl DatabaseView {
             delete_after: database.delete_after,
             pending_change: database.pending_change(),
             storage_grown_at: database.storage_grown_at,
+            schedule_id: None,
+            next_switch: None,
             spec: spec.clone(),
         }
     }

@@ -176,6 +176,12 @@ pub struct Database {
     /// The last WAL segment, proved to be in the archive, while nothing has been written after it: from a pause to the next start.
     #[serde(default)]
     pub archived_wal: Option<String>,
+    /// When a person last asked for power on or off; holds against a schedule until its next boundary.
+    #[serde(default)]
+    pub last_manual_at: Option<Timestamp>,
+    /// How long its latest resumes took, in seconds, oldest first.
+    #[serde(default)]
+    pub resume_seconds: Vec<u32>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When this record last changed.
@@ -205,6 +211,8 @@ impl Database {
             claimed: false,
             delete_after: None,
             archived_wal: None,
+            last_manual_at: None,
+            resume_seconds: Vec::new(),
             created_at: at,
             updated_at: at,
             version: 1,

@@ -15,6 +15,8 @@ mod purge;
 mod resume;
 mod settle;
 pub mod steps;
+mod sweep;
+mod tick;
 mod undelete;
 
 pub use accept::{Accepted, accept_connect, accept_database, access_of};
@@ -28,4 +30,6 @@ pub use pause::Pause;
 pub use provision::Provision;
 pub use purge::Purge;
 pub use resume::Resume;
+pub use sweep::{ring_schedules, tick_all};
+pub use tick::{Ticked, tick};
 pub use undelete::{Undelete, accept_undelete};

@@ -41,7 +41,7 @@ pub(crate) async fn database<P: Ports>(
     let mut writes = Vec::new();
     if *outcome == Outcome::Succeeded {
         writes = edit(ports, operation, &mut database);
-    } else if operation.kind == OperationKind::Pause && *outcome == Outcome::Failed {
+    } else if operation.kind == OperationKind::Pause && *outcome == Outcome::Failed && !by_schedule(operation) {
         database.spec.power = Power::On;
     } else if operation.kind == OperationKind::Change && *outcome == Outcome::Failed {
         take_back(&mut database);
@@ -62,6 +62,19 @@ fn free_name(database: &Database) -> Write {
     Write::NameFreed { claim, owner: database.id.to_string() }
 }
 
+/// Whether a schedule asked for it: then what people have asked for stands as it is.
+fn by_schedule(operation: &Operation) -> bool {
+    serde_json::from_value::<DatabaseInput>(operation.input.clone()).is_ok_and(|input| input.by_schedule)
+}
+
+/// How long it took is known from now on: schedules begin early enough. PostgreSQL writes again: what is in the archive is not all.
+pub(crate) fn resumed<P: Ports>(ports: &P, operation: &Operation, database: &mut Database) -> Vec<Write> {
+    let seconds = operation.updated_at.duration_since(operation.created_at).as_secs();
+    database.resumed_in(u32::try_from(seconds).unwrap_or(0));
+    database.archived_wal = None;
+    changed(ports, operation, database)
+}
+
 /// Nothing but the state.
 pub(crate) fn unchanged<P: Ports>(_: &P, _: &Operation, _: &mut Database) -> Vec<Write> {
     Vec::new()
@@ -79,12 +92,6 @@ pub(crate) async fn archived_wal<P: Ports>(ports: &P, operation: &Operation) -> 
     let steps = ports.records().operation_steps(&operation.id).await?;
     let output = steps.into_iter().find(|step| step.name == ARCHIVE_WAL).and_then(|step| step.output);
     Ok(output.and_then(|output| serde_json::from_value(output).ok()))
-}
-
-/// PostgreSQL writes again: what is in the archive is not all any more.
-pub(crate) fn resumed<P: Ports>(ports: &P, operation: &Operation, database: &mut Database) -> Vec<Write> {
-    database.archived_wal = None;
-    changed(ports, operation, database)
 }
 
 /// Out of its grace, as a paused one.

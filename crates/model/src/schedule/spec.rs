@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::LazyLock;
 
-/// Most databases of a schedule.
-pub const DATABASES_MAX: usize = 100;
+/// Most databases of a schedule: those that leave and those that join are written in one transaction with it.
+pub const DATABASES_MAX: usize = 49;
 /// Most windows of a schedule.
 pub const WINDOWS_MAX: usize = 20;
 /// Most dated exceptions of a schedule.
@@ -21,6 +21,7 @@ const TRANSITIONS_MAX: usize = 4;
 /// A schedule as asked for: what is left out takes its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ScheduleRequest {
     /// Required: 1 to [`DATABASES_MAX`].
     pub database_ids: Vec<String>,
@@ -39,6 +40,7 @@ pub struct ScheduleRequest {
 /// A window as asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WindowRequest {
     /// `mon` to `sun`: the days on which it begins.
     pub days: Vec<String>,
@@ -51,6 +53,7 @@ pub struct WindowRequest {
 /// An exception as asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExceptionRequest {
     /// `YYYY-MM-DD`.
     pub date: String,
@@ -61,6 +64,7 @@ pub struct ExceptionRequest {
 /// Hours as asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HoursRequest {
     /// `HH:MM`.
     pub start: String,
@@ -70,6 +74,7 @@ pub struct HoursRequest {
 
 /// A schedule with every default filled in; on the wire it looks as its request does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ScheduleSpec {
     /// The databases that follow it.
     pub database_ids: Vec<DatabaseId>,
@@ -87,6 +92,7 @@ pub struct ScheduleSpec {
 
 /// On in these hours on these days.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Window {
     /// The days on which it begins.
     pub days: Vec<Day>,
@@ -97,6 +103,7 @@ pub struct Window {
 
 /// A date that goes otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Exception {
     /// The date.
     pub date: Date,
@@ -106,6 +113,7 @@ pub struct Exception {
 
 /// From a time of a day to a later time, of the same day or the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Hours {
     /// When it begins.
     pub start: TimeOfDay,
@@ -135,6 +143,7 @@ impl fmt::Display for Hours {
 /// A time on a clock, to the minute: `00:00` to `24:00`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
 pub struct TimeOfDay(u16);
 
 impl TimeOfDay {
@@ -180,6 +189,7 @@ impl From<TimeOfDay> for String {
 /// A day of the week.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Day {
     /// Monday.
     Mon,
@@ -238,6 +248,7 @@ static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundl
 /// An IANA time zone that Kiven's own copy of the database knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
 pub struct Zone {
     name: String,
     rules: TimeZone,
