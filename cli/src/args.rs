@@ -150,6 +150,11 @@ pub(crate) enum Environments {
         /// Its name or id.
         environment: String,
     },
+    /// Look whether its role opens and all is as Kiven made it.
+    Check {
+        /// Its name or id.
+        environment: String,
+    },
     /// What Kiven made in its account and nothing explains any more, with what it costs.
     Orphans {
         /// Its name or id.

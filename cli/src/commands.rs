@@ -48,6 +48,11 @@ pub(crate) async fn run(client: &Client, command: Api, json: bool) -> Result<(),
             let environment = teller.environment(&environment).await?;
             teller.tell(&environment, || show::environment(&environment))
         }
+        Api::Environments(Environments::Check { environment }) => {
+            let environment = teller.environment(&environment).await?;
+            let found = client.environment_check(&environment.id).await?;
+            teller.tell(&found, || show::check(&found))
+        }
         Api::Environments(Environments::Orphans { environment }) => {
             let environment = teller.environment(&environment).await?;
             let found = client.environment_orphans(&environment.id).await?;

@@ -1,6 +1,6 @@
 //! What people see of answers: pure functions from views to text. Empty lists say what to do.
 use crate::table::{fields, table};
-use kiven_model::api::{DatabaseView, EnvironmentView, OperationView, OrphanView, OrphansView, PlanView};
+use kiven_model::api::{CheckView, DatabaseView, DriftView, EnvironmentView, OperationView, OrphanView, OrphansView, PlanView};
 use kiven_model::operation::{EventKind, OperationEvent, Subject};
 use kiven_model::{Problem, lifecycle::DatabaseStatus};
 use std::collections::BTreeMap;
@@ -120,6 +120,27 @@ pub(crate) fn environment(e: &EnvironmentView) -> String {
         ("operation", e.operation_id.as_ref().map_or(String::new(), ToString::to_string)),
         ("problem", told(e.problem.as_ref())),
     ])
+}
+
+/// An environment as it was found.
+pub(crate) fn check(found: &CheckView) -> String {
+    let row =
+        |drift: &DriftView| vec![drift.kind.clone(), drift.database_id.as_ref().map_or("-".to_owned(), ToString::to_string), drift.what.clone()];
+    let rows: Vec<_> = found.drift.iter().map(row).collect();
+    let mut text = fields(&[
+        ("status", found.status.as_str().to_owned()),
+        ("agent last heard", found.agent_seen_at.map_or("never".to_owned(), |at| format!("{at:.0}"))),
+        ("problem", told(found.problem.as_ref())),
+    ]);
+    if !rows.is_empty() {
+        text.push_str(&table(&["KIND", "DATABASE", "WHAT"], &rows));
+    } else if found.problem.is_none() {
+        text.push_str("Everything is as Kiven made it.\n");
+    }
+    for unseen in &found.unseen {
+        text.push_str(&format!("Not seen: {unseen}\n"));
+    }
+    text
 }
 
 /// What nothing explains.

@@ -178,10 +178,10 @@ fn settle() {
 /// The story as a table, in the zone of the windows.
 fn tell(figures: &Figures) -> Result<()> {
     let zone = TimeZone::get(ZONE)?;
-    println!("\n{:<22} {:<27} {:<10} {:>10}  what", "UTC", ZONE, "status", "postgres");
+    println!("\n{:<22} {:<28} {:<10} {:>10}  what", "UTC", ZONE, "status", "postgres");
     for Moment { at, status, postgres_processes, what } in &figures.moments {
         let there = at.to_zoned(zone.clone()).strftime("%a %Y-%m-%d %H:%M:%S %Z").to_string();
-        println!("{:<22} {there:<27} {status:<10} {postgres_processes:>10}  {what}", format!("{at:.0}"));
+        println!("{:<22} {there:<28} {status:<10} {postgres_processes:>10}  {what}", format!("{at:.0}"));
     }
     println!(
         "\npaused at {:.0}; resume began at {:.0}, ready at {:.0}: {} s early",

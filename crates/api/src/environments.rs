@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
-use kiven_model::api::{ConnectionRequest, EnvironmentRequest, EnvironmentView, OrphansView};
+use kiven_model::api::{CheckView, ConnectionRequest, EnvironmentRequest, EnvironmentView, OrphansView};
 use kiven_model::environment::{ConnectionSpec, Environment, EnvironmentStatus};
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::{Code, EnvironmentId, OperationId, Problem, request};
@@ -38,6 +38,13 @@ impl<P: Ports> App<P> {
 pub(crate) async fn list<P: Ports>(State(app): State<App<P>>, caller: Caller) -> Answer<Json<Vec<EnvironmentView>>> {
     let environments = app.ports.records().environment_list(&caller.organization_id).await?;
     Ok(Json(environments.iter().map(|environment| EnvironmentView::of(environment, &app.backend)).collect()))
+}
+
+/// `POST /v1/environments/{id}/check`
+pub(crate) async fn check<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Json<CheckView>> {
+    let environment = app.environment(&caller, &id).await?;
+    let databases = app.ports.records().database_list(&caller.organization_id).await?;
+    Ok(Json(kiven_operations::check(&*app.ports, environment, &databases).await?))
 }
 
 /// `GET /v1/environments/{id}/orphans`

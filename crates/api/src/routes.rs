@@ -7,8 +7,8 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use kiven_model::Code;
 use kiven_model::api::{
-    BODY_BYTES_MAX, ConnectionRequest, DatabaseRequest, DatabaseView, EnvironmentRequest, EnvironmentView, Me, OperationView, OrphansView, PlanView,
-    ScheduleView,
+    BODY_BYTES_MAX, CheckView, ConnectionRequest, DatabaseRequest, DatabaseView, EnvironmentRequest, EnvironmentView, Me, OperationView, OrphansView,
+    PlanView, ScheduleView,
 };
 use kiven_model::organization::Role;
 use kiven_model::schedule::{PowerEvent, ScheduleRequest};
@@ -106,6 +106,10 @@ fn environments<P: Ports>() -> Vec<Entry<P>> {
         delete(ONE, Role::Admin, "environment_delete", "Forget an environment", environments::delete::<P>)
             .answers_nothing(204, "It is forgotten.")
             .refuses(ENVIRONMENT_BUSY),
+        post("/v1/environments/{id}/check", Role::Operator, "environment_check", "Look whether all is as it was made", environments::check::<P>)
+            .about("Looks at the account, which takes seconds, and mends nothing. The environment's status says afterwards whether its role opens.")
+            .answers::<CheckView>(200, "What was found.")
+            .refuses(&[Code::ENVIRONMENT_NOT_READY]),
         get("/v1/environments/{id}/orphans", Role::Viewer, "environment_orphans", "What nothing explains any more", environments::orphans::<P>)
             .about("Node groups, roles and buckets in the account that carry the organization's tags and belong to no database or environment. Looks at the account, which takes seconds.")
             .answers::<OrphansView>(200, "Every orphan, with what it costs a month at most.")

@@ -1,8 +1,8 @@
 //! Requests: authentication, idempotency, retries, and one method for each thing the API can do.
 use crate::{ClientError, Credentials};
 use kiven_model::api::{
-    ConnectionRequest, DatabaseRequest, DatabaseView, EnvironmentRequest, EnvironmentView, IDEMPOTENCY_HEADER, Me, OperationView, OrphansView,
-    PlanView, ScheduleView,
+    CheckView, ConnectionRequest, DatabaseRequest, DatabaseView, EnvironmentRequest, EnvironmentView, IDEMPOTENCY_HEADER, Me, OperationView,
+    OrphansView, PlanView, ScheduleView,
 };
 use kiven_model::names::DatabaseName;
 use kiven_model::schedule::{PowerEvent, ScheduleRequest};
@@ -111,6 +111,13 @@ impl Client {
     /// When there is none, or the API refuses or cannot be reached.
     pub async fn environment_get(&self, id: &EnvironmentId) -> Result<EnvironmentView, ClientError> {
         self.get(&format!("/v1/environments/{id}")).await
+    }
+    /// Looks whether an environment's role opens and all is as Kiven made it. Mends nothing.
+    ///
+    /// # Errors
+    /// When there is no such environment or it has no connection, or the API refuses or cannot be reached.
+    pub async fn environment_check(&self, id: &EnvironmentId) -> Result<CheckView, ClientError> {
+        self.change::<(), _>(Method::POST, &format!("/v1/environments/{id}/check"), None).await
     }
     /// What Kiven made in an environment's account and nothing explains any more.
     ///

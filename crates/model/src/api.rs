@@ -60,6 +60,36 @@ pub struct OrphanView {
     pub usd_per_month: Option<f64>,
 }
 
+/// An environment as it was found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct CheckView {
+    /// When it was looked at.
+    pub checked_at: Timestamp,
+    /// The environment's status now: `access_lost` is set when the role does not open, and taken back when it does.
+    pub status: EnvironmentStatus,
+    /// Why the role does not open.
+    pub problem: Option<Problem>,
+    /// When its agent was last heard.
+    pub agent_seen_at: Option<Timestamp>,
+    /// What is otherwise than Kiven made it; none is good. Empty as well while the role does not open.
+    pub drift: Vec<DriftView>,
+    /// Kinds that could not be listed, with the reason: drift of these would not be seen.
+    pub unseen: Vec<String>,
+}
+
+/// One thing that is otherwise than Kiven made it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct DriftView {
+    /// `node_group`, `backup_role` or `backup_bucket`.
+    pub kind: String,
+    /// The database that it is for; `None` for what is the environment's.
+    pub database_id: Option<DatabaseId>,
+    /// What is otherwise, in words.
+    pub what: String,
+}
+
 /// Who the caller is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -3,6 +3,7 @@
 //! Invariants of this crate: it names no cloud SDK, no kube, no tokio; effects happen in steps only; every step says its undo.
 mod accept;
 mod change;
+mod check;
 mod connect;
 mod delete;
 mod dispatch;
@@ -21,6 +22,7 @@ mod undelete;
 
 pub use accept::{Accepted, accept_connect, accept_database, access_of};
 pub use change::Change;
+pub use check::check;
 pub use connect::Connect;
 pub use delete::Delete;
 pub use dispatch::drive_any;

@@ -83,7 +83,7 @@ impl Known<'_> {
     }
 }
 
-fn bucket_of(environment: &Environment, id: &EnvironmentId) -> String {
+pub(crate) fn bucket_of(environment: &Environment, id: &EnvironmentId) -> String {
     backup_bucket(&environment.spec.aws_account_id, &environment.spec.aws_region, id)
 }
 

@@ -1,5 +1,5 @@
 //! The steps, by what they touch, and how they talk to an agent.
-mod access;
+pub(crate) mod access;
 mod archive;
 mod backup;
 mod cluster;
