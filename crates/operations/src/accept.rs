@@ -3,7 +3,7 @@ use crate::input::{Before, ConnectInput, DatabaseInput, FinalBackup, Was, genera
 use jiff::{SignedDuration, Timestamp};
 use kiven_model::api::consent;
 use kiven_model::database::{Database, DatabaseSpec, Power};
-use kiven_model::environment::{ConnectionSpec, Environment, EnvironmentStatus};
+use kiven_model::environment::{Connected, ConnectionSpec, Environment, EnvironmentStatus};
 use kiven_model::lifecycle::{DatabaseStatus, Event, next};
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
 use kiven_model::schedule::is_schedule_actor;
@@ -88,19 +88,7 @@ pub fn accept_database(
     actor: &str,
     now: Timestamp,
 ) -> Result<Accepted<Database>, Problem> {
-    let not_ready = || {
-        let hint = "Apply its kiven_environment_connection first and wait until it is connected.";
-        Problem::new(Code::ENVIRONMENT_NOT_READY, format!("environment `{}` is not connected", environment.spec.name)).hint(hint)
-    };
-    let access = access_of(environment, &id).ok_or_else(not_ready)?;
-    let connected = environment.connected.as_ref().ok_or_else(not_ready)?;
-    let connection = environment.connection.clone().ok_or_else(not_ready)?;
-    if kind == OperationKind::Provision && environment.status == EnvironmentStatus::AccessLost {
-        let why = environment.problem.as_ref().map(ToString::to_string).unwrap_or_default();
-        let problem =
-            Problem::new(Code::ACCESS_DENIED, format!("Kiven has lost its way into the account of environment `{}`", environment.spec.name));
-        return Err(problem.detail(why).hint("Restore the role's trust policy, or apply the connection with another role."));
-    }
+    let (access, connected, connection) = way_in(environment, kind, &id)?;
     let version = expected.map_or(1, |version| version + 1);
     let status = match expected {
         None => DatabaseStatus::Provisioning,
@@ -111,13 +99,7 @@ pub fn accept_database(
     let manual = !by_schedule && matches!(kind, OperationKind::Pause | OperationKind::Resume | OperationKind::Undelete);
     let last_manual_at = if manual { Some(now) } else { database.last_manual_at };
     let destroys = matches!(kind, OperationKind::Delete | OperationKind::Purge);
-    // What only stops or removes is about what is there; what is wanted may be ahead of it.
-    let spec = match kind {
-        OperationKind::Connect | OperationKind::Provision | OperationKind::Resume | OperationKind::Change => &database.spec,
-        OperationKind::Pause | OperationKind::Delete | OperationKind::Purge | OperationKind::Undelete => {
-            database.applied.as_ref().unwrap_or(&database.spec)
-        }
-    };
+    let spec = spec_for(kind, &database);
     let settings = revision(&database, spec, kind, &id, &made_by);
     let grace = SignedDuration::from_hours(24 * i64::from(database.spec.deletion.grace_days));
     let input = DatabaseInput {
@@ -162,6 +144,34 @@ pub fn accept_database(
         writes.push(Write::EnvironmentKept { id: environment.id.clone(), version: environment.version });
     }
     Ok(Accepted { record, operation, writes })
+}
+
+/// The way into the environment's account, where operations may begin there.
+fn way_in<'a>(environment: &'a Environment, kind: OperationKind, id: &OperationId) -> Result<(Access, &'a Connected, ConnectionSpec), Problem> {
+    let not_ready = || {
+        let hint = "Apply its kiven_environment_connection first and wait until it is connected.";
+        Problem::new(Code::ENVIRONMENT_NOT_READY, format!("environment `{}` is not connected", environment.spec.name)).hint(hint)
+    };
+    let access = access_of(environment, id).ok_or_else(not_ready)?;
+    let connected = environment.connected.as_ref().ok_or_else(not_ready)?;
+    let connection = environment.connection.clone().ok_or_else(not_ready)?;
+    if kind == OperationKind::Provision && environment.status == EnvironmentStatus::AccessLost {
+        let why = environment.problem.as_ref().map(ToString::to_string).unwrap_or_default();
+        let problem =
+            Problem::new(Code::ACCESS_DENIED, format!("Kiven has lost its way into the account of environment `{}`", environment.spec.name));
+        return Err(problem.detail(why).hint("Restore the role's trust policy, or apply the connection with another role."));
+    }
+    Ok((access, connected, connection))
+}
+
+/// What only stops or removes is about what is there; what is wanted may be ahead of it.
+fn spec_for(kind: OperationKind, database: &Database) -> &DatabaseSpec {
+    match kind {
+        OperationKind::Connect | OperationKind::Provision | OperationKind::Resume | OperationKind::Change => &database.spec,
+        OperationKind::Pause | OperationKind::Delete | OperationKind::Purge | OperationKind::Undelete => {
+            database.applied.as_ref().unwrap_or(&database.spec)
+        }
+    }
 }
 
 /// The operation whose settings PostgreSQL will run with: this one, when it changes them.

@@ -2,6 +2,7 @@
 //!
 //! Invariants of this crate: it names no cloud SDK, no kube, no tokio; effects happen in steps only; every step says its undo.
 mod accept;
+mod accept_undelete;
 mod change;
 mod check;
 mod connect;
@@ -21,6 +22,7 @@ mod tick;
 mod undelete;
 
 pub use accept::{Accepted, accept_connect, accept_database, access_of};
+pub use accept_undelete::accept_undelete;
 pub use change::Change;
 pub use check::check;
 pub use connect::Connect;
@@ -34,4 +36,4 @@ pub use purge::Purge;
 pub use resume::Resume;
 pub use sweep::{ring_schedules, tick_all};
 pub use tick::{Ticked, tick};
-pub use undelete::{Undelete, accept_undelete};
+pub use undelete::Undelete;

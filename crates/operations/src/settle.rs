@@ -96,7 +96,8 @@ pub(crate) async fn archived_wal<P: Ports>(ports: &P, operation: &Operation) -> 
 
 /// Out of its grace, as a paused one.
 pub(crate) fn undeleted<P: Ports>(_: &P, _: &Operation, database: &mut Database) -> Vec<Write> {
-    crate::undelete::paused_again(database);
+    database.delete_after = None;
+    database.spec.power = Power::Off;
     Vec::new()
 }
 
