@@ -3,7 +3,7 @@ use crate::input::{Before, ConnectInput, DatabaseInput, FinalBackup, Was, genera
 use jiff::{SignedDuration, Timestamp};
 use kiven_model::api::consent;
 use kiven_model::database::{Database, DatabaseSpec, Power};
-use kiven_model::environment::{Connected, ConnectionSpec, Environment, EnvironmentStatus};
+use kiven_model::environment::{ConnectionSpec, Environment, EnvironmentStatus};
 use kiven_model::lifecycle::{DatabaseStatus, Event, next};
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
 use kiven_model::schedule::is_schedule_actor;
@@ -88,7 +88,13 @@ pub fn accept_database(
     actor: &str,
     now: Timestamp,
 ) -> Result<Accepted<Database>, Problem> {
-    let (access, connected, connection) = way_in(environment, kind, &id)?;
+    let (Some(access), Some(connected), Some(connection)) = (access_of(environment, &id), &environment.connected, environment.connection.clone())
+    else {
+        return Err(not_connected(environment));
+    };
+    if kind == OperationKind::Provision && environment.status == EnvironmentStatus::AccessLost {
+        return Err(access_lost(environment));
+    }
     let version = expected.map_or(1, |version| version + 1);
     let status = match expected {
         None => DatabaseStatus::Provisioning,
@@ -109,12 +115,7 @@ pub fn accept_database(
         oidc_provider_arn: connected.oidc_provider_arn.clone(),
         generation: generation_of(&database, spec.clone(), &access, made_by.clone(), settings),
         fence: version,
-        was: Was {
-            power: power_of(database.status),
-            connection: database.connection.clone(),
-            spec: database.applied.clone(),
-            placement: database.placement.clone(),
-        },
+        was: was(&database),
         consent: (destroys || loses(&database, spec)).then(|| consent(&database.id, actor, now)),
         delete_after: destroys.then(|| now + grace),
         final_backup: if kind == OperationKind::Delete { FinalBackup::of(&database) } else { None },
@@ -146,24 +147,6 @@ pub fn accept_database(
     Ok(Accepted { record, operation, writes })
 }
 
-/// The way into the environment's account, where operations may begin there.
-fn way_in<'a>(environment: &'a Environment, kind: OperationKind, id: &OperationId) -> Result<(Access, &'a Connected, ConnectionSpec), Problem> {
-    let not_ready = || {
-        let hint = "Apply its kiven_environment_connection first and wait until it is connected.";
-        Problem::new(Code::ENVIRONMENT_NOT_READY, format!("environment `{}` is not connected", environment.spec.name)).hint(hint)
-    };
-    let access = access_of(environment, id).ok_or_else(not_ready)?;
-    let connected = environment.connected.as_ref().ok_or_else(not_ready)?;
-    let connection = environment.connection.clone().ok_or_else(not_ready)?;
-    if kind == OperationKind::Provision && environment.status == EnvironmentStatus::AccessLost {
-        let why = environment.problem.as_ref().map(ToString::to_string).unwrap_or_default();
-        let problem =
-            Problem::new(Code::ACCESS_DENIED, format!("Kiven has lost its way into the account of environment `{}`", environment.spec.name));
-        return Err(problem.detail(why).hint("Restore the role's trust policy, or apply the connection with another role."));
-    }
-    Ok((access, connected, connection))
-}
-
 /// What only stops or removes is about what is there; what is wanted may be ahead of it.
 fn spec_for(kind: OperationKind, database: &Database) -> &DatabaseSpec {
     match kind {
@@ -172,6 +155,27 @@ fn spec_for(kind: OperationKind, database: &Database) -> &DatabaseSpec {
             database.applied.as_ref().unwrap_or(&database.spec)
         }
     }
+}
+
+fn was(database: &Database) -> Was {
+    Was {
+        power: power_of(database.status),
+        connection: database.connection.clone(),
+        spec: database.applied.clone(),
+        placement: database.placement.clone(),
+    }
+}
+
+fn not_connected(environment: &Environment) -> Problem {
+    let hint = "Apply its kiven_environment_connection first and wait until it is connected.";
+    Problem::new(Code::ENVIRONMENT_NOT_READY, format!("environment `{}` is not connected", environment.spec.name)).hint(hint)
+}
+
+fn access_lost(environment: &Environment) -> Problem {
+    let why = environment.problem.as_ref().map(ToString::to_string).unwrap_or_default();
+    Problem::new(Code::ACCESS_DENIED, format!("Kiven has lost its way into the account of environment `{}`", environment.spec.name))
+        .detail(why)
+        .hint("Restore the role's trust policy, or apply the connection with another role.")
 }
 
 /// The operation whose settings PostgreSQL will run with: this one, when it changes them.

@@ -133,6 +133,17 @@ fn a_time_that_exists_twice_starts_at_its_first_and_ends_at_its_last() {
         off 2026-10-25T01:50:00Z Sun 02:50
     "#]],
     );
+    // What comes twice begins with this end: no earlier time comes again, so it is no hour longer.
+    check(
+        "Europe/Paris",
+        &["sun 01:42-02:00"],
+        from,
+        to,
+        expect![[r#"
+        on  2026-10-24T23:42:00Z Sun 01:42
+        off 2026-10-25T00:00:00Z Sun 02:00
+    "#]],
+    );
     // Both are on in one of the two hours between: no break.
     check(
         "Europe/Paris",

@@ -23,7 +23,7 @@ const TRANSITIONS_MAX: usize = 4;
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ScheduleRequest {
-    /// Required: 1 to [`DATABASES_MAX`].
+    /// Required: 1 to 49.
     pub database_ids: Vec<String>,
     /// Required: a name of the IANA database.
     pub time_zone: String,
@@ -287,7 +287,12 @@ impl Zone {
     /// The instant from which on the clocks there never show an earlier time again. `None` past the end of time.
     pub(super) fn passed(&self, time: DateTime) -> Option<Timestamp> {
         match self.rules.to_ambiguous_timestamp(time).offset() {
-            AmbiguousOffset::Fold { before: _, after } => after.to_timestamp(time).ok(),
+            AmbiguousOffset::Fold { before, after } => {
+                let last = after.to_timestamp(time).ok()?;
+                // What comes twice may begin with this very time: then no earlier one comes again after its first.
+                let begins = self.rules.to_offset(last - SignedDuration::from_secs(1)) != after;
+                if begins { before.to_timestamp(time).ok() } else { Some(last) }
+            }
             AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Gap { .. } => self.reached(time),
         }
     }
