@@ -40,6 +40,7 @@ resource "aws_iam_role_policy" "access" {
 data "aws_iam_policy_document" "access" {
   source_policy_documents = [
     data.aws_iam_policy_document.cluster.json,
+    data.aws_iam_policy_document.inventory.json,
     data.aws_iam_policy_document.nodes.json,
     data.aws_iam_policy_document.backups.json,
   ]
@@ -60,6 +61,15 @@ data "aws_iam_policy_document" "cluster" {
       "iam:TagOpenIDConnectProvider",
     ]
     resources = ["${local.iam}:oidc-provider/${local.oidc_host}"]
+  }
+}
+
+# Lists cannot be limited to names. Kiven reads only what its lists give of its own names, to find what nothing needs any more.
+data "aws_iam_policy_document" "inventory" {
+  statement {
+    sid       = "ListRolesAndBuckets"
+    actions   = ["iam:ListRoles", "s3:ListAllMyBuckets"]
+    resources = ["*"]
   }
 }
 

@@ -4,7 +4,7 @@ use crate::ledger::Ledger;
 use crate::objects::{api, applicable, apply};
 use crate::runner::CarryOut;
 use crate::watch::World;
-use crate::{archive, retire, revision, secrets};
+use crate::{archive, backup, retire, revision, secrets};
 use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
 use kiven_model::names::DATABASE_NAMESPACE;
 use kiven_model::{Code, EnvironmentId, Problem};
@@ -81,6 +81,8 @@ impl Commands {
             CommandBody::Retire { cluster, services, delete_after, .. } => {
                 retire::retire(&self.client, command, cluster, services, *delete_after).await
             }
+            CommandBody::TakeBackup { cluster, name } => backup::take(&self.client, command, cluster, name).await,
+            CommandBody::Unretire { cluster } => retire::unretire(&self.client, command, cluster).await,
             CommandBody::Purge { cluster, .. } => retire::purge(&self.client, command, cluster).await,
         }
     }

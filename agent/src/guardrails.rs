@@ -35,7 +35,9 @@ pub(crate) fn judge(command: &Command, now: Timestamp, fence: u64) -> Result<(),
         | CommandBody::ArchiveWal { .. }
         | CommandBody::VerifyRevision { .. }
         | CommandBody::HandOver { .. }
-        | CommandBody::Discard { .. } => Ok(()),
+        | CommandBody::Discard { .. }
+        | CommandBody::TakeBackup { .. }
+        | CommandBody::Unretire { .. } => Ok(()),
     }
 }
 

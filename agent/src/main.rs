@@ -2,6 +2,7 @@
 //!
 //! Invariants: no inbound port; a Secret's content never leaves the cluster; nothing is destroyed without a consent.
 mod archive;
+mod backup;
 mod commands;
 mod config;
 mod enrol;

@@ -94,6 +94,29 @@ pub(crate) async fn retire(client: &Client, command: &Command, cluster: &str, se
     Ok(done())
 }
 
+/// Takes the end of the grace back: nothing of the database may go any more. It stays hibernated; its Services come back when it
+/// is resumed. Only protects, so it needs no consent.
+pub(crate) async fn unretire(client: &Client, command: &Command, cluster: &str) -> kube::Result<CommandOutcome> {
+    let Some(object) = clusters(client).get_opt(cluster).await? else { return Ok(refused("there is no such Cluster any more")) };
+    if !is_of(&object, command) {
+        return Ok(refused("the Cluster is another database's"));
+    }
+    let volumes = volumes(client, cluster).await?;
+    let going = |object: &DynamicObject| object.metadata.deletion_timestamp.is_some();
+    if volumes.is_empty() || going(&object) || volumes.iter().any(going) {
+        return Ok(CommandOutcome::Refused(Problem::new(Code::VOLUMES_MISSING, "volumes of the database are gone, or going")));
+    }
+    // The Cluster's mark last: while it is there, asking again does the rest.
+    for volume in &volumes {
+        let patch = json!({
+            "metadata": { "annotations": { DELETE_AFTER: null } }, "spec": { "persistentVolumeReclaimPolicy": "Retain" },
+        });
+        persistent_volumes(client).patch(&volume.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
+    }
+    annotate(&clusters(client), cluster, json!({ DELETE_AFTER: null })).await?;
+    Ok(done())
+}
+
 /// Removes what the grace kept, once it is over by this clock.
 pub(crate) async fn purge(client: &Client, command: &Command, cluster: &str) -> kube::Result<CommandOutcome> {
     if !named_after(command, cluster) {
@@ -156,7 +179,8 @@ async fn remove(client: &Client, command: &Command, cluster: &str, judged: bool)
         release(client, volume).await?;
     }
     let label = selector(command);
-    let kinds = [("Pooler", "poolers"), ("ScheduledBackup", "scheduledbackups"), ("Database", "databases"), ("Cluster", "clusters")];
+    let kinds =
+        [("Pooler", "poolers"), ("ScheduledBackup", "scheduledbackups"), ("Backup", "backups"), ("Database", "databases"), ("Cluster", "clusters")];
     for (kind, plural) in kinds {
         delete_labelled(&cnpg(client, DATABASE_NAMESPACE, kind, plural), &label).await?;
     }

@@ -24,6 +24,8 @@ const PAUSE_MS_LEAST: u64 = 200;
 const PAUSE_MS_MOST: u64 = 16_000;
 /// The least pause between two attempts to renew a certificate.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(60);
+/// How often the wall clock is looked at: certificates expire by it, and timers stand still while a machine sleeps.
+const WALL_CLOCK_LOOK: Duration = Duration::from_secs(1);
 /// The NLB in front of the relay drops connections that are silent for 350 s.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Messages on their way to the relay.
@@ -71,7 +73,8 @@ async fn attempt(
         }
     }
     let Some(known) = identity.as_ref() else { return Ok(()) };
-    let renew_in = Duration::try_from(known.renew_at.duration_since(crate::now())).unwrap_or_default().max(RENEWAL_PAUSE);
+    // One that could not be renewed is used for a while before the next attempt.
+    let renew_at = known.renew_at.max(crate::now() + RENEWAL_PAUSE);
     let channel = connect(config, known).await.inspect_err(|_| tracing::debug!("the relay cannot be reached"))?;
     let session = u64::try_from(crate::now().as_millisecond()).unwrap_or(0);
     let (out, outgoing) = mpsc::channel(OUTGOING_MAX);
@@ -82,8 +85,7 @@ async fn attempt(
     tracing::info!(session, "connected to the relay");
     outbox.begin();
     let mut summary = tokio::time::interval(SUMMARY);
-    let renewal = tokio::time::sleep(renew_in);
-    let mut renewal = std::pin::pin!(renewal);
+    let mut wall_clock = tokio::time::interval(WALL_CLOCK_LOOK);
     let mut summarising: Option<JoinHandle<()>> = None;
     // Reading and writing never wait for each other, nor for Kubernetes: a relay that is slow to take reports still gets its
     // commands read, and one whose commands have to wait still gets its reports.
@@ -108,7 +110,9 @@ async fn attempt(
                     summarising = Some(tokio::spawn(summarise(Arc::clone(world), Arc::clone(outbox))));
                 }
             }
-            () = &mut renewal => return Ok(()), // comes back at once with a new certificate
+            _ = wall_clock.tick() => if crate::now() >= renew_at {
+                return Ok(()); // comes back at once with a new certificate
+            },
         }
     }
 }

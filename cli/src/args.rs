@@ -94,6 +94,8 @@ pub(crate) enum Databases {
     Pause(Power),
     /// Power on: the same data behind the same address.
     Resume(Power),
+    /// Take a deletion back while its grace lasts: the database is paused again.
+    Undelete(Power),
 }
 
 #[derive(Debug, clap::Args)]
@@ -145,6 +147,16 @@ pub(crate) enum Environments {
     List,
     /// Show one environment.
     Show {
+        /// Its name or id.
+        environment: String,
+    },
+    /// Look whether its role opens and all is as Kiven made it.
+    Check {
+        /// Its name or id.
+        environment: String,
+    },
+    /// What Kiven made in its account and nothing explains any more, with what it costs.
+    Orphans {
         /// Its name or id.
         environment: String,
     },

@@ -33,6 +33,11 @@ pub(crate) async fn run(client: &Client, command: Api, json: bool) -> Result<(),
         Api::Databases(Databases::Events { database }) => teller.events(&database).await,
         Api::Databases(Databases::Pause(power)) => teller.power(&power.database, DatabaseStatus::Paused, power.no_wait).await,
         Api::Databases(Databases::Resume(power)) => teller.power(&power.database, DatabaseStatus::Available, power.no_wait).await,
+        Api::Databases(Databases::Undelete(power)) => {
+            let database = teller.database(&power.database).await?;
+            let answer = teller.client.database_undelete(&database.id).await?;
+            teller.started(&answer, power.no_wait).await
+        }
         Api::Operations(Operations::List { database }) => teller.operations(database.as_deref()).await,
         Api::Operations(Operations::Watch { target }) => teller.watch(&target).await,
         Api::Environments(Environments::List) => {
@@ -42,6 +47,16 @@ pub(crate) async fn run(client: &Client, command: Api, json: bool) -> Result<(),
         Api::Environments(Environments::Show { environment }) => {
             let environment = teller.environment(&environment).await?;
             teller.tell(&environment, || show::environment(&environment))
+        }
+        Api::Environments(Environments::Check { environment }) => {
+            let environment = teller.environment(&environment).await?;
+            let found = client.environment_check(&environment.id).await?;
+            teller.tell(&found, || show::check(&found))
+        }
+        Api::Environments(Environments::Orphans { environment }) => {
+            let environment = teller.environment(&environment).await?;
+            let found = client.environment_orphans(&environment.id).await?;
+            teller.tell(&found, || show::orphans(&found))
         }
         Api::Schedules(Schedules::List) => {
             let list = client.schedule_list().await?;
@@ -149,12 +164,17 @@ impl Teller<'_> {
             DatabaseStatus::Paused => self.client.database_pause(&database.id).await?,
             _ => self.client.database_resume(&database.id).await?,
         };
+        self.started(&answer, no_wait).await
+    }
+
+    /// Follows what was accepted, unless nobody wants to wait.
+    async fn started(&self, answer: &DatabaseView, no_wait: bool) -> Result<(), Fail> {
         match &answer.operation_id {
             Some(id) if answer.status.moving() && !no_wait => self.follow(id).await,
             Some(id) if answer.status.moving() => {
-                self.tell(&answer, || format!("{} is {}; follow it: kiven operations watch {id}\n", answer.spec.name, answer.status))
+                self.tell(answer, || format!("{} is {}; follow it: kiven operations watch {id}\n", answer.spec.name, answer.status))
             }
-            _ => self.tell(&answer, || format!("{} is {}\n", answer.spec.name, answer.status)),
+            _ => self.tell(answer, || format!("{} is {}\n", answer.spec.name, answer.status)),
         }
     }
 

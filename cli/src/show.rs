@@ -1,6 +1,6 @@
 //! What people see of answers: pure functions from views to text. Empty lists say what to do.
 use crate::table::{fields, table};
-use kiven_model::api::{DatabaseView, EnvironmentView, OperationView, PlanView};
+use kiven_model::api::{CheckView, DatabaseView, DriftView, EnvironmentView, OperationView, OrphanView, OrphansView, PlanView};
 use kiven_model::operation::{EventKind, OperationEvent, Subject};
 use kiven_model::{Problem, lifecycle::DatabaseStatus};
 use std::collections::BTreeMap;
@@ -120,6 +120,45 @@ pub(crate) fn environment(e: &EnvironmentView) -> String {
         ("operation", e.operation_id.as_ref().map_or(String::new(), ToString::to_string)),
         ("problem", told(e.problem.as_ref())),
     ])
+}
+
+/// An environment as it was found.
+pub(crate) fn check(found: &CheckView) -> String {
+    let row =
+        |drift: &DriftView| vec![drift.kind.clone(), drift.database_id.as_ref().map_or("-".to_owned(), ToString::to_string), drift.what.clone()];
+    let rows: Vec<_> = found.drift.iter().map(row).collect();
+    let mut text = fields(&[
+        ("status", found.status.as_str().to_owned()),
+        ("agent last heard", found.agent_seen_at.map_or("never".to_owned(), |at| format!("{at:.0}"))),
+        ("problem", told(found.problem.as_ref())),
+    ]);
+    if !rows.is_empty() {
+        text.push_str(&table(&["KIND", "DATABASE", "WHAT"], &rows));
+    } else if found.problem.is_none() {
+        text.push_str("Everything is as Kiven made it.\n");
+    }
+    for unseen in &found.unseen {
+        text.push_str(&format!("Not seen: {unseen}\n"));
+    }
+    text
+}
+
+/// What nothing explains.
+pub(crate) fn orphans(found: &OrphansView) -> String {
+    let row = |orphan: &OrphanView| {
+        let cost = orphan.usd_per_month.map_or("by its content".to_owned(), |usd| format!("{usd:.2}"));
+        vec![orphan.kind.clone(), orphan.name.clone(), cost, orphan.why.clone()]
+    };
+    let rows: Vec<_> = found.orphans.iter().map(row).collect();
+    let mut text = if rows.is_empty() {
+        "There are no orphans: a database or an environment explains everything.\n".to_owned()
+    } else {
+        format!("{}{:.2} USD a month at most\n", table(&["KIND", "NAME", "USD/MONTH", "WHY"], &rows), found.usd_per_month)
+    };
+    for unseen in &found.unseen {
+        text.push_str(&format!("Not seen: {unseen}\n"));
+    }
+    text
 }
 
 /// A table of plans.

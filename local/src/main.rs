@@ -1,17 +1,22 @@
 //! `kiven-local`: Kiven on one machine, with the shipped functions, relay and agent, and real PostgreSQL processes.
 use anyhow::{Context, bail};
+use jiff::Timestamp;
 use kiven_local::operator::archive;
-use kiven_local::stack::{self, Options};
+use kiven_local::stack::{self, Options, VirtualClock};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: kiven-local dev [status|stop] [--state FOLDER] [--port PORT]
+const USAGE: &str = "usage: kiven-local dev [status|stop|clock [set TIME]] [--state FOLDER] [--port PORT] [--clock TIME]
 
-  dev           starts Kiven on this machine and stays until Ctrl-C
-  dev status    what runs, as JSON
-  dev stop      ends it; databases stay and are adopted by the next start
-  --state       the folder that everything is in
-  --port        the API's port; the last one, or any free one, when not given";
+  dev                  starts Kiven on this machine and stays until Ctrl-C
+  dev status           what runs, as JSON
+  dev stop             ends it; databases stay and are adopted by the next start
+  dev clock            what the stack's virtual clock shows
+  dev clock set TIME   moves it forward, as 2026-03-27T17:00:00Z
+  --state              the folder that everything is in
+  --port               the API's port; the last one, or any free one, when not given
+  --clock              begins virtual time there; a folder that began in virtual time stays in it";
 /// How long a stack may take to end.
 const STOP_LOOKS_MAX: u32 = 500;
 
@@ -40,7 +45,36 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
         Verb::Start => start(options),
         Verb::Status => status(&options),
         Verb::Stop => stop(&options),
+        Verb::Clock(wanted) => clock(&options, wanted),
     }
+}
+
+fn real_now() -> Timestamp {
+    #[expect(clippy::disallowed_methods, reason = "the local stack is a shell")]
+    Timestamp::now()
+}
+
+/// Shows the stack's virtual clock, moved on first when that is wanted.
+fn clock(options: &Options, wanted: Option<Timestamp>) -> anyhow::Result<()> {
+    let missing = "this stack runs in real time: begin virtual time in a folder of its own, with `kiven dev --state FOLDER --clock TIME`";
+    let mut clock = VirtualClock::of(&options.state)?.context(missing)?;
+    if let Some(time) = wanted {
+        clock.set(time, real_now())?;
+    }
+    println!("{:.0}", clock.now(real_now()));
+    Ok(())
+}
+
+/// Goes on in virtual time when that is wanted: the same program again, reading the state folder's clock from its first look on.
+fn enter_virtual_time(options: &Options) -> anyhow::Result<()> {
+    let wanted = if options.clock_environment.is_empty() { options.clock } else { None };
+    let Some(clock) = VirtualClock::begin(&options.state, wanted, real_now())? else { return Ok(()) };
+    let environment = clock.environment()?;
+    if options.reads(&environment) {
+        return Ok(());
+    }
+    let program = std::env::current_exe()?;
+    Err(std::process::Command::new(program).args(std::env::args_os().skip(1)).envs(environment).exec()).context("cannot go on in virtual time")
 }
 
 /// What `dev` is asked to do.
@@ -48,9 +82,11 @@ enum Verb {
     Start,
     Status,
     Stop,
+    Clock(Option<Timestamp>),
 }
 
 fn start(options: Options) -> anyhow::Result<()> {
+    enter_virtual_time(&options)?;
     let filter = tracing_subscriber::EnvFilter::new("info,aws_config=warn,aws_smithy_runtime=warn,hyper=warn");
     let log = std::fs::File::create(options.state_log()?).context("cannot write the log")?;
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::sync::Mutex::new(log)).init();
@@ -88,13 +124,18 @@ fn parse(arguments: &[String]) -> anyhow::Result<(Verb, Options)> {
     if rest.next().map(String::as_str) != Some("dev") {
         bail!("{USAGE}");
     }
-    let verb = match rest.peek().map(|word| word.as_str()) {
+    let mut verb = match rest.peek().map(|word| word.as_str()) {
         Some("status") => Verb::Status,
         Some("stop") => Verb::Stop,
+        Some("clock") => Verb::Clock(None),
         _ => Verb::Start,
     };
     if !matches!(verb, Verb::Start) {
         rest.next();
+    }
+    if matches!(verb, Verb::Clock(_)) && rest.peek().is_some_and(|word| *word == "set") {
+        rest.next();
+        verb = Verb::Clock(Some(time(rest.next().with_context(|| format!("set needs a time\n{USAGE}"))?)?));
     }
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     let mut options = Options::default_with(|name| std::env::var(name).ok())?;
@@ -102,9 +143,14 @@ fn parse(arguments: &[String]) -> anyhow::Result<(Verb, Options)> {
         let value = rest.next().with_context(|| format!("{flag} needs a value\n{USAGE}"))?;
         match flag.as_str() {
             "--state" => options.state = PathBuf::from(value),
+            "--clock" => options.clock = Some(time(value)?),
             "--port" => options.port = value.parse().with_context(|| format!("`{value}` is no port"))?,
             _ => bail!("there is no {flag}\n{USAGE}"),
         }
     }
     Ok((verb, options))
+}
+
+fn time(text: &str) -> anyhow::Result<Timestamp> {
+    text.parse().with_context(|| format!("`{text}` is no time: write it as 2026-03-27T17:00:00Z"))
 }

@@ -6,7 +6,7 @@ mod support;
 use kiven_aws::account::Account;
 use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, OrganizationId};
 use kiven_ports::PortError;
-use kiven_ports::account::{Access, BackupBucket, BackupRole, CustomerAccount, NodeGroup, NodeGroupState};
+use kiven_ports::account::{Access, BackupBucket, BackupRole, CustomerAccount, Inventory, NodeGroup, NodeGroupState, ResourceKind};
 use serde_json::json;
 use support::{CUSTOMER, DELAY_MS, Local, REGION, SAAS};
 
@@ -181,6 +181,51 @@ async fn a_bucket_is_finished_once_and_then_out_of_reach() {
     assert!(session.delete_bucket_lifecycle().bucket(&bucket.name).send().await.is_err());
     assert!(session.delete_object().bucket(&bucket.name).key("k").send().await.is_err());
     assert!(session.delete_bucket().bucket(&bucket.name).send().await.is_err());
+}
+
+#[tokio::test]
+async fn an_inventory_lists_the_organizations_own_and_says_what_it_may_not_see() {
+    let (_folder, local, account) = start().await;
+    let (access, group) = (access(), group(2));
+    let bucket = BackupBucket { name: format!("kiven-backups-{CUSTOMER}-{REGION}-0123abcd"), noncurrent_days: 35 };
+    let role = BackupRole {
+        name: "kiven-abcdefghij-backup-1".into(),
+        database_id: DatabaseId::from_random([4; 16]),
+        oidc_provider_arn: format!("arn:aws:iam::{CUSTOMER}:oidc-provider/oidc.local/id/1"),
+        oidc_issuer: "https://oidc.local/id/1".into(),
+        service_account: "kiven-databases:shop-abc-1".into(),
+        bucket: bucket.name.clone(),
+        prefix: "db-1".into(),
+    };
+    assert_eq!(account.inventory(&access, "local").await.unwrap(), Inventory::default());
+    account.node_group_ensure(&access, &group, "t").await.unwrap();
+    // Another environment of the organization is seen too: it may be gone.
+    let second = Access { environment_id: EnvironmentId::from_random([9; 16]), ..access.clone() };
+    account.backup_role_ensure(&second, &role).await.unwrap();
+    account.backup_bucket_ensure(&access, &bucket).await.unwrap();
+    let foreign = Access { organization_id: OrganizationId::from_random([8; 16]), ..access.clone() };
+    account.backup_role_ensure(&foreign, &BackupRole { name: "kiven-foreign-backup-1".into(), ..role.clone() }).await.unwrap();
+    local.sdk("CUSTOMER").s3().create_bucket().bucket(format!("kiven-backups-{CUSTOMER}-{REGION}-untagged")).send().await.unwrap();
+    let found = account.inventory(&access, "local").await.unwrap();
+    let seen: Vec<_> = found.resources.iter().map(|one| (one.kind, one.name.as_str(), one.environment_id.as_str(), one.nodes)).collect();
+    let (here, there) = (access.environment_id.as_str(), second.environment_id.as_str());
+    assert_eq!(
+        seen,
+        [
+            (ResourceKind::NodeGroup, group.name.as_str(), here, 2),
+            (ResourceKind::BackupRole, role.name.as_str(), there, 0),
+            (ResourceKind::BackupBucket, bucket.name.as_str(), here, 0)
+        ]
+    );
+    assert_eq!(found.resources[0].node_types, group.node_types);
+    assert_eq!(found.resources[1].database_id.as_deref(), Some(role.database_id.as_str()));
+
+    let less = json!({"Statement": [{"Effect": "Allow", "Action": ["eks:*", "s3:*"], "Resource": "*"}]}).to_string();
+    let put = local.sdk("CUSTOMER").iam().put_role_policy().role_name("kiven").policy_name("kiven").policy_document(less);
+    put.send().await.unwrap();
+    let found = account.inventory(&access, "local").await.unwrap();
+    assert_eq!(found.unseen.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [ResourceKind::BackupRole]);
+    assert_eq!(found.resources.len(), 2);
 }
 
 #[tokio::test]

@@ -184,10 +184,9 @@ async fn what_is_wrong_is_refused_at_plan_on_its_line() {
     on_line_of(&said, "KV-101", "name = \"Shop\"");
     on_line_of(&said, "KV-102", "plan = \"huge\"");
     on_line_of(&said, "KV-106: `parameters.wrok_mem`", "parameters = {");
-    terraform
-        .write("  name = \"shop\"\n  plan = \"startup\"\n  deletion = {\n    final_backup = true\n  }\n  timeouts = {\n    create = \"soon\"\n  }");
+    terraform.write("  name = \"shop\"\n  plan = \"startup\"\n  deletion = {\n    grace_days = 91\n  }\n  timeouts = {\n    create = \"soon\"\n  }");
     let said = terraform.refused(&[]).await;
-    on_line_of(&said, "KV-132: `deletion.final_backup`", "deletion = {");
+    on_line_of(&said, "KV-115: `deletion.grace_days`", "deletion = {");
     on_line_of(&said, "KV-", "timeouts = {");
     terraform.fake.with(|world| assert!(world.environments.is_empty()));
 

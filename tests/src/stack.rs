@@ -25,6 +25,7 @@ pub struct Stack {
     /// Where the binaries under test are.
     pub binaries: PathBuf,
     child: Option<Child>,
+    clock: Option<String>,
 }
 
 /// The folder of the binaries under test: `KIVEN_BIN_DIR`, or where this test was built.
@@ -48,9 +49,21 @@ impl Stack {
     /// # Errors
     /// When binaries are missing or it is not ready in time.
     pub async fn start(label: &str) -> anyhow::Result<Self> {
+        Self::begin(label, None).await
+    }
+
+    /// The same in virtual time that begins at `clock`.
+    ///
+    /// # Errors
+    /// When binaries or the package `faketime` are missing, or it is not ready in time.
+    pub async fn start_at(label: &str, clock: &str) -> anyhow::Result<Self> {
+        Self::begin(label, Some(clock.to_owned())).await
+    }
+
+    async fn begin(label: &str, clock: Option<String>) -> anyhow::Result<Self> {
         let base = tempfile::Builder::new().prefix(&format!("kiven-test-{label}-")).tempdir()?.keep();
         std::fs::set_permissions(&base, std::fs::Permissions::from_mode(0o755))?;
-        let mut stack = Self { state: base.join("state"), binaries: binaries()?, base, child: None };
+        let mut stack = Self { state: base.join("state"), binaries: binaries()?, base, child: None, clock };
         std::fs::create_dir(stack.failpoints())?;
         stack.launch().await?;
         Ok(stack)
@@ -78,6 +91,8 @@ impl Stack {
         let child = Command::new(&program)
             .args(["dev", "--state"])
             .arg(&self.state)
+            // A folder that began in virtual time stays in it.
+            .args(self.clock.take().iter().flat_map(|time| ["--clock", time]))
             .env("XDG_CONFIG_HOME", self.config())
             .env("KIVEN_FAILPOINTS", self.failpoints())
             .current_dir(&self.base)
@@ -90,6 +105,16 @@ impl Stack {
         self.child = Some(child);
         let ready = within(READY_MAX, async || self.ready().is_ok_and(|ready| ready["pid"] == pid)).await;
         ensure!(ready, "the stack is not ready after {READY_MAX:?}\n{}", self.tail());
+        Ok(())
+    }
+
+    /// Moves the stack's virtual clock on.
+    ///
+    /// # Errors
+    /// With what the program says when it refuses.
+    pub fn clock_set(&self, time: &str) -> anyhow::Result<()> {
+        let output = Command::new(self.binaries.join("kiven-local")).args(["dev", "clock", "set", time, "--state"]).arg(&self.state).output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
         Ok(())
     }
 

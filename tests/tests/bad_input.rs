@@ -156,7 +156,6 @@ fn fields() -> Vec<(Value, &'static str, &'static str)> {
         (json!({ "extensions": ["plpython3u"] }), "KV-113", "extensions.0"),
         (json!({ "power": "sleep" }), "KV-114", "power"),
         (json!({ "deletion": { "grace_days": 91 } }), "KV-115", "deletion.grace_days"),
-        (json!({ "deletion": { "final_backup": true } }), "KV-132", "deletion.final_backup"),
     ]
 }
 

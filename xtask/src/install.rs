@@ -4,7 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Debian's packages, each with a program or file that shows it is there.
-const PACKAGES: [(&str, &[&str]); 2] = [("postgresql", &["/usr/lib/postgresql"]), ("pgbouncer", &["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"])];
+const PACKAGES: [(&str, &[&str]); 3] = [
+    ("postgresql", &["/usr/lib/postgresql"]),
+    ("pgbouncer", &["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"]),
+    // Virtual wall time for `kiven dev --clock`.
+    ("faketime", &["/usr/bin/faketime"]),
+];
 /// The client that is built where there is neither Terraform nor OpenTofu.
 const OPENTOFU: &str = "github.com/opentofu/opentofu";
 const OPENTOFU_VERSION: &str = "v1.12.6";

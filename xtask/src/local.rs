@@ -1,5 +1,6 @@
 //! The local stack for a demo or a measurement: built, started in a folder of its own, ended, removed.
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub(crate) struct Stack {
     child: Child,
     /// Everything of it.
     pub(crate) folder: PathBuf,
+    /// `kiven-local`.
+    program: PathBuf,
     /// What it says of itself.
     pub(crate) ready: serde_json::Value,
     /// From start to ready as seen from outside.
@@ -39,8 +42,8 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// Starts it in a folder of its own, which PostgreSQL's user can reach.
-    pub(crate) fn start(binaries: &Path) -> Result<Self> {
+    /// Starts it in a folder of its own, which PostgreSQL's user can reach; in virtual time that begins at `clock` where it is given.
+    pub(crate) fn start(binaries: &Path, clock: Option<Timestamp>) -> Result<Self> {
         let base = if is_root() { PathBuf::from("/var/lib") } else { std::env::temp_dir() };
         let folder = base.join(format!("kiven-demo-{}", std::process::id()));
         std::fs::create_dir_all(folder.join("config"))?;
@@ -48,11 +51,12 @@ impl Stack {
         let child = Command::new(binaries.join("kiven-local"))
             .args(["dev", "--state"])
             .arg(folder.join("state"))
+            .args(clock.iter().flat_map(|time| ["--clock".to_owned(), time.to_string()]))
             .env("XDG_CONFIG_HOME", folder.join("config"))
             .stdin(Stdio::null())
             .spawn()
             .context("kiven-local cannot be started")?;
-        let mut stack = Self { child, folder, ready: serde_json::Value::Null, ready_ms: 0 };
+        let mut stack = Self { child, folder, program: binaries.join("kiven-local"), ready: serde_json::Value::Null, ready_ms: 0 };
         while began.elapsed() < READY_MAX {
             if let Some(status) = stack.child.try_wait()? {
                 bail!("kiven-local ended ({status})");
@@ -74,6 +78,36 @@ impl Stack {
 
     pub(crate) fn config_home(&self) -> PathBuf {
         self.folder.join("config")
+    }
+
+    /// What makes a program read the stack's clock; nothing in real time.
+    pub(crate) fn clock_environment(&self) -> Vec<(String, String)> {
+        let pairs = self.ready["clock"].as_object().into_iter().flatten();
+        pairs.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+    }
+
+    /// What the stack's virtual clock shows.
+    pub(crate) fn clock(&self) -> Result<Timestamp> {
+        self.clock_command(&[])
+    }
+
+    /// Moves the stack's virtual clock on.
+    pub(crate) fn clock_set(&self, time: Timestamp) -> Result<()> {
+        self.clock_command(&["set", &time.to_string()]).map(drop)
+    }
+
+    fn clock_command(&self, arguments: &[&str]) -> Result<Timestamp> {
+        let output = Command::new(&self.program).args(["dev", "clock"]).args(arguments).arg("--state").arg(self.state()).output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+        String::from_utf8_lossy(&output.stdout).trim().parse().context("the clock shows no time")
+    }
+
+    /// One of the API's answers.
+    pub(crate) fn api_get(&self, path: &str) -> Result<serde_json::Value> {
+        let key = std::fs::read_to_string(self.state().join("secrets/api-key"))?;
+        let url = self.ready["api_url"].as_str().context("the stack names no API")?;
+        let output = Command::new("curl").args(["-sf", "-H", &format!("Authorization: Bearer {key}"), &format!("{url}{path}")]).output()?;
+        serde_json::from_slice(&output.stdout).with_context(|| format!("GET {path} cannot be read"))
     }
 
     pub(crate) fn pid(&self) -> u32 {

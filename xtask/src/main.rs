@@ -8,6 +8,7 @@ mod measure;
 mod suites;
 mod terraform;
 mod tidy;
+mod weekend;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Builds everything, starts the local stack and runs Terraform on examples/quickstart.
+    /// Builds everything, starts the local stack and runs Terraform on an example.
     Demo(demo::Options),
     /// Runs every suite, or the named ones: static, unit, local, system; `kills` runs the whole kill matrix.
     Test {

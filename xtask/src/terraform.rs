@@ -12,7 +12,7 @@ const OLDEST: (u32, u32) = (1, 8);
 pub(crate) struct Terraform {
     program: PathBuf,
     folder: PathBuf,
-    environment: Vec<(&'static str, String)>,
+    environment: Vec<(String, String)>,
 }
 
 /// Where a client that we built is kept.
@@ -59,13 +59,19 @@ impl Terraform {
         }
         let rc = folder.join("terraformrc");
         std::fs::write(&rc, format!("provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n", mirror.display()))?;
-        let environment = vec![
+        let environment = [
             ("TF_CLI_CONFIG_FILE", rc.display().to_string()),
             ("XDG_CONFIG_HOME", config_home.display().to_string()),
             ("TF_IN_AUTOMATION", "1".to_owned()),
             ("CHECKPOINT_DISABLE", "1".to_owned()),
         ];
-        Ok(Self { program, folder: work, environment })
+        Ok(Self { program, folder: work, environment: environment.map(|(name, value)| (name.to_owned(), value)).into() })
+    }
+
+    /// The provider sees these variables too.
+    pub(crate) fn with_environment(mut self, more: Vec<(String, String)>) -> Self {
+        self.environment.extend(more);
+        self
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

@@ -14,7 +14,7 @@ use kiven_model::environment::{Environment, EnvironmentStatus};
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::OperationKind;
 use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Problem, change, request};
-use kiven_operations::accept_database;
+use kiven_operations::{accept_database, accept_undelete};
 use kiven_ports::{Clock, NameClaim, PortError, Ports, Random, Records, Write};
 use serde::Deserialize;
 
@@ -282,6 +282,46 @@ pub(crate) async fn pause<P: Ports>(State(app): State<App<P>>, caller: Caller, P
 /// `POST /v1/databases/{id}/resume`
 pub(crate) async fn resume<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
     by_hand(&app, &caller, &id, Power::On).await
+}
+
+/// `POST /v1/databases/{id}/undelete`
+pub(crate) async fn undelete<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
+    let known = app.database(&caller, &id).await?;
+    if known.status == DatabaseStatus::Undeleting {
+        return Ok(view(StatusCode::ACCEPTED, &known));
+    }
+    let records = app.ports.records();
+    let purge = match &known.operation_id {
+        Some(operation) if known.status == DatabaseStatus::Grace => records.operation_get(operation).await?,
+        _ => None,
+    };
+    let Some(purge) = purge else {
+        let problem = Problem::new(Code::WRONG_STATE, format!("database `{}` is {}, not in its grace", known.spec.name, known.status));
+        return Err(problem.hint("Only a deleted database whose grace lasts can be brought back.").into());
+    };
+    let claim = NameClaim::Database(known.spec.environment_id.clone(), known.spec.name.to_string());
+    let taken = |owner: Option<String>| owner.filter(|owner| owner != known.id.as_str()).map(|owner| name_taken(&known, &owner));
+    if let Some(problem) = taken(records.name_owner(&claim).await?) {
+        return Err(problem.into());
+    }
+    let environment = app.environment(&caller, known.spec.environment_id.as_str()).await?;
+    let operation = OperationId::from_random(app.ports.random().bits());
+    let accepted = accept_undelete(&environment, known.clone(), purge, operation, &caller.actor, app.ports.clock().now())?;
+    match records.records_commit(accepted.writes).await {
+        Ok(()) => {}
+        Err(PortError::Conflict(what)) => {
+            let problem = taken(records.name_owner(&claim).await?);
+            return Err(problem.map_or_else(|| PortError::Conflict(what).into(), Failure::from));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    app.ring(&accepted.operation.id).await;
+    Ok(view(StatusCode::ACCEPTED, &accepted.record))
+}
+
+fn name_taken(database: &Database, owner: &str) -> Problem {
+    let problem = Problem::new(Code::NAME_TAKEN, format!("the name `{}` has been taken by database `{owner}` meanwhile", database.spec.name));
+    problem.hint("A database keeps its name for life: delete the other one first, and undelete this one before its grace ends.")
 }
 
 /// `DELETE /v1/databases/{id}`

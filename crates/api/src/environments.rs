@@ -8,12 +8,12 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
-use kiven_model::api::{ConnectionRequest, EnvironmentRequest, EnvironmentView};
+use kiven_model::api::{CheckView, ConnectionRequest, EnvironmentRequest, EnvironmentView, OrphansView};
 use kiven_model::environment::{ConnectionSpec, Environment, EnvironmentStatus};
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::{Code, EnvironmentId, OperationId, Problem, request};
-use kiven_operations::{EksCluster, accept_connect};
-use kiven_ports::{Clock, Doorbell, NameClaim, PortError, Ports, Random, Records, Write};
+use kiven_operations::{EksCluster, Known, accept_connect, access_of};
+use kiven_ports::{Clock, CustomerAccount, Doorbell, NameClaim, PortError, Ports, Random, Records, Write};
 use std::time::Duration;
 
 impl<P: Ports> App<P> {
@@ -38,6 +38,30 @@ impl<P: Ports> App<P> {
 pub(crate) async fn list<P: Ports>(State(app): State<App<P>>, caller: Caller) -> Answer<Json<Vec<EnvironmentView>>> {
     let environments = app.ports.records().environment_list(&caller.organization_id).await?;
     Ok(Json(environments.iter().map(|environment| EnvironmentView::of(environment, &app.backend)).collect()))
+}
+
+/// `POST /v1/environments/{id}/check`
+pub(crate) async fn check<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Json<CheckView>> {
+    let environment = app.environment(&caller, &id).await?;
+    let databases = app.ports.records().database_list(&caller.organization_id).await?;
+    Ok(Json(kiven_operations::check(&*app.ports, environment, &databases).await?))
+}
+
+/// `GET /v1/environments/{id}/orphans`
+pub(crate) async fn orphans<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Json<OrphansView>> {
+    let environment = app.environment(&caller, &id).await?;
+    let nobody = OperationId::from_random(app.ports.random().bits());
+    let access = access_of(&environment, &nobody).ok_or_else(|| not_connected(&environment))?;
+    let found = app.ports.account().inventory(&access, &environment.spec.eks_cluster_name).await?;
+    let environments = app.ports.records().environment_list(&caller.organization_id).await?;
+    let databases = app.ports.records().database_list(&caller.organization_id).await?;
+    let known = Known { environments: &environments, databases: &databases, now: app.ports.clock().now() };
+    Ok(Json(kiven_operations::orphans(known, &found)))
+}
+
+fn not_connected(environment: &Environment) -> Problem {
+    let problem = Problem::new(Code::ENVIRONMENT_NOT_READY, format!("environment `{}` has no connection", environment.spec.name));
+    problem.hint("Apply its kiven_environment_connection first.")
 }
 
 /// `GET /v1/environments/{id}`

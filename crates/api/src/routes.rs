@@ -7,7 +7,8 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use kiven_model::Code;
 use kiven_model::api::{
-    BODY_BYTES_MAX, ConnectionRequest, DatabaseRequest, DatabaseView, EnvironmentRequest, EnvironmentView, Me, OperationView, PlanView, ScheduleView,
+    BODY_BYTES_MAX, CheckView, ConnectionRequest, DatabaseRequest, DatabaseView, EnvironmentRequest, EnvironmentView, Me, OperationView, OrphansView,
+    PlanView, ScheduleView,
 };
 use kiven_model::organization::Role;
 use kiven_model::schedule::{PowerEvent, ScheduleRequest};
@@ -40,7 +41,6 @@ const DATABASE_RULES: &[Code] = &[
     Code::NOT_YET_CHANGEABLE,
     Code::NEVER_CHANGEABLE,
     Code::STORAGE_COOLDOWN,
-    Code::FINAL_BACKUP_NOT_YET,
 ];
 /// The rules that an environment's body can break.
 const ENVIRONMENT_RULES: &[Code] =
@@ -106,6 +106,14 @@ fn environments<P: Ports>() -> Vec<Entry<P>> {
         delete(ONE, Role::Admin, "environment_delete", "Forget an environment", environments::delete::<P>)
             .answers_nothing(204, "It is forgotten.")
             .refuses(ENVIRONMENT_BUSY),
+        post("/v1/environments/{id}/check", Role::Operator, "environment_check", "Look whether all is as it was made", environments::check::<P>)
+            .about("Looks at the account, which takes seconds, and mends nothing. The environment's status says afterwards whether its role opens.")
+            .answers::<CheckView>(200, "What was found.")
+            .refuses(&[Code::ENVIRONMENT_NOT_READY]),
+        get("/v1/environments/{id}/orphans", Role::Viewer, "environment_orphans", "What nothing explains any more", environments::orphans::<P>)
+            .about("Node groups, roles and buckets in the account that carry the organization's tags and belong to no database or environment. Looks at the account, which takes seconds.")
+            .answers::<OrphansView>(200, "Every orphan, with what it costs a month at most.")
+            .refuses(&[Code::ENVIRONMENT_NOT_READY, Code::ACCESS_DENIED]),
         put(CONNECTION, Role::Admin, "connection_put", "Connect an environment", environments::connect::<P>)
             .body::<ConnectionRequest>(&examples::connection(), CONNECTION_RULES)
             .answers::<EnvironmentView>(200, "It is connected, or being connected, in this very way.")
@@ -142,6 +150,10 @@ fn databases<P: Ports>() -> Vec<Entry<P>> {
             .answers::<DatabaseView>(202, STARTED)
             .refuses(DATABASE_BUSY)
             .refuses(&[Code::DELETION_PROTECTED]),
+        post("/v1/databases/{id}/undelete", Role::Admin, "database_undelete", "Take a deletion back", databases::undelete::<P>)
+            .about("While its grace lasts a deleted database comes back as a paused one: the same data, name and address once it is resumed.")
+            .answers::<DatabaseView>(202, STARTED)
+            .refuses(&[Code::WRONG_STATE, Code::NAME_TAKEN, Code::ENVIRONMENT_NOT_READY]),
         post("/v1/databases/{id}/pause", Role::Operator, "database_pause", "Power off", databases::pause::<P>)
             .answers::<DatabaseView>(200, "It is paused.")
             .answers::<DatabaseView>(202, STARTED)

@@ -1,8 +1,8 @@
 //! Requests: authentication, idempotency, retries, and one method for each thing the API can do.
 use crate::{ClientError, Credentials};
 use kiven_model::api::{
-    ConnectionRequest, DatabaseRequest, DatabaseView, EnvironmentRequest, EnvironmentView, IDEMPOTENCY_HEADER, Me, OperationView, PlanView,
-    ScheduleView,
+    CheckView, ConnectionRequest, DatabaseRequest, DatabaseView, EnvironmentRequest, EnvironmentView, IDEMPOTENCY_HEADER, Me, OperationView,
+    OrphansView, PlanView, ScheduleView,
 };
 use kiven_model::names::DatabaseName;
 use kiven_model::schedule::{PowerEvent, ScheduleRequest};
@@ -112,6 +112,20 @@ impl Client {
     pub async fn environment_get(&self, id: &EnvironmentId) -> Result<EnvironmentView, ClientError> {
         self.get(&format!("/v1/environments/{id}")).await
     }
+    /// Looks whether an environment's role opens and all is as Kiven made it. Mends nothing.
+    ///
+    /// # Errors
+    /// When there is no such environment or it has no connection, or the API refuses or cannot be reached.
+    pub async fn environment_check(&self, id: &EnvironmentId) -> Result<CheckView, ClientError> {
+        self.change::<(), _>(Method::POST, &format!("/v1/environments/{id}/check"), None).await
+    }
+    /// What Kiven made in an environment's account and nothing explains any more.
+    ///
+    /// # Errors
+    /// When there is no such environment or no way into its account, or the API refuses or cannot be reached.
+    pub async fn environment_orphans(&self, id: &EnvironmentId) -> Result<OrphansView, ClientError> {
+        self.get(&format!("/v1/environments/{id}/orphans")).await
+    }
     /// Makes an environment under an id of the caller's; the answer's id counts.
     ///
     /// # Errors
@@ -192,6 +206,13 @@ impl Client {
     /// When the API refuses or cannot be reached.
     pub async fn database_resume(&self, id: &DatabaseId) -> Result<DatabaseView, ClientError> {
         self.change::<(), _>(Method::POST, &format!("/v1/databases/{id}/resume"), None).await
+    }
+    /// Takes a deletion back while its grace lasts: the database is paused again.
+    ///
+    /// # Errors
+    /// When the grace is over, the name is taken, or the API refuses or cannot be reached.
+    pub async fn database_undelete(&self, id: &DatabaseId) -> Result<DatabaseView, ClientError> {
+        self.change::<(), _>(Method::POST, &format!("/v1/databases/{id}/undelete"), None).await
     }
     /// Deletes a database: to its grace, or out of the world when it has none.
     ///

@@ -10,6 +10,7 @@ use crate::command::Consent;
 use crate::database::{Connection, Database, Power, Published};
 use crate::environment::{ConnectionSpec, Environment, EnvironmentStatus};
 use crate::ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId, ScheduleId};
+pub use crate::inspection::{CheckView, DriftView, OrphanView, OrphansView};
 use crate::lifecycle::DatabaseStatus;
 use crate::names::{DatabaseName, POSTGRES_PORT};
 use crate::operation::{Operation, OperationEvent, OperationKind, OperationStatus, Subject};
@@ -347,7 +348,7 @@ impl DatabaseView {
     pub fn of(database: &Database) -> Self {
         let spec = &database.spec;
         let power_state = match database.status {
-            DatabaseStatus::Pausing | DatabaseStatus::Paused => Power::Off,
+            DatabaseStatus::Pausing | DatabaseStatus::Paused | DatabaseStatus::Undeleting => Power::Off,
             DatabaseStatus::Available | DatabaseStatus::Resuming | DatabaseStatus::Changing => Power::On,
             _ => spec.power,
         };

@@ -114,6 +114,18 @@ pub enum CommandBody {
         /// The permission.
         consent: Consent,
     },
+    /// Run one backup of this name to its end: answers with its last WAL segment. Asking again looks at the same backup.
+    TakeBackup {
+        /// The CNPG Cluster.
+        cluster: String,
+        /// The Backup's name.
+        name: String,
+    },
+    /// Take the end of its grace off the Cluster and its volumes: it stays hibernated, and nothing of it may go any more.
+    Unretire {
+        /// The CNPG Cluster.
+        cluster: String,
+    },
     /// Remove the Cluster, its Secrets and its volumes, once their grace is over by the agent's own clock and annotation.
     Purge {
         /// The CNPG Cluster.
@@ -136,6 +148,8 @@ impl CommandBody {
             Self::HandOver { .. } => "hand_over",
             Self::Discard { .. } => "discard",
             Self::Retire { .. } => "retire",
+            Self::TakeBackup { .. } => "take_backup",
+            Self::Unretire { .. } => "unretire",
             Self::Purge { .. } => "purge",
         }
     }

@@ -173,6 +173,9 @@ pub struct Database {
     pub claimed: bool,
     /// When the grace ends, while there is one.
     pub delete_after: Option<Timestamp>,
+    /// The last WAL segment, proved to be in the archive, while nothing has been written after it: from a pause to the next start.
+    #[serde(default)]
+    pub archived_wal: Option<String>,
     /// When a person last asked for power on or off; holds against a schedule until its next boundary.
     #[serde(default)]
     pub last_manual_at: Option<Timestamp>,
@@ -207,6 +210,7 @@ impl Database {
             connection: None,
             claimed: false,
             delete_after: None,
+            archived_wal: None,
             last_manual_at: None,
             resume_seconds: Vec::new(),
             created_at: at,

@@ -10,6 +10,7 @@ pub mod command;
 pub mod database;
 pub mod environment;
 pub mod ids;
+pub mod inspection;
 pub mod lifecycle;
 pub mod names;
 pub mod operation;

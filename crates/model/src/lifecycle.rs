@@ -24,6 +24,8 @@ pub enum DatabaseStatus {
     Deleting,
     /// Deleted, its volumes kept until the grace ends.
     Grace,
+    /// On its way from the grace back to paused.
+    Undeleting,
     /// Its remains are being removed.
     Purging,
     /// Gone.
@@ -60,7 +62,7 @@ pub struct Impossible {
 
 impl DatabaseStatus {
     /// Every state, in the order of a life.
-    pub const ALL: [DatabaseStatus; 12] = [
+    pub const ALL: [DatabaseStatus; 13] = [
         Self::Provisioning,
         Self::Available,
         Self::Pausing,
@@ -69,6 +71,7 @@ impl DatabaseStatus {
         Self::Changing,
         Self::Deleting,
         Self::Grace,
+        Self::Undeleting,
         Self::Purging,
         Self::Deleted,
         Self::Failed,
@@ -86,6 +89,7 @@ impl DatabaseStatus {
             Self::Changing => "changing",
             Self::Deleting => "deleting",
             Self::Grace => "grace",
+            Self::Undeleting => "undeleting",
             Self::Purging => "purging",
             Self::Deleted => "deleted",
             Self::Failed => "failed",
@@ -100,7 +104,7 @@ impl DatabaseStatus {
     /// Whether an operation is under way.
     #[must_use]
     pub fn moving(self) -> bool {
-        matches!(self, Self::Provisioning | Self::Pausing | Self::Resuming | Self::Changing | Self::Deleting | Self::Purging)
+        matches!(self, Self::Provisioning | Self::Pausing | Self::Resuming | Self::Changing | Self::Deleting | Self::Undeleting | Self::Purging)
     }
 }
 
@@ -124,12 +128,15 @@ pub fn next(state: DatabaseStatus, event: Event) -> Result<DatabaseStatus, Impos
         (S::Available, Started(K::Change)) => Ok(S::Changing),
         (S::Available | S::Paused | S::Stuck, Started(K::Delete)) => Ok(S::Deleting),
         (S::Grace, Started(K::Purge)) => Ok(S::Purging),
+        (S::Grace, Started(K::Undelete)) => Ok(S::Undeleting),
+        // A delete goes back only from its final backup, which is taken while the database answers.
         (S::Provisioning, Completed(K::Provision))
         | (S::Resuming, Completed(K::Resume))
         | (S::Pausing, Unwound(K::Pause))
-        | (S::Changing, Completed(K::Change) | Unwound(K::Change)) => Ok(S::Available),
+        | (S::Changing, Completed(K::Change) | Unwound(K::Change))
+        | (S::Deleting, Unwound(K::Delete)) => Ok(S::Available),
         (S::Provisioning, Unwound(K::Provision)) => Ok(S::Failed),
-        (S::Pausing, Completed(K::Pause)) => Ok(S::Paused),
+        (S::Pausing, Completed(K::Pause)) | (S::Undeleting, Completed(K::Undelete)) => Ok(S::Paused),
         (S::Deleting, Completed(K::Delete)) => Ok(S::Grace),
         (S::Purging, Completed(K::Purge)) => Ok(S::Deleted),
         (S::Provisioning, Stalled(K::Provision))
@@ -137,6 +144,7 @@ pub fn next(state: DatabaseStatus, event: Event) -> Result<DatabaseStatus, Impos
         | (S::Resuming, Stalled(K::Resume))
         | (S::Changing, Stalled(K::Change))
         | (S::Deleting, Stalled(K::Delete))
+        | (S::Undeleting, Stalled(K::Undelete))
         | (S::Purging, Stalled(K::Purge)) => Ok(S::Stuck),
         (state, event) => Err(Impossible { state, event }),
     }

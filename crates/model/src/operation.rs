@@ -23,13 +23,17 @@ pub enum OperationKind {
     Delete,
     /// Removes what the grace kept.
     Purge,
+    /// From the grace back to paused.
+    Undelete,
 }
 
 impl OperationKind {
     /// Those that change a database.
-    pub const OF_DATABASES: [OperationKind; 6] = [Self::Provision, Self::Pause, Self::Resume, Self::Change, Self::Delete, Self::Purge];
+    pub const OF_DATABASES: [OperationKind; 7] =
+        [Self::Provision, Self::Pause, Self::Resume, Self::Change, Self::Delete, Self::Purge, Self::Undelete];
     /// All of them.
-    pub const ALL: [OperationKind; 7] = [Self::Connect, Self::Provision, Self::Pause, Self::Resume, Self::Change, Self::Delete, Self::Purge];
+    pub const ALL: [OperationKind; 8] =
+        [Self::Connect, Self::Provision, Self::Pause, Self::Resume, Self::Change, Self::Delete, Self::Purge, Self::Undelete];
     /// The word as customers see it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -41,6 +45,7 @@ impl OperationKind {
             Self::Change => "change",
             Self::Delete => "delete",
             Self::Purge => "purge",
+            Self::Undelete => "undelete",
         }
     }
 }

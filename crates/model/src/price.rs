@@ -1,6 +1,6 @@
 //! What a database costs a month at most, on the customer's own AWS bill.
 use crate::database::DatabaseSpec;
-use crate::sizing::sizing;
+use crate::sizing::{NODE_CLASSES, sizing};
 
 /// Hours in an average month: 365.25 × 24 / 12.
 pub const HOURS_PER_MONTH: f64 = 730.5;
@@ -16,6 +16,14 @@ const BACKUP_VOLUMES: f64 = 2.0;
 #[must_use]
 pub fn compute_usd_per_hour(spec: &DatabaseSpec) -> f64 {
     sizing(spec).map_or(0.0, |s| s.node.usd_per_hour * f64::from(spec.instances))
+}
+
+/// USD a month for nodes that may be of these types, at most: the dearest of them. `None` when none is known.
+#[must_use]
+pub fn nodes_usd_per_month(node_types: &[String], nodes: u32) -> Option<f64> {
+    let classes = NODE_CLASSES.iter().filter(|class| node_types.iter().any(|node_type| class.node_types.contains(&node_type.as_str())));
+    let dearest = classes.map(|class| class.usd_per_hour).max_by(f64::total_cmp);
+    dearest.map(|hour| (hour * HOURS_PER_MONTH * f64::from(nodes) * 100.0).round() / 100.0)
 }
 
 /// USD a month when always on, at most: the dearest listed node type for every instance, full volumes, full archive.

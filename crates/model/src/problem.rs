@@ -49,7 +49,6 @@ codes! {
     SCHEDULE_DATABASES_INVALID = 129, "The databases of a schedule are not valid";
     NOT_YET_CHANGEABLE = 130, "This attribute cannot be changed yet";
     NEVER_CHANGEABLE = 131, "This attribute can never be changed";
-    FINAL_BACKUP_NOT_YET = 132, "A final backup is not offered yet";
     STORAGE_COOLDOWN = 133, "The volumes grew a short while ago";
     UNAUTHENTICATED = 201, "The API key is missing, unknown or expired";
     FORBIDDEN = 202, "The API key may not do this";
@@ -85,6 +84,7 @@ codes! {
     VOLUMES_MISSING = 409, "Volumes of the database are missing";
     COMMAND_EXPIRED = 410, "A command expired before it was delivered";
     ENROLMENT_REFUSED = 411, "The agent's enrolment was refused";
+    BACKUP_FAILED = 412, "A backup failed";
     BODY_TOO_LARGE = 413, "The request's body is too large";
     REPLAY_DIFFERS = 501, "The operation's code and its record differ";
     STEP_STUCK = 502, "A step has used up its attempts";

@@ -292,9 +292,6 @@ fn backup(request: &DatabaseRequest, checks: &mut Checks) -> BackupSpec {
 
 fn deletion(request: &DatabaseRequest, checks: &mut Checks) -> DeletionSpec {
     let spec = DeletionSpec { final_backup: request.deletion.final_backup.unwrap_or(false), grace_days: request.deletion.grace_days.unwrap_or(7) };
-    if spec.final_backup {
-        checks.add(Code::FINAL_BACKUP_NOT_YET, "deletion.final_backup", "a final backup is not offered yet", "Leave it out, or set it to false.");
-    }
     if spec.grace_days > 90 {
         checks.add(Code::DELETION_INVALID, "deletion.grace_days", "the grace is out of range", "From 0 (nothing is kept) to 90 days.");
     }

@@ -1,5 +1,5 @@
 //! How a wish becomes an operation: the record, the operation and its due time, for one transaction.
-use crate::input::{Before, ConnectInput, DatabaseInput, Was, generation_of};
+use crate::input::{Before, ConnectInput, DatabaseInput, FinalBackup, Was, generation_of};
 use jiff::{SignedDuration, Timestamp};
 use kiven_model::api::consent;
 use kiven_model::database::{Database, DatabaseSpec, Power};
@@ -102,14 +102,10 @@ pub fn accept_database(
     };
     let made_by = database.made_by.clone().unwrap_or_else(|| id.clone());
     let by_schedule = is_schedule_actor(actor);
-    let manual = !by_schedule && matches!(kind, OperationKind::Pause | OperationKind::Resume);
+    let manual = !by_schedule && matches!(kind, OperationKind::Pause | OperationKind::Resume | OperationKind::Undelete);
     let last_manual_at = if manual { Some(now) } else { database.last_manual_at };
     let destroys = matches!(kind, OperationKind::Delete | OperationKind::Purge);
-    // What only stops or removes is about what is there; what is wanted may be ahead of it.
-    let spec = match kind {
-        OperationKind::Connect | OperationKind::Provision | OperationKind::Resume | OperationKind::Change => &database.spec,
-        OperationKind::Pause | OperationKind::Delete | OperationKind::Purge => database.applied.as_ref().unwrap_or(&database.spec),
-    };
+    let spec = spec_for(kind, &database);
     let settings = revision(&database, spec, kind, &id, &made_by);
     let grace = SignedDuration::from_hours(24 * i64::from(database.spec.deletion.grace_days));
     let input = DatabaseInput {
@@ -122,10 +118,14 @@ pub fn accept_database(
         was: was(&database),
         consent: (destroys || loses(&database, spec)).then(|| consent(&database.id, actor, now)),
         delete_after: destroys.then(|| now + grace),
+        final_backup: if kind == OperationKind::Delete { FinalBackup::of(&database) } else { None },
         by_schedule,
         access,
     };
-    let operation = head(environment, kind, Subject::Database(database.id.clone()), id, &input, now)?;
+    let mut operation = head(environment, kind, Subject::Database(database.id.clone()), id, &input, now)?;
+    if input.final_backup.is_some_and(FinalBackup::can_go_back) {
+        operation.past_no_return = false;
+    }
     let record = Database {
         status,
         made_by: Some(made_by),
@@ -145,6 +145,16 @@ pub fn accept_database(
         writes.push(Write::EnvironmentKept { id: environment.id.clone(), version: environment.version });
     }
     Ok(Accepted { record, operation, writes })
+}
+
+/// What only stops or removes is about what is there; what is wanted may be ahead of it.
+fn spec_for(kind: OperationKind, database: &Database) -> &DatabaseSpec {
+    match kind {
+        OperationKind::Connect | OperationKind::Provision | OperationKind::Resume | OperationKind::Change => &database.spec,
+        OperationKind::Pause | OperationKind::Delete | OperationKind::Purge | OperationKind::Undelete => {
+            database.applied.as_ref().unwrap_or(&database.spec)
+        }
+    }
 }
 
 fn was(database: &Database) -> Was {
@@ -195,14 +205,19 @@ fn wrong_state(database: &Database, detail: &str) -> Problem {
 }
 
 fn power_of(status: DatabaseStatus) -> Power {
-    if matches!(status, DatabaseStatus::Paused | DatabaseStatus::Grace | DatabaseStatus::Purging) { Power::Off } else { Power::On }
+    if matches!(status, DatabaseStatus::Paused | DatabaseStatus::Grace | DatabaseStatus::Undeleting | DatabaseStatus::Purging) {
+        Power::Off
+    } else {
+        Power::On
+    }
 }
 
 /// What only ever goes forward cannot be cancelled either: there is no state that its unwinding could end in.
 pub(crate) fn forward_only(kind: OperationKind) -> bool {
     match kind {
         OperationKind::Connect | OperationKind::Provision | OperationKind::Pause | OperationKind::Change => false,
-        OperationKind::Resume | OperationKind::Delete | OperationKind::Purge => true,
+        // A delete that takes a final backup begins with a way back: its own acceptance says so.
+        OperationKind::Resume | OperationKind::Delete | OperationKind::Purge | OperationKind::Undelete => true,
     }
 }
 

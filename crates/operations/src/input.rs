@@ -5,6 +5,7 @@ use kiven_data_services::Generation;
 use kiven_model::command::Consent;
 use kiven_model::database::{Connection, Database, DatabaseSpec, Placement, Power};
 use kiven_model::environment::{ConnectionSpec, EnvironmentSpec, EnvironmentStatus};
+use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::names::{GenerationNames, backup_bucket, node_group};
 use kiven_model::sizing::sizing;
 use kiven_model::{Code, OperationId, Problem};
@@ -88,9 +89,45 @@ pub struct DatabaseInput {
     pub consent: Option<Consent>,
     /// When the grace ends, for delete and purge.
     pub delete_after: Option<Timestamp>,
+    /// How a delete comes to its final backup; `None` when none is wanted, or none is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub final_backup: Option<FinalBackup>,
     /// Whether a schedule asked for it, not a person.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_schedule: bool,
+}
+
+/// Where a final backup is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinalBackup {
+    /// On the database as it runs. Until it is there, the delete can be taken back whole.
+    Running,
+    /// The same on a database that is stuck: a delete that is taken back leaves it stuck.
+    Stuck,
+    /// On a paused database whose last WAL nobody has proved archived: it is resumed for it, which only goes forward.
+    Paused,
+}
+
+impl FinalBackup {
+    /// How the delete of a database as it is comes to its backup.
+    pub(crate) fn of(database: &Database) -> Option<Self> {
+        // What was never handed over has nothing in it.
+        if !database.spec.deletion.final_backup || database.connection.is_none() {
+            return None;
+        }
+        match database.status {
+            // Base backups and every WAL up to the last are in the archive: that is the backup.
+            DatabaseStatus::Paused if database.archived_wal.is_some() => None,
+            DatabaseStatus::Paused => Some(Self::Paused),
+            DatabaseStatus::Stuck => Some(Self::Stuck),
+            _ => Some(Self::Running),
+        }
+    }
+    /// Whether nothing is changed before the backup is there.
+    pub(crate) fn can_go_back(self) -> bool {
+        matches!(self, Self::Running | Self::Stuck)
+    }
 }
 
 /// What a database was.

@@ -2,11 +2,14 @@
 //!
 //! Invariants of this crate: it names no cloud SDK, no kube, no tokio; effects happen in steps only; every step says its undo.
 mod accept;
+mod accept_undelete;
 mod change;
+mod check;
 mod connect;
 mod delete;
 mod dispatch;
 mod input;
+mod orphans;
 mod pause;
 mod placement;
 mod provision;
@@ -16,16 +19,21 @@ mod settle;
 pub mod steps;
 mod sweep;
 mod tick;
+mod undelete;
 
 pub use accept::{Accepted, accept_connect, accept_database, access_of};
+pub use accept_undelete::accept_undelete;
 pub use change::Change;
+pub use check::check;
 pub use connect::Connect;
 pub use delete::Delete;
 pub use dispatch::drive_any;
 pub use input::{ConnectInput, DatabaseInput, EksCluster};
+pub use orphans::{Known, orphans};
 pub use pause::Pause;
 pub use provision::Provision;
 pub use purge::Purge;
 pub use resume::Resume;
 pub use sweep::{ring_schedules, tick_all};
 pub use tick::{Ticked, tick};
+pub use undelete::Undelete;

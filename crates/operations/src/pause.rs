@@ -3,6 +3,7 @@ use crate::input::DatabaseInput;
 use crate::settle;
 use crate::steps::{ApplyPooler, ApplyScheduledBackup, ArchiveWal, AwaitHibernated, HibernateCluster, RecordVolumes, ScaleNodeGroup, VerifyVolumes};
 use kiven_durable::{Body, Cx, Outcome, Stop};
+use kiven_model::database::Database;
 use kiven_model::operation::{Operation, OperationKind};
 use kiven_ports::{PortError, Ports, Write};
 
@@ -29,6 +30,11 @@ impl<P: Ports> Body<P> for Pause {
     }
 
     async fn settle(ports: &P, operation: &Operation, outcome: &Outcome) -> Result<Vec<Write>, PortError> {
-        settle::database(ports, operation, outcome, settle::unchanged).await
+        let wal = settle::archived_wal(ports, operation).await?;
+        let proved = |_: &P, _: &Operation, database: &mut Database| {
+            database.archived_wal = wal;
+            Vec::new()
+        };
+        settle::database(ports, operation, outcome, proved).await
     }
 }

@@ -1,8 +1,9 @@
 //! How an operation's end becomes known: the record it was about, in the same transaction as the end.
 use crate::accept::forward_only;
-use crate::input::{Before, ConnectInput, DatabaseInput};
+use crate::input::{Before, ConnectInput, DatabaseInput, FinalBackup};
+use crate::steps::ARCHIVE_WAL;
 use kiven_durable::Outcome;
-use kiven_model::database::{Database, DatabaseSpec};
+use kiven_model::database::{Database, DatabaseSpec, Power};
 use kiven_model::environment::{Connected, Environment, EnvironmentStatus};
 use kiven_model::lifecycle::{DatabaseStatus, Event, next};
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
@@ -10,20 +11,24 @@ use kiven_model::{Code, OperationId, Problem};
 use kiven_ports::{NameClaim, PortError, Ports, Random, Records, Write};
 use serde_json::Value;
 
-/// Changes the record of a database that has reached an operation's end; may add writes.
-pub(crate) type Edit<P> = fn(&P, &Operation, &mut Database) -> Vec<Write>;
-
 fn gone(what: &str) -> PortError {
     PortError::Refused(Problem::new(Code::NOT_FOUND, format!("the record of the {what} is missing")))
 }
 
-/// Settles an operation on a database.
-pub(crate) async fn database<P: Ports>(ports: &P, operation: &Operation, outcome: &Outcome, edit: Edit<P>) -> Result<Vec<Write>, PortError> {
+/// Settles an operation on a database. `edit` changes the record of one that has reached the operation's end; it may add writes.
+pub(crate) async fn database<P: Ports>(
+    ports: &P,
+    operation: &Operation,
+    outcome: &Outcome,
+    edit: impl FnOnce(&P, &Operation, &mut Database) -> Vec<Write>,
+) -> Result<Vec<Write>, PortError> {
     let Subject::Database(id) = &operation.subject else { return Err(gone("database")) };
     let database = ports.records().database_get(id).await?.ok_or_else(|| gone("database"))?;
     let expected = database.version;
     let event = match outcome {
         Outcome::Succeeded => Event::Completed(operation.kind),
+        // A delete of what was stuck that goes back leaves it stuck.
+        Outcome::Failed if input_of(operation).is_some_and(|input| input.final_backup == Some(FinalBackup::Stuck)) => Event::Stalled(operation.kind),
         Outcome::Failed => Event::Unwound(operation.kind),
         Outcome::Stuck => Event::Stalled(operation.kind),
     };
@@ -37,7 +42,7 @@ pub(crate) async fn database<P: Ports>(ports: &P, operation: &Operation, outcome
     if *outcome == Outcome::Succeeded {
         writes = edit(ports, operation, &mut database);
     } else if operation.kind == OperationKind::Pause && *outcome == Outcome::Failed && !by_schedule(operation) {
-        database.spec.power = kiven_model::database::Power::On;
+        database.spec.power = Power::On;
     } else if operation.kind == OperationKind::Change && *outcome == Outcome::Failed {
         take_back(&mut database);
     }
@@ -46,6 +51,10 @@ pub(crate) async fn database<P: Ports>(ports: &P, operation: &Operation, outcome
     }
     writes.push(Write::Database { record: Box::new(database), expected: Some(expected) });
     Ok(writes)
+}
+
+fn input_of(operation: &Operation) -> Option<DatabaseInput> {
+    serde_json::from_value(operation.input.clone()).ok()
 }
 
 fn free_name(database: &Database) -> Write {
@@ -58,10 +67,11 @@ fn by_schedule(operation: &Operation) -> bool {
     serde_json::from_value::<DatabaseInput>(operation.input.clone()).is_ok_and(|input| input.by_schedule)
 }
 
-/// How long it took is known from now on: schedules begin early enough.
+/// How long it took is known from now on: schedules begin early enough. PostgreSQL writes again: what is in the archive is not all.
 pub(crate) fn resumed<P: Ports>(ports: &P, operation: &Operation, database: &mut Database) -> Vec<Write> {
     let seconds = operation.updated_at.duration_since(operation.created_at).as_secs();
     database.resumed_in(u32::try_from(seconds).unwrap_or(0));
+    database.archived_wal = None;
     changed(ports, operation, database)
 }
 
@@ -74,6 +84,20 @@ pub(crate) fn unchanged<P: Ports>(_: &P, _: &Operation, _: &mut Database) -> Vec
 pub(crate) fn provisioned<P: Ports>(_: &P, operation: &Operation, database: &mut Database) -> Vec<Write> {
     database.connection = operation.output.clone().and_then(|output| serde_json::from_value(output).ok());
     brought(operation, database);
+    Vec::new()
+}
+
+/// What a pause has proved to be in the archive.
+pub(crate) async fn archived_wal<P: Ports>(ports: &P, operation: &Operation) -> Result<Option<String>, PortError> {
+    let steps = ports.records().operation_steps(&operation.id).await?;
+    let output = steps.into_iter().find(|step| step.name == ARCHIVE_WAL).and_then(|step| step.output);
+    Ok(output.and_then(|output| serde_json::from_value(output).ok()))
+}
+
+/// Out of its grace, as a paused one.
+pub(crate) fn undeleted<P: Ports>(_: &P, _: &Operation, database: &mut Database) -> Vec<Write> {
+    database.delete_after = None;
+    database.spec.power = Power::Off;
     Vec::new()
 }
 
@@ -103,7 +127,11 @@ fn take_back(database: &mut Database) {
 
 /// The grace has begun: its end is an operation of its own, due when it is over.
 pub(crate) fn retired<P: Ports>(ports: &P, operation: &Operation, database: &mut Database) -> Vec<Write> {
-    let delete_after = serde_json::from_value::<DatabaseInput>(operation.input.clone()).ok().and_then(|input| input.delete_after);
+    let input = input_of(operation);
+    if input.as_ref().is_none_or(|input| input.was.power == Power::On || input.final_backup.is_some()) {
+        database.archived_wal = None;
+    }
+    let delete_after = input.and_then(|input| input.delete_after);
     let due_at = delete_after.unwrap_or(operation.updated_at);
     let purge = Operation {
         id: OperationId::from_random(ports.random().bits()),

@@ -164,6 +164,7 @@ impl Scene {
             | DatabaseStatus::Paused
             | DatabaseStatus::Resuming
             | DatabaseStatus::Changing
+            | DatabaseStatus::Undeleting
             | DatabaseStatus::Purging
             | DatabaseStatus::Deleted
             | DatabaseStatus::Failed

@@ -1,10 +1,10 @@
 //! Every operation, every step it meets, everything that can happen there: complete, as it began, or stuck with the data.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests are tests
 mod common;
-use common::{At, judge, stage};
+use common::{At, Stage, judge, stage};
 use kiven_durable::{Hit, Point};
 use kiven_model::operation::{OperationKind, OperationStatus};
-use kiven_sim::Odds;
+use kiven_sim::{Odds, Snapshot};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,7 +19,10 @@ enum What {
     WithdrawLease,
 }
 
-fn steps_of(kind: OperationKind) -> Vec<String> {
+/// A place where an operation can begin.
+type Begin = fn(OperationKind, u64) -> (Stage, Snapshot);
+
+fn steps_of(kind: OperationKind, stage: Begin) -> Vec<String> {
     let (mut stage, before) = stage(kind, SEED);
     let id = stage.accept(kind, 0).expect("it is allowed");
     let head = stage.run(&id);
@@ -29,7 +32,7 @@ fn steps_of(kind: OperationKind) -> Vec<String> {
 }
 
 /// Lets something happen at one place and judges the end. Answers how the operation ended.
-fn check(kind: OperationKind, key: &str, point: Point, what: What) -> Result<OperationStatus, String> {
+fn check(kind: OperationKind, stage: Begin, key: &str, point: Point, what: What) -> Result<OperationStatus, String> {
     let (mut stage, before) = stage(kind, SEED);
     let id = stage.accept(kind, 0).expect("it is allowed");
     let (world, operation, once) = (Arc::clone(&stage.world), id.clone(), AtomicBool::new(false));
@@ -55,12 +58,38 @@ fn check(kind: OperationKind, key: &str, point: Point, what: What) -> Result<Ope
     if expected { Ok(head.status) } else { Err(format!("ended {:?}: {:?}", head.status, head.problem)) }
 }
 
+fn ask_for_a_final_backup(stage: &Stage) {
+    let mut database = stage.database().expect("it is there");
+    database.spec.deletion.final_backup = true;
+    stage.database_put(database);
+}
+
+/// A running database that is to be backed up before it goes.
+fn with_final_backup(kind: OperationKind, seed: u64) -> (Stage, Snapshot) {
+    let (stage, before) = stage(kind, seed);
+    ask_for_a_final_backup(&stage);
+    (stage, before)
+}
+
+/// The same, paused, and nobody has proved its last WAL archived: it came back from a grace.
+fn unproven_with_final_backup(_: OperationKind, seed: u64) -> (Stage, Snapshot) {
+    let (mut stage, _) = stage(OperationKind::Undelete, seed);
+    stage.complete(OperationKind::Undelete);
+    ask_for_a_final_backup(&stage);
+    let before = stage.settle();
+    (stage, before)
+}
+
 fn every_place(kind: OperationKind) {
+    every_place_from(kind, stage);
+}
+
+fn every_place_from(kind: OperationKind, stage: Begin) {
     let mut wrong = Vec::new();
-    for key in steps_of(kind) {
+    for key in steps_of(kind, stage) {
         for point in [Point::IntentRecorded, Point::EffectDone] {
             for what in [What::Fail, What::Crash, What::Cancel, What::WithdrawLease] {
-                if let Err(why) = check(kind, &key, point, what) {
+                if let Err(why) = check(kind, stage, &key, point, what) {
                     wrong.push(format!("{what:?} at {point:?} of {key}: {}", why.chars().take(1500).collect::<String>()));
                 }
             }
@@ -99,6 +128,19 @@ fn every_step_of_purge() {
 }
 
 #[test]
+fn every_step_of_undelete() {
+    every_place(OperationKind::Undelete);
+}
+#[test]
+fn every_step_of_a_delete_with_a_final_backup() {
+    every_place_from(OperationKind::Delete, with_final_backup);
+}
+#[test]
+fn every_step_of_a_delete_that_resumes_for_its_final_backup() {
+    every_place_from(OperationKind::Delete, unproven_with_final_backup);
+}
+
+#[test]
 fn a_doorbell_that_is_lost_or_doubled_changes_nothing() {
     for kind in OperationKind::ALL {
         for odds in [Odds::deaf(), Odds::echoing()] {
@@ -119,7 +161,7 @@ fn a_cancel_before_the_first_drive_leaves_the_world_as_it_was() {
         let id = stage.accept(kind, 0).expect("it is allowed");
         stage.world.cancel(&id);
         let head = stage.run(&id);
-        let forward = matches!(kind, OperationKind::Resume | OperationKind::Delete | OperationKind::Purge);
+        let forward = matches!(kind, OperationKind::Resume | OperationKind::Delete | OperationKind::Purge | OperationKind::Undelete);
         assert_eq!(head.status, if forward { OperationStatus::Succeeded } else { OperationStatus::Failed }, "{kind:?}: {:?}", head.problem);
         judge(&stage, &head, &before).unwrap();
     }

@@ -103,6 +103,60 @@ pub struct BackupRole {
     pub prefix: String,
 }
 
+/// The kinds of things that Kiven makes in an account and can list again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ResourceKind {
+    /// A managed node group.
+    NodeGroup,
+    /// A generation's IAM role.
+    BackupRole,
+    /// An environment's bucket.
+    BackupBucket,
+}
+
+impl ResourceKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::NodeGroup, Self::BackupRole, Self::BackupBucket];
+    /// The word as customers see it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NodeGroup => "node_group",
+            Self::BackupRole => "backup_role",
+            Self::BackupBucket => "backup_bucket",
+        }
+    }
+}
+
+/// One thing in the account that carries the organization's tags.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OwnedResource {
+    /// What it is.
+    pub kind: ResourceKind,
+    /// Its name.
+    pub name: String,
+    /// The environment that it was made for, from its tag.
+    pub environment_id: String,
+    /// The database that it was made for, from its tag.
+    pub database_id: Option<String>,
+    /// Of a node group: how many nodes are wanted.
+    pub nodes: u32,
+    /// Of a node group: the types that its nodes may have.
+    pub node_types: Vec<String>,
+}
+
+/// What is in an account of what Kiven makes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// What carries the organization's tags, whatever its environment, sorted.
+    pub resources: Vec<OwnedResource>,
+    /// The kinds that could not be listed, each with the reason: older roles of customers do not allow it.
+    pub unseen: Vec<(ResourceKind, String)>,
+}
+
+/// Most things of one kind that an inventory reads.
+pub const INVENTORY_MAX: usize = 500;
+
 /// A customer's account. Every method adopts what Kiven made before and refuses what it did not make.
 pub trait CustomerAccount: Send + Sync {
     /// Assumes the role with the external id, and shows that it cannot be assumed without.
@@ -132,17 +186,26 @@ pub trait CustomerAccount: Send + Sync {
     fn backup_role_ensure(&self, access: &Access, role: &BackupRole) -> impl Future<Output = Result<String, PortError>> + Send;
     /// Deletes a role that Kiven made; nothing happens when there is none.
     fn backup_role_delete(&self, access: &Access, name: &str) -> impl Future<Output = Result<(), PortError>> + Send;
+    /// Lists what carries the organization's tags: node groups of the cluster, roles and buckets. Changes nothing; takes seconds.
+    fn inventory(&self, access: &Access, cluster: &str) -> impl Future<Output = Result<Inventory, PortError>> + Send;
 }
+
+/// The tag that names the organization.
+pub const ORGANIZATION_TAG: &str = "kiven:organization";
+/// The tag that names the environment.
+pub const ENVIRONMENT_TAG: &str = "kiven:environment";
+/// The tag that names the database.
+pub const DATABASE_TAG: &str = "kiven:database";
 
 /// The tags that say a resource is Kiven's.
 #[must_use]
 pub fn ownership_tags(access: &Access, database: Option<&DatabaseId>) -> BTreeMap<String, String> {
     let mut tags = BTreeMap::from([
-        ("kiven:organization".to_owned(), access.organization_id.to_string()),
-        ("kiven:environment".to_owned(), access.environment_id.to_string()),
+        (ORGANIZATION_TAG.to_owned(), access.organization_id.to_string()),
+        (ENVIRONMENT_TAG.to_owned(), access.environment_id.to_string()),
     ]);
     if let Some(database) = database {
-        tags.insert("kiven:database".to_owned(), database.to_string());
+        tags.insert(DATABASE_TAG.to_owned(), database.to_string());
     }
     tags
 }

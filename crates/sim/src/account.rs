@@ -3,7 +3,10 @@ use crate::nodegroups::{Delays, GroupChange, GroupSpec, GroupStatus, LaunchTempl
 use crate::world::{State, World};
 use kiven_model::environment::{ConnectionSpec, Environment};
 use kiven_model::{Code, Problem};
-use kiven_ports::account::{Access, BackupBucket, BackupRole, ClusterFacts, NodeGroup, NodeGroupState, ownership_tags};
+use kiven_ports::account::{
+    Access, BackupBucket, BackupRole, ClusterFacts, DATABASE_TAG, ENVIRONMENT_TAG, Inventory, NodeGroup, NodeGroupState, ORGANIZATION_TAG,
+    OwnedResource, ResourceKind, ownership_tags,
+};
 use kiven_ports::{CustomerAccount, PortError};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -269,6 +272,31 @@ impl CustomerAccount for World {
                 return Err(foreign(&role.name));
             }
             Ok(format!("arn:aws:iam::{}:role/{}", access.account_id, role.name))
+        })
+    }
+    async fn inventory(&self, access: &Access, cluster: &str) -> Result<Inventory, PortError> {
+        self.effect("inventory", |state| {
+            state.cloud.cluster(access, cluster)?;
+            let ours = |tags: &Tags| tags.get(ORGANIZATION_TAG).is_some_and(|organization| organization == access.organization_id.as_str());
+            let one = |kind, name: &str, tags: &Tags| OwnedResource {
+                kind,
+                name: name.to_owned(),
+                environment_id: tags.get(ENVIRONMENT_TAG).cloned().unwrap_or_default(),
+                database_id: tags.get(DATABASE_TAG).cloned(),
+                nodes: 0,
+                node_types: Vec::new(),
+            };
+            let groups = state.cloud.list().into_iter().filter(|group| ours(&group.spec.tags)).map(|group| OwnedResource {
+                nodes: group.spec.scaling_config.desired_size,
+                node_types: group.spec.instance_types.clone(),
+                ..one(ResourceKind::NodeGroup, &group.spec.name, &group.spec.tags)
+            });
+            let roles =
+                state.cloud.roles.iter().filter(|(_, (_, tags))| ours(tags)).map(|(name, (_, tags))| one(ResourceKind::BackupRole, name, tags));
+            let buckets = state.cloud.buckets.iter().filter(|(_, tags)| ours(tags)).map(|(name, tags)| one(ResourceKind::BackupBucket, name, tags));
+            let mut resources: Vec<OwnedResource> = groups.chain(roles).chain(buckets).collect();
+            resources.sort();
+            Ok(Inventory { resources, unseen: Vec::new() })
         })
     }
     async fn backup_role_delete(&self, access: &Access, name: &str) -> Result<(), PortError> {

@@ -185,6 +185,14 @@ impl State {
             }
             CommandBody::Retire { cluster, services, delete_after, consent } => self.retire(id, cluster, services, *delete_after, consent),
             CommandBody::Purge { cluster, consent } => self.purge(id, cluster, consent),
+            CommandBody::TakeBackup { cluster, name } => self.take_backup(id, cluster, name),
+            CommandBody::Unretire { cluster } => match self.kube.clusters.get_mut(cluster).filter(|c| c.database == id) {
+                Some(cluster) if cluster.is_whole() => {
+                    cluster.delete_after = None;
+                    done()
+                }
+                _ => refused("there is no such Cluster, or it is going"),
+            },
         }
     }
 
@@ -217,6 +225,19 @@ impl State {
         cluster.wal += 1;
         self.kube.archive.insert(name.to_owned(), cluster.wal);
         CommandOutcome::Done(CommandOutput::Archived { wal: format!("{:024X}", cluster.wal) })
+    }
+
+    fn take_backup(&mut self, database: &str, cluster: &str, name: &str) -> CommandOutcome {
+        if self.kube.clusters.get(cluster).is_none_or(|known| known.database != database) {
+            return refused("the Cluster is another database's");
+        }
+        if self.kube.backups_fail {
+            return CommandOutcome::Refused(Problem::new(Code::BACKUP_FAILED, "the backup failed"));
+        }
+        match self.kube.backup(self.now, cluster, name) {
+            true => done(),
+            false => later(Code::AGENT_FAILED, "the backup is running"),
+        }
     }
 
     fn retire(&mut self, database: &str, name: &str, services: &[String], after: Timestamp, consent: &Consent) -> CommandOutcome {

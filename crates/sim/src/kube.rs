@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 const UP_MS: i64 = 12_000;
 const DOWN_MS: i64 = 4_000;
 const GONE_MS: i64 = 3_000;
+/// How long a backup takes.
+const BACKUP_MS: i64 = 40_000;
 
 /// A Secret as far as it may be known: whose it is, and which making of it this is.
 #[derive(Debug, Clone)]
@@ -61,6 +63,10 @@ pub(crate) struct Kube {
     pub(crate) objects: BTreeMap<String, Value>,
     pub(crate) clusters: BTreeMap<String, Running>,
     pub(crate) archive: BTreeMap<String, u64>,
+    /// Backups that were asked for by name, and when they are complete.
+    pub(crate) backups: BTreeMap<String, i64>,
+    /// Whether every backup comes to a bad end.
+    pub(crate) backups_fail: bool,
     serial: u64,
     seed: u64,
 }
@@ -90,6 +96,10 @@ impl Running {
         let rolled = (self.rolling > 0 && self.ready == self.instances).then_some(Move::Rolled);
         rolled.or_else(|| self.rising(nodes, authority))
     }
+    /// Whether nothing of it is being removed.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.going
+    }
     fn rising(&self, nodes: u32, authority: bool) -> Option<Move> {
         (self.ready < self.instances && nodes > self.ready && authority && !self.broken).then_some(Move::Up)
     }
@@ -97,7 +107,8 @@ impl Running {
 
 impl Kube {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { secrets: BTreeMap::new(), objects: BTreeMap::new(), clusters: BTreeMap::new(), archive: BTreeMap::new(), serial: 0, seed }
+        let (secrets, objects, clusters) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { secrets, objects, clusters, archive: BTreeMap::new(), backups: BTreeMap::new(), backups_fail: false, serial: 0, seed }
     }
     pub(crate) fn serial(&mut self) -> u64 {
         self.serial += 1;
@@ -191,6 +202,18 @@ impl Kube {
         let Some(cluster) = self.clusters.get_mut(name) else { return true };
         if !cluster.going {
             (cluster.going, cluster.ready, cluster.moves_at) = (true, 0, now + GONE_MS);
+        }
+        false
+    }
+
+    /// Begins a backup of a Cluster that answers, or looks at it; true once it is complete.
+    pub(crate) fn backup(&mut self, now: i64, cluster: &str, name: &str) -> bool {
+        let answers = self.clusters.get(cluster).is_some_and(|cluster| cluster.ready > 0);
+        if let Some(complete) = self.backups.get(name) {
+            return *complete <= now;
+        }
+        if answers {
+            self.backups.insert(name.to_owned(), now + BACKUP_MS);
         }
         false
     }

@@ -54,6 +54,8 @@ pub struct Snapshot {
     pub clusters: BTreeMap<String, ClusterSeen>,
     /// How many WAL switches the archive has of each cluster: it outlives databases.
     pub archive: BTreeMap<String, u64>,
+    /// Complete backups that were asked for by name: they outlive databases.
+    pub backups: BTreeSet<String>,
     /// Commands that may still have an effect.
     pub open_commands: Vec<String>,
 }
@@ -65,6 +67,7 @@ impl Snapshot {
         self.buckets.clear();
         self.oidc_providers.clear();
         self.archive.clear();
+        self.backups.clear();
         self
     }
     /// Identifier and volumes by cluster: what must never change by itself.
@@ -106,6 +109,7 @@ impl World {
             objects: state.kube.objects.clone(),
             clusters: state.kube.clusters.iter().map(|(name, running)| (name.clone(), cluster(running))).collect(),
             archive: state.kube.archive.clone(),
+            backups: state.kube.backups.iter().filter(|(_, complete)| **complete <= state.now).map(|(name, _)| name.clone()).collect(),
             open_commands: state.inbox.open(),
         }
     }

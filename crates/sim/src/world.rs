@@ -202,6 +202,10 @@ impl World {
     pub fn break_instance(&self) {
         self.state().kube.break_instance();
     }
+    /// Lets every backup come to a bad end, or a good one again.
+    pub fn backups_fail_set(&self, fail: bool) {
+        self.state().kube.backups_fail = fail;
+    }
     /// Takes the agent away, or starts it again.
     pub fn agent_set(&self, up: bool) {
         let mut state = self.state();

@@ -56,6 +56,7 @@ impl Iam {
     fn call(&self, action: &str) -> Result<String, Fault> {
         match action {
             "CreateRole" => self.create_role(),
+            "ListRoles" => self.list_roles(),
             "GetRole" => self.allowed_role(action).map(|role| self.role_element(&role)),
             "DeleteRole" => self.delete_role(),
             "PutRolePolicy" => self.put_role_policy(),
@@ -252,6 +253,17 @@ impl Iam {
             tags_element(&role.tags),
         ];
         format!("<Role>{}</Role>", fields.concat())
+    }
+
+    /// Every role, as AWS lists them: without their tags.
+    fn list_roles(&self) -> Result<String, Fault> {
+        let any = format!("arn:aws:iam::{}:role/*", self.access.account);
+        self.access.check(&self.caller, "iam:ListRoles", &any, &Context::new())?;
+        let path = self.form.get("PathPrefix").unwrap_or("/");
+        let roles = self.access.state.list::<Role>(&role_key(""))?.into_iter().map(|(_, role)| role).filter(|role| role.path.starts_with(path));
+        let of =
+            |role: Role| self.role_element(&Role { tags: BTreeMap::new(), ..role }).replace("<Role>", "<member>").replace("</Role>", "</member>");
+        Ok(format!("<Roles>{}</Roles><IsTruncated>false</IsTruncated>", roles.map(of).collect::<String>()))
     }
 
     fn create_provider(&self) -> Result<String, Fault> {

@@ -5,7 +5,7 @@ use super::instance::{PORT, free_port};
 use super::view::{is_true, text};
 use kiven_fake_kube::{Handle, Selector, kinds};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::copy_bidirectional;
@@ -48,7 +48,7 @@ impl Operator {
             let port = match kept {
                 Some(port) => port,
                 None => {
-                    let port = free_port()?;
+                    let port = self.port_of(service)?;
                     self.kube.patch(&kinds::SERVICES, namespace, name, &json!({ "metadata": { "annotations": { PORT: port.to_string() } } }))?;
                     port
                 }
@@ -61,6 +61,27 @@ impl Operator {
             forwarders.0.insert(uid.into(), (port, task));
         }
         Ok(())
+    }
+}
+
+impl Operator {
+    /// The port that a database's Service had before, when it was deleted with its database and has come back with it; else a new
+    /// one. Databases that are gone are forgotten.
+    fn port_of(&self, service: &Value) -> Result<u16, OperatorError> {
+        let path = self.state_dir.join("service-ports.json");
+        let database = |object: &Value| text(object, "/metadata/labels/kiven.io~1database").to_owned();
+        let known = std::fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str::<BTreeMap<String, BTreeMap<String, u16>>>(&text).ok());
+        let mut known = known.unwrap_or_default();
+        let live: Vec<String> = self.kube.list(&kinds::CLUSTERS, None, &Selector::all()).iter().map(|cluster| database(cluster)).collect();
+        known.retain(|database, _| live.contains(database));
+        let ports = known.entry(database(service)).or_default();
+        let port = match ports.get(text(service, "/metadata/name")) {
+            Some(port) => *port,
+            None => free_port()?,
+        };
+        ports.insert(text(service, "/metadata/name").to_owned(), port);
+        std::fs::write(&path, serde_json::to_string(&known).map_err(std::io::Error::from)?)?;
+        Ok(port)
     }
 }
 

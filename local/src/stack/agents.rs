@@ -5,6 +5,7 @@ use super::{EKS_CLUSTER, customer};
 use crate::aws::Endpoints;
 use crate::stack::backend::sibling;
 use anyhow::Context;
+use jiff::{SignedDuration, Timestamp};
 use kiven_aws::store::Store;
 use kiven_fake_kube::Handle;
 use kiven_model::environment::Environment;
@@ -14,19 +15,30 @@ use kiven_ports::Records;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// How often environments are looked for.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long tokens are good, and when they are written anew, as a kubelet does.
 const TOKEN_SECONDS: i64 = 3_600;
-const TOKEN_RENEWAL: Duration = Duration::from_secs(1_800);
+const TOKEN_RENEWAL: SignedDuration = SignedDuration::from_secs(1_800);
+/// In virtual time they are good for longer than anybody moves the clock at once: a client that reads an expired one keeps it for
+/// a minute.
+const TOKEN_SECONDS_VIRTUAL: i64 = 366 * 24 * 3_600;
 
 /// One running agent.
 struct Agent {
     task: JoinHandle<()>,
-    renewed: Instant,
+    /// By the wall clock, by which tokens expire: a machine that slept has expired ones too.
+    renewed: Timestamp,
+}
+
+/// What agents are started with beside the values of their chart.
+#[derive(Debug, Clone)]
+pub(crate) struct Inherited {
+    pub(crate) failpoints: Option<String>,
+    pub(crate) clock: BTreeMap<String, String>,
 }
 
 /// Looks after agents until aborted.
@@ -36,7 +48,7 @@ pub(crate) async fn look_after(
     endpoints: Arc<Endpoints>,
     store: Store,
     organization: OrganizationId,
-    failpoints: Option<String>,
+    inherited: Inherited,
 ) {
     let mut agents: BTreeMap<EnvironmentId, Agent> = BTreeMap::new();
     let mut trusted: Option<EnvironmentId> = None;
@@ -58,7 +70,7 @@ pub(crate) async fn look_after(
             keep
         });
         for environment in &ours {
-            if let Err(error) = settle(&folder, &kube, &endpoints, environment, &mut agents, &mut trusted, failpoints.as_ref()).await {
+            if let Err(error) = settle(&folder, &kube, &endpoints, environment, &mut agents, &mut trusted, &inherited).await {
                 tracing::warn!(error = format!("{error:#}"), environment_id = %environment.id, "the customer's side could not be set up");
             }
         }
@@ -72,7 +84,7 @@ async fn settle(
     environment: &Environment,
     agents: &mut BTreeMap<EnvironmentId, Agent>,
     trusted: &mut Option<EnvironmentId>,
-    failpoints: Option<&String>,
+    inherited: &Inherited,
 ) -> anyhow::Result<()> {
     if trusted.as_ref() != Some(&environment.id) {
         customer::onboard(endpoints, &environment.external_id).await?;
@@ -81,26 +93,29 @@ async fn settle(
     if environment.connection.is_none() {
         return Ok(());
     }
+    #[expect(clippy::disallowed_methods, reason = "the local stack is a shell")]
+    let now = Timestamp::now();
+    let seconds = if inherited.clock.is_empty() { TOKEN_SECONDS } else { TOKEN_SECONDS_VIRTUAL };
     match agents.get_mut(&environment.id) {
-        Some(agent) if agent.renewed.elapsed() < TOKEN_RENEWAL => Ok(()),
+        Some(agent) if now.duration_since(agent.renewed) < TOKEN_RENEWAL => Ok(()),
         Some(agent) => {
-            write_tokens(folder, kube)?;
-            agent.renewed = Instant::now();
+            write_tokens(folder, kube, seconds)?;
+            agent.renewed = now;
             Ok(())
         }
         None => {
-            write_tokens(folder, kube)?;
-            let task = start(folder, environment, failpoints)?;
-            agents.insert(environment.id.clone(), Agent { task, renewed: Instant::now() });
+            write_tokens(folder, kube, seconds)?;
+            let task = start(folder, environment, inherited)?;
+            agents.insert(environment.id.clone(), Agent { task, renewed: now });
             Ok(())
         }
     }
 }
 
 /// The tokens that a kubelet projects: one for the API server, one for Kiven alone.
-fn write_tokens(folder: &Folder, kube: &Handle) -> anyhow::Result<()> {
+fn write_tokens(folder: &Folder, kube: &Handle, seconds: i64) -> anyhow::Result<()> {
     for (file, audiences) in [("run/agent-api-token", Vec::new()), ("run/agent-kiven-token", vec!["kiven".to_owned()])] {
-        let token = kube.service_account_token(SYSTEM_NAMESPACE, "kiven-agent", &audiences, TOKEN_SECONDS).context("no token for the agent")?;
+        let token = kube.service_account_token(SYSTEM_NAMESPACE, "kiven-agent", &audiences, seconds).context("no token for the agent")?;
         folder.write(file, &token, 0o600)?;
     }
     let config = json!({
@@ -113,7 +128,7 @@ fn write_tokens(folder: &Folder, kube: &Handle) -> anyhow::Result<()> {
 }
 
 /// Starts the agent with the values that the environment gives its chart.
-fn start(folder: &Folder, environment: &Environment, failpoints: Option<&String>) -> anyhow::Result<JoinHandle<()>> {
+fn start(folder: &Folder, environment: &Environment, inherited: &Inherited) -> anyhow::Result<JoinHandle<()>> {
     let path = |name: &str| folder.path(name).display().to_string();
     let mut variables: BTreeMap<String, String> = [
         ("KUBECONFIG", path("run/agent-kubeconfig")),
@@ -124,9 +139,10 @@ fn start(folder: &Folder, environment: &Environment, failpoints: Option<&String>
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
-    if let Some(failpoints) = failpoints {
+    if let Some(failpoints) = &inherited.failpoints {
         variables.insert("KIVEN_FAILPOINTS".to_owned(), failpoints.clone());
     }
+    variables.extend(inherited.clock.clone());
     tracing::info!(environment_id = %environment.id, "starting the environment's agent");
     Ok(supervise(folder, "agent", sibling("kiven-agent")?, variables))
 }

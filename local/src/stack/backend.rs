@@ -68,6 +68,7 @@ pub(crate) fn aws_environment(endpoints: &Endpoints, options: &Options) -> BTree
     if let Some(failpoints) = &options.failpoints {
         environment.insert("KIVEN_FAILPOINTS".to_owned(), failpoints.clone());
     }
+    environment.extend(options.clock_environment.clone());
     environment
 }
 

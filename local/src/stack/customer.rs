@@ -68,6 +68,7 @@ fn policy() -> String {
                 ],
                 "Resource": "*",
             },
+            { "Effect": "Allow", "Action": ["iam:ListRoles", "s3:ListAllMyBuckets"], "Resource": "*" },
             {
                 "Effect": "Allow",
                 "Action": [

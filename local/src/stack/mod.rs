@@ -5,6 +5,7 @@
 mod agents;
 mod backend;
 mod children;
+mod clock;
 mod cluster;
 mod customer;
 mod folder;
@@ -14,6 +15,7 @@ mod passwords;
 use crate::aws::{AccessKey, Cluster, Config, Delays, Endpoints, NODEGROUP_DELAY_MS, NowMs};
 use crate::operator::{self, Postgres, User, find_pgbouncer};
 use anyhow::Context;
+pub use clock::VirtualClock;
 use folder::Folder;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -50,6 +52,10 @@ pub struct Options {
     pub credentials: PathBuf,
     /// Passed on to every process, for the kill matrix.
     pub failpoints: Option<String>,
+    /// Where virtual time is to begin, or to be moved on to.
+    pub clock: Option<jiff::Timestamp>,
+    /// What makes a process read the virtual clock; empty in real time.
+    pub clock_environment: BTreeMap<String, String>,
 }
 
 impl Options {
@@ -70,8 +76,20 @@ impl Options {
             path: set("PATH").unwrap_or_default().into(),
             credentials: config.join("kiven").join("credentials.json"),
             failpoints: set("KIVEN_FAILPOINTS"),
+            clock: None,
+            clock_environment: match set("FAKETIME_TIMESTAMP_FILE") {
+                Some(_) => clock::VARIABLES.iter().filter_map(|name| Some(((*name).to_owned(), set(name)?))).collect(),
+                None => BTreeMap::new(),
+            },
         })
     }
+
+    /// Whether this process reads the virtual clock of the state folder already.
+    #[must_use]
+    pub fn reads(&self, environment: &BTreeMap<String, String>) -> bool {
+        self.clock_environment == *environment
+    }
+
     /// The stack's own log; its folder is made.
     ///
     /// # Errors
@@ -100,6 +118,8 @@ pub struct Ready {
     pub pgbouncer: bool,
     /// Milliseconds from start to ready.
     pub ready_ms: u128,
+    /// What makes a program read the stack's virtual clock; empty in real time.
+    pub clock: BTreeMap<String, String>,
 }
 
 /// Runs until a signal ends it. PostgreSQL's processes go on and are adopted by the next start.
@@ -133,7 +153,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         Arc::clone(&endpoints),
         backend.store.clone(),
         keys.organization_id.clone(),
-        options.failpoints.clone(),
+        agents::Inherited { failpoints: options.failpoints.clone(), clock: options.clock_environment.clone() },
     ));
     let passwords = tokio::spawn(passwords::look_after(folder.clone(), kube.clone()));
     children::await_port(folder.ports.relay).await?;
@@ -146,6 +166,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         postgres_version: major,
         pgbouncer: pooled,
         ready_ms: started.elapsed().as_millis(),
+        clock: options.clock_environment.clone(),
     };
     announce(&folder, &ready)?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn bad_values_are_on_their_attributes_with_code_and_hint() {
         let parameters = Value::Map([("wrok_mem".to_owned(), "8MB".into())].into());
-        let deletion = Value::object([("final_backup", true.into()), ("grace_days", Value::Null)]);
+        let deletion = Value::object([("final_backup", true.into()), ("grace_days", Value::from(91))]);
         let wrong = check(
             &config(&[
                 ("name", "Shop".into()),
@@ -311,7 +311,7 @@ mod tests {
             &[],
         );
         let found: Vec<_> = wrong.iter().map(|one| format!("{} {}", &one.summary[..6], one.path.as_ref().unwrap())).collect();
-        for expected in ["KV-103 storage_gb", "KV-101 name", "KV-102 plan", "KV-106 parameters", "KV-132 deletion"] {
+        for expected in ["KV-103 storage_gb", "KV-101 name", "KV-102 plan", "KV-106 parameters", "KV-115 deletion"] {
             assert!(found.contains(&expected.to_owned()), "{expected} in {found:?}");
         }
         assert!(wrong.iter().all(|one| !one.detail.is_empty()));

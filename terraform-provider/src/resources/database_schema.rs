@@ -55,7 +55,7 @@ fn settings() -> Vec<Attr> {
         Attr::bool("final_backup")
             .optional()
             .computed()
-            .describe("Whether a last backup is taken first; `false` by default, `true` is not offered yet."),
+            .describe("Whether a last backup is taken first; `false` by default. A destroy whose backup fails leaves the database as it was."),
         Attr::number("grace_days")
             .optional()
             .computed()

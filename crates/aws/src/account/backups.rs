@@ -81,7 +81,7 @@ async fn bucket_create(s3: &S3, access: &Access, name: &str) -> Result<(), PortE
     }
 }
 
-async fn bucket_tags(s3: &S3, name: &str) -> Result<BTreeMap<String, String>, PortError> {
+pub(super) async fn bucket_tags(s3: &S3, name: &str) -> Result<BTreeMap<String, String>, PortError> {
     match s3.get_bucket_tagging().bucket(name).send().await {
         Ok(answer) => Ok(answer.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect()),
         Err(error) if is(&error, &["NoSuchTagSet"]) => Ok(BTreeMap::new()),
@@ -193,7 +193,7 @@ pub(super) async fn role_delete(sdk: &Sdk, access: &Access, name: &str) -> Resul
     }
 }
 
-async fn role_get(sdk: &Sdk, name: &str) -> Result<Option<Role>, PortError> {
+pub(super) async fn role_get(sdk: &Sdk, name: &str) -> Result<Option<Role>, PortError> {
     match sdk.iam().get_role().role_name(name).send().await {
         Ok(answer) => Ok(answer.role),
         Err(error) if is(&error, &["NoSuchEntity"]) => Ok(None),

@@ -2,13 +2,14 @@
 
 mod backups;
 mod clusters;
+mod inventory;
 mod node_groups;
 mod owned;
 mod policies;
 mod sessions;
 
 use kiven_ports::PortError;
-use kiven_ports::account::{Access, BackupBucket, BackupRole, ClusterFacts, CustomerAccount, NodeGroup, NodeGroupState};
+use kiven_ports::account::{Access, BackupBucket, BackupRole, ClusterFacts, CustomerAccount, Inventory, NodeGroup, NodeGroupState};
 
 use crate::Sdk;
 pub use policies::Family;
@@ -76,5 +77,10 @@ impl CustomerAccount for Account {
     async fn backup_role_delete(&self, access: &Access, name: &str) -> Result<(), PortError> {
         let sdk = self.sessions.open(access, Family::Roles).await?;
         backups::role_delete(&sdk, access, name).await
+    }
+
+    async fn inventory(&self, access: &Access, cluster: &str) -> Result<Inventory, PortError> {
+        let sdk = self.sessions.open(access, Family::Inventory).await?;
+        inventory::take(&sdk, access, cluster).await
     }
 }

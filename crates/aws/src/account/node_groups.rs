@@ -50,7 +50,7 @@ pub(super) async fn delete(sdk: &Sdk, access: &Access, cluster: &str, name: &str
     }
 }
 
-async fn describe(sdk: &Sdk, cluster: &str, name: &str) -> Result<Option<Nodegroup>, PortError> {
+pub(super) async fn describe(sdk: &Sdk, cluster: &str, name: &str) -> Result<Option<Nodegroup>, PortError> {
     match sdk.eks().describe_nodegroup().cluster_name(cluster).nodegroup_name(name).send().await {
         Ok(answer) => Ok(answer.nodegroup),
         Err(error) if is(&error, &["ResourceNotFoundException"]) => Ok(None),

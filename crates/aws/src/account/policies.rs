@@ -19,11 +19,13 @@ pub enum Family {
     Bucket,
     /// Roles of generations.
     Roles,
+    /// Listing what there is; changing nothing.
+    Inventory,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 5] = [Self::Prove, Self::Cluster, Self::Nodes, Self::Bucket, Self::Roles];
+    pub const ALL: [Self; 6] = [Self::Prove, Self::Cluster, Self::Nodes, Self::Bucket, Self::Roles, Self::Inventory];
 
     /// The word in session names and logs.
     #[must_use]
@@ -34,6 +36,7 @@ impl Family {
             Self::Nodes => "nodes",
             Self::Bucket => "bucket",
             Self::Roles => "roles",
+            Self::Inventory => "inventory",
         }
     }
 
@@ -46,6 +49,7 @@ impl Family {
             Self::Nodes => NODES,
             Self::Bucket => BUCKET,
             Self::Roles => ROLES,
+            Self::Inventory => INVENTORY,
         }
     }
 }
@@ -66,6 +70,14 @@ const BUCKET: &str = r#"{"Version":"2012-10-17","Statement":[
 
 const ROLES: &str = r#"{"Version":"2012-10-17","Statement":[
 {"Effect":"Allow","Action":["iam:CreateRole","iam:GetRole","iam:TagRole","iam:UpdateAssumeRolePolicy","iam:PutRolePolicy","iam:GetRolePolicy","iam:DeleteRolePolicy","iam:DeleteRole"],"Resource":"arn:aws:iam::*:role/kiven-*"}]}"#;
+
+// Lists cannot be limited to names; what they give is read one by one, and only Kiven's own.
+const INVENTORY: &str = r#"{"Version":"2012-10-17","Statement":[
+{"Effect":"Allow","Action":"eks:ListNodegroups","Resource":"arn:aws:eks:*:*:cluster/*"},
+{"Effect":"Allow","Action":"eks:DescribeNodegroup","Resource":"arn:aws:eks:*:*:nodegroup/*/kiven-*/*"},
+{"Effect":"Allow","Action":["iam:ListRoles","s3:ListAllMyBuckets"],"Resource":"*"},
+{"Effect":"Allow","Action":"iam:GetRole","Resource":"arn:aws:iam::*:role/kiven-*"},
+{"Effect":"Allow","Action":"s3:GetBucketTagging","Resource":"arn:aws:s3:::kiven-backups-*"}]}"#;
 
 #[cfg(test)]
 mod tests {

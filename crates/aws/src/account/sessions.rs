@@ -1,7 +1,7 @@
 //! Sessions in customers' accounts: assumed for 15 minutes, kept by role, external id, region and family.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_sdk_sts::error::SdkError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
@@ -28,9 +28,22 @@ const SESSION_NAME_CHARS_MAX: usize = 64;
 
 type Key = (String, String, String, Family);
 
+/// Used until its end by both clocks: a frozen function's timers stand still, and a wall clock may be set back.
 struct Kept {
     sdk: Sdk,
     until: Instant,
+    until_wall: SystemTime,
+}
+
+impl Kept {
+    fn is_good(&self) -> bool {
+        self.until > Instant::now() && self.until_wall > wall_now()
+    }
+}
+
+fn wall_now() -> SystemTime {
+    #[expect(clippy::disallowed_methods, reason = "credentials expire by the wall clock")]
+    SystemTime::now()
 }
 
 pub(super) struct Sessions {
@@ -46,20 +59,21 @@ impl Sessions {
     /// A session for the family, new or kept. A session's name carries the operation that opened it.
     pub(super) async fn open(&self, access: &Access, family: Family) -> Result<Sdk, PortError> {
         let key = (access.role_arn.clone(), access.external_id.clone(), access.region.clone(), family);
-        let now = Instant::now();
-        if let Some(kept) = self.kept.lock().await.get(&key).filter(|kept| kept.until > now) {
+        if let Some(kept) = self.kept.lock().await.get(&key).filter(|kept| kept.is_good()) {
             return Ok(kept.sdk.clone());
         }
+        let (began, began_wall) = (Instant::now(), wall_now());
         let given = self.assume(access, family, Some(&access.external_id)).await.map_err(denied)?;
         let sdk = self.own.with(credentials(&given), &access.region);
-        let until = now + Duration::from_secs(SESSION_SECONDS.unsigned_abs().into()) - SESSION_MARGIN;
+        let good_for = Duration::from_secs(SESSION_SECONDS.unsigned_abs().into()) - SESSION_MARGIN;
+        let (until, until_wall) = (began + good_for, began_wall + good_for);
         let mut kept = self.kept.lock().await;
-        kept.retain(|_, session| session.until > now);
+        kept.retain(|_, session| session.is_good());
         if kept.len() >= SESSIONS_MAX {
             let first = kept.iter().min_by_key(|(_, session)| session.until).map(|(key, _)| key.clone());
             first.and_then(|key| kept.remove(&key));
         }
-        kept.insert(key, Kept { sdk: sdk.clone(), until });
+        kept.insert(key, Kept { sdk: sdk.clone(), until, until_wall });
         Ok(sdk)
     }
 

@@ -174,7 +174,7 @@ pub fn decide(spec: &Valid<ScheduleSpec>, facts: &PowerFacts, now: Timestamp) ->
     };
     if let Some(held) = case.held(turn) {
         // Where power is as the boundary wanted it anyway, nothing was left out.
-        let off = matches!(facts.status, DatabaseStatus::Paused | DatabaseStatus::Pausing);
+        let off = matches!(facts.status, DatabaseStatus::Paused | DatabaseStatus::Pausing | DatabaseStatus::Undeleting);
         let decision = case.settle(turn, Action::Nothing(Why::Held(held)), held.words());
         return Decision { tell: off != (turn.power == Power::Off), ..decision };
     }
@@ -207,14 +207,14 @@ impl Case<'_> {
             S::Deleting | S::Grace | S::Purging | S::Deleted | S::Failed => {
                 (Why::Gone, "the database is deleted or being deleted", Progress { pending: None, ..kept }, None)
             }
-            S::Provisioning | S::Available | S::Pausing | S::Paused | S::Resuming | S::Changing | S::Stuck if !self.spec.enabled => {
+            S::Provisioning | S::Available | S::Pausing | S::Paused | S::Resuming | S::Changing | S::Undeleting | S::Stuck if !self.spec.enabled => {
                 (Why::Disabled, "the schedule is disabled, power stays as it is", Progress { pending: None, ..kept }, None)
             }
             S::Stuck => (Why::Stuck, "the database is stuck, people have been told", kept, Some(self.next(kept))),
-            S::Provisioning | S::Available | S::Pausing | S::Paused | S::Resuming | S::Changing if self.facts.access_lost => {
+            S::Provisioning | S::Available | S::Pausing | S::Paused | S::Resuming | S::Changing | S::Undeleting if self.facts.access_lost => {
                 (Why::AccessLost, "schedules stop while the environment's access is lost", kept, Some(self.soon(RETRY_SECONDS, kept)))
             }
-            S::Provisioning | S::Available | S::Pausing | S::Paused | S::Resuming | S::Changing => return None,
+            S::Provisioning | S::Available | S::Pausing | S::Paused | S::Resuming | S::Changing | S::Undeleting => return None,
         };
         Some(Decision { action: Action::Nothing(why), reason: reason.to_owned(), tell: false, progress, next_due })
     }

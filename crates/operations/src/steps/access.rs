@@ -35,7 +35,7 @@ where
 }
 
 /// Whoever changed the environment meanwhile knows better.
-async fn say<P: Ports>(ports: &P, environment: Environment, status: EnvironmentStatus, problem: Option<Problem>) -> Result<(), PortError> {
+pub(crate) async fn say<P: Ports>(ports: &P, environment: Environment, status: EnvironmentStatus, problem: Option<Problem>) -> Result<(), PortError> {
     tracing::warn!(environment_id = %environment.id, status = status.as_str(), "the way into the account has changed");
     let expected = Some(environment.version);
     let record = Environment { status, problem, version: environment.version + 1, ..environment };

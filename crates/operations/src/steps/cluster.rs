@@ -152,6 +152,9 @@ impl HibernateCluster {
     }
 }
 
+/// The step whose output is the last WAL segment that is proved to be in the archive.
+pub(crate) const ARCHIVE_WAL: &str = "archive_wal";
+
 /// Checkpoint, WAL switch, and the proof that the last WAL is in the archive.
 #[derive(Debug, Clone, Serialize)]
 pub struct ArchiveWal {
@@ -165,7 +168,7 @@ impl ArchiveWal {
 }
 
 impl<P: Ports> Step<P> for ArchiveWal {
-    const NAME: &'static str = "archive_wal";
+    const NAME: &'static str = ARCHIVE_WAL;
     type Output = String;
     async fn run(&self, ports: &P, at: &At) -> Result<Progress<String>, StepError> {
         match ask(ports, at, at.token(), &self.target, CommandBody::ArchiveWal { cluster: self.target.cluster.clone() }).await? {

@@ -1,6 +1,7 @@
 //! The steps, by what they touch, and how they talk to an agent.
-mod access;
+pub(crate) mod access;
 mod archive;
+mod backup;
 mod cluster;
 mod connect;
 mod nodes;
@@ -10,6 +11,8 @@ mod rolled;
 mod verify;
 
 pub use archive::{EnsureBackupBucket, EnsureBackupRole};
+pub use backup::TakeFinalBackup;
+pub(crate) use cluster::ARCHIVE_WAL;
 pub use cluster::{
     ApplyCluster, ApplyNetworkPolicy, ApplyPooler, ApplyScheduledBackup, ArchiveWal, EnsureInitialDatabase, EnsureSecrets, HibernateCluster,
     WakeCluster,
@@ -17,7 +20,7 @@ pub use cluster::{
 pub use connect::{ClaimEksCluster, EnsureOidcProvider, HearAgent, ProveAccess, ReadEksCluster};
 pub use nodes::{AwaitNodeGroup, DeleteNodeGroup, EnsureNodeGroup, ScaleNodeGroup};
 pub use observed::{AwaitHealthy, AwaitHibernated, AwaitStopped, Identity, ReadConnection, RecordVolumes, Stopped, VerifyIdentity, VerifyVolumes};
-pub use retire::{BeginPurge, PurgeCluster, RetireCluster};
+pub use retire::{BeginPurge, PurgeCluster, RetireCluster, UnretireCluster};
 pub use rolled::{AwaitCurrent, ReadPlacement, VerifyRevision};
 pub use verify::{VerifyOperator, VerifyStorageClass};
 

@@ -47,6 +47,30 @@ impl<P: Ports> Step<P> for RetireCluster {
     }
 }
 
+/// Takes the end of the grace off Cluster and volumes. The Services come back with the next resume.
+#[derive(Debug, Clone, Serialize)]
+pub struct UnretireCluster {
+    target: Target,
+}
+
+impl UnretireCluster {
+    pub(crate) fn of(input: &DatabaseInput) -> Self {
+        Self { target: Target::of(input) }
+    }
+}
+
+impl<P: Ports> Step<P> for UnretireCluster {
+    const NAME: &'static str = "unretire_cluster";
+    type Output = ();
+    async fn run(&self, ports: &P, at: &At) -> Result<Progress<()>, StepError> {
+        let cluster = self.target.cluster.clone();
+        Ok(done(ask(ports, at, at.token(), &self.target, CommandBody::Unretire { cluster }).await?, |_| ()))
+    }
+    async fn undo(&self, _: &P, _: &At, _: Option<()>) -> Result<Progress<()>, StepError> {
+        Ok(Progress::Done(())) // comes after the point of no return only
+    }
+}
+
 /// Removes what the grace kept; the agent checks its own clock and the volumes' own mark.
 #[derive(Debug, Clone, Serialize)]
 pub struct PurgeCluster {

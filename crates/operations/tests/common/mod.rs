@@ -7,7 +7,7 @@ use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, StepRecord, Subject};
 use kiven_model::plan::PlanName;
 use kiven_model::{DatabaseId, OperationId, request};
-use kiven_operations::{accept_connect, accept_database, drive_any};
+use kiven_operations::{accept_connect, accept_database, accept_undelete, drive_any};
 use kiven_ports::{Clock, NameClaim, PortError, Random, Records, Write};
 use kiven_sim::{Odds, Snapshot, World, block_on};
 use std::sync::Arc;
@@ -85,6 +85,11 @@ impl Stage {
                 let mut writes = accept_database(&environment, database, None, kind, id.clone(), "key_test", at).unwrap().writes;
                 writes.push(Write::NameTaken { claim, owner });
                 writes
+            }
+            OperationKind::Undelete => {
+                let database = self.database()?;
+                let purge = self.operation(database.operation_id.as_ref()?);
+                accept_undelete(&environment, database, purge, id.clone(), "key_test", at).ok()?.writes
             }
             OperationKind::Pause | OperationKind::Resume | OperationKind::Delete | OperationKind::Change => {
                 let mut database = self.database()?;
@@ -191,13 +196,13 @@ impl Stage {
 
 /// What comes before an operation in a life.
 pub(crate) fn before(kind: OperationKind) -> &'static [OperationKind] {
-    use OperationKind::{Change, Connect, Delete, Pause, Provision, Purge, Resume};
+    use OperationKind::{Change, Connect, Delete, Pause, Provision, Purge, Resume, Undelete};
     match kind {
         Connect => &[],
         Provision => &[Connect],
         Pause | Delete | Change => &[Connect, Provision],
         Resume => &[Connect, Provision, Pause],
-        Purge => &[Connect, Provision, Delete],
+        Purge | Undelete => &[Connect, Provision, Delete],
     }
 }
 
@@ -208,13 +213,13 @@ pub(crate) fn stage(kind: OperationKind, seed: u64) -> (Stage, Snapshot) {
         stage.complete(*earlier);
     }
     // The purge is due at once and must not be driven yet, so time stands still before it.
-    let snapshot = if kind == OperationKind::Purge { stage.world.snapshot() } else { stage.settle() };
+    let snapshot = if matches!(kind, OperationKind::Purge | OperationKind::Undelete) { stage.world.snapshot() } else { stage.settle() };
     (stage, snapshot)
 }
 
 /// Says what is missing from a complete world.
 pub(crate) fn incomplete(kind: OperationKind, stage: &Stage, before: &Snapshot, after: &Snapshot) -> Result<(), String> {
-    use OperationKind::{Change, Connect, Delete, Pause, Provision, Purge, Resume};
+    use OperationKind::{Change, Connect, Delete, Pause, Provision, Purge, Resume, Undelete};
     let holds = |condition: bool, rule: &str| if condition { Ok(()) } else { Err(format!("{kind:?}: {rule}: {after:#?}")) };
     let status = |wanted: DatabaseStatus| holds(stage.database().map(|d| d.status) == Some(wanted), "the record's state");
     let nodes = |n: u32| after.node_groups.values().map(|g| g.nodes).sum::<u32>() == n && after.node_groups.values().all(|g| g.status == "ACTIVE");
@@ -250,6 +255,18 @@ pub(crate) fn incomplete(kind: OperationKind, stage: &Stage, before: &Snapshot, 
             let free = stage.database().is_some_and(|d| stage.name_is_free(&d));
             holds(free == (kind == Delete), "the name")?;
             holds(kind == Pause || after.clusters.values().all(|c| c.delete_after.is_some()), "the end of the grace is marked")
+        }
+        Undelete => {
+            status(DatabaseStatus::Paused)?;
+            holds(
+                after.clusters.values().all(|c| c.hibernated && c.pods == 0 && c.delete_after.is_none()) && after.data() == before.data() && nodes(0),
+                "no pod, no node, no end, all data",
+            )?;
+            let (database, free) = (stage.database(), stage.database().is_none_or(|d| stage.name_is_free(&d)));
+            holds(
+                !free && database.is_some_and(|d| d.delete_after.is_none()) && after.secrets == before.secrets,
+                "its name, its record and its Secrets",
+            )
         }
         Purge => {
             status(DatabaseStatus::Deleted)?;

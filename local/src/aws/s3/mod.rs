@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::{Access, Caller};
 use super::policy::{self, Ask, Context, Verdict};
-use super::query::{Fault, Form, element, xml_response};
+use super::query::{Fault, Form, element, instant, xml_response};
 
 /// Largest body of a configuration document.
 const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
@@ -92,6 +92,19 @@ impl S3 {
         }
     }
 
+    /// Every bucket's name; in one page, since there are few.
+    fn list_buckets(&self, caller: &Caller, query: &Form) -> Result<Response, Fault> {
+        if matches!(caller, Caller::Session(_)) {
+            self.access.check(caller, "s3:ListAllMyBuckets", "*", &Context::new())?;
+        }
+        let prefix = query.get("prefix").unwrap_or_default();
+        let buckets = self.access.state.list::<Bucket>(&bucket_key(""))?;
+        let of =
+            |bucket: &Bucket| format!("<Bucket>{}{}</Bucket>", element("Name", &bucket.name), element("CreationDate", &instant(bucket.created_ms)));
+        let found: String = buckets.iter().map(|(_, bucket)| bucket).filter(|bucket| bucket.name.starts_with(prefix)).map(of).collect();
+        Ok(xml_response(StatusCode::OK, format!("<ListAllMyBucketsResult><Buckets>{found}</Buckets></ListAllMyBucketsResult>")))
+    }
+
     async fn call(&self, request: Request) -> Result<Response, Fault> {
         let caller = self.access.caller(request.headers())?;
         let path = percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned();
@@ -101,7 +114,7 @@ impl S3 {
             None => (path.trim_start_matches('/').to_owned(), String::new()),
         };
         if bucket.is_empty() {
-            return Err(not_offered());
+            return if request.method() == Method::GET { self.list_buckets(&caller, &query) } else { Err(not_offered()) };
         }
         if !key.is_empty() {
             return self.object(&caller, &bucket, &key, &query, request).await;

@@ -1,0 +1,70 @@
+//! One backup that somebody waits for: made once under its name, looked at until it has ended.
+use crate::objects::cnpg;
+use kiven_data_services::cnpg::{DATABASE_LABEL, MADE_BY, PLUGIN};
+use kiven_model::command::{Command, CommandOutcome, CommandOutput};
+use kiven_model::names::DATABASE_NAMESPACE;
+use kiven_model::{Code, Problem};
+use kube::api::{DynamicObject, PostParams};
+use kube::{Client, ResourceExt};
+use serde_json::json;
+use std::time::Duration;
+
+/// How long one command looks at a running backup before it is to be asked again.
+const LOOK_SECONDS_MAX: u64 = 20;
+/// How often.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Runs the command.
+pub(crate) async fn take(client: &Client, command: &Command, cluster: &str, name: &str) -> kube::Result<CommandOutcome> {
+    let refuse = |why: &str| Ok(CommandOutcome::Refused(Problem::new(Code::AGENT_REFUSED, why)));
+    let Some(database) = &command.database_id else { return refuse("the command names no database") };
+    let Some(object) = cnpg(client, DATABASE_NAMESPACE, "Cluster", "clusters").get_opt(cluster).await? else {
+        return refuse("there is no such Cluster");
+    };
+    let is_own = |object: &DynamicObject| object.labels().get(DATABASE_LABEL).is_some_and(|label| label == database.as_str());
+    if !is_own(&object) || !name.starts_with(&format!("{cluster}-")) {
+        return refuse("the Cluster is another database's, or the backup's name is not its own");
+    }
+    let backups = cnpg(client, DATABASE_NAMESPACE, "Backup", "backups");
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(LOOK_SECONDS_MAX);
+    loop {
+        let Some(backup) = backups.get_opt(name).await? else {
+            match backups.create(&PostParams::default(), &wanted(command, database.as_str(), cluster, name)?).await {
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                created => drop(created?),
+            }
+            continue;
+        };
+        if !is_own(&backup) {
+            return refuse("a Backup of that name is another database's");
+        }
+        let status = &backup.data["status"];
+        match status["phase"].as_str().unwrap_or("pending") {
+            "completed" => return Ok(CommandOutcome::Done(CommandOutput::Nothing)),
+            "failed" | "walArchivingFailing" => {
+                let problem = Problem::new(Code::BACKUP_FAILED, format!("the backup `{name}` failed"));
+                let problem = problem.detail(status["error"].as_str().unwrap_or_default());
+                return Ok(CommandOutcome::Refused(problem.hint("Look at it: `kubectl -n kiven-databases describe backup`.")));
+            }
+            phase if tokio::time::Instant::now() >= deadline => {
+                return Ok(CommandOutcome::Retry(Problem::new(Code::AGENT_FAILED, format!("the backup is {phase}"))));
+            }
+            _ => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
+
+fn wanted(command: &Command, database: &str, cluster: &str, name: &str) -> kube::Result<DynamicObject> {
+    serde_json::from_value(json!({
+        "apiVersion": "postgresql.cnpg.io/v1",
+        "kind": "Backup",
+        "metadata": {
+            "name": name,
+            "namespace": DATABASE_NAMESPACE,
+            "labels": { DATABASE_LABEL: database, "cnpg.io/cluster": cluster, "app.kubernetes.io/managed-by": "kiven" },
+            "annotations": { MADE_BY: command.operation_id },
+        },
+        "spec": { "cluster": { "name": cluster }, "method": "plugin", "pluginConfiguration": { "name": PLUGIN } },
+    }))
+    .map_err(kube::Error::SerdeError)
+}

@@ -1,0 +1,97 @@
+//! A look at an environment: whether its role opens, and whether what Kiven made is still as it made it. Nothing is mended.
+use crate::accept::access_of;
+use crate::orphans::bucket_of;
+use crate::steps::access::say;
+use kiven_model::api::{CheckView, DriftView};
+use kiven_model::database::Database;
+use kiven_model::environment::{Environment, EnvironmentStatus};
+use kiven_model::lifecycle::DatabaseStatus;
+use kiven_model::{Code, OperationId, Problem};
+use kiven_ports::account::{Inventory, OwnedResource, ResourceKind};
+use kiven_ports::{Agents, Clock, CustomerAccount, PortError, Ports, Random};
+
+/// Looks at an environment's account, and says in its record whether the role opens.
+///
+/// # Errors
+/// When it has no connection, or something does not answer.
+pub async fn check<P: Ports>(ports: &P, environment: Environment, databases: &[Database]) -> Result<CheckView, PortError> {
+    let nobody = OperationId::from_random(ports.random().bits());
+    let not_connected = || {
+        let problem = Problem::new(Code::ENVIRONMENT_NOT_READY, format!("environment `{}` has no connection", environment.spec.name));
+        PortError::Refused(problem.hint("Apply its kiven_environment_connection first."))
+    };
+    let access = access_of(&environment, &nobody).ok_or_else(not_connected)?;
+    let agent = ports.agents().agent_get(&environment.id).await?;
+    let mut view = CheckView {
+        checked_at: ports.clock().now(),
+        status: environment.status,
+        problem: None,
+        agent_seen_at: agent.map(|agent| agent.seen_at),
+        drift: Vec::new(),
+        unseen: Vec::new(),
+    };
+    match ports.account().access_prove(&access).await {
+        Ok(()) => {}
+        Err(PortError::Refused(problem)) if problem.code == Code::ACCESS_DENIED => {
+            if environment.status == EnvironmentStatus::Connected {
+                view.status = EnvironmentStatus::AccessLost;
+                say(ports, environment, EnvironmentStatus::AccessLost, Some(problem.clone())).await?;
+            }
+            view.problem = Some(problem);
+            return Ok(view);
+        }
+        Err(error) => return Err(error),
+    }
+    let found = ports.account().inventory(&access, &environment.spec.eks_cluster_name).await?;
+    view.drift = drift(&environment, databases, &found);
+    view.unseen = found.unseen.iter().map(|(kind, why)| format!("{}: {why}", kind.as_str())).collect();
+    if environment.status == EnvironmentStatus::AccessLost {
+        view.status = EnvironmentStatus::Connected;
+        say(ports, environment, EnvironmentStatus::Connected, None).await?;
+    }
+    Ok(view)
+}
+
+/// What an account lacks of what its databases need, or has otherwise. Databases that move are left out: theirs is changing.
+fn drift(environment: &Environment, databases: &[Database], found: &Inventory) -> Vec<DriftView> {
+    let here: Vec<&Database> = databases.iter().filter(|database| database.spec.environment_id == environment.id && rests(database)).collect();
+    let seen = |kind| !found.unseen.iter().any(|(unseen, _)| *unseen == kind);
+    let mut drift = Vec::new();
+    if seen(ResourceKind::BackupBucket) && !here.is_empty() {
+        let bucket = bucket_of(environment, &environment.id);
+        if !found.resources.iter().any(|one| one.kind == ResourceKind::BackupBucket && one.name == bucket) {
+            drift.push(of(ResourceKind::BackupBucket, None, format!("the bucket {bucket} is not there, or has lost its tags: nothing is archived")));
+        }
+    }
+    for database in here {
+        let own = |kind| {
+            found.resources.iter().filter(move |one: &&OwnedResource| one.kind == kind && one.database_id.as_deref() == Some(database.id.as_str()))
+        };
+        let role = database.names().backup_role;
+        if seen(ResourceKind::BackupRole) && !own(ResourceKind::BackupRole).any(|one| one.name == role) {
+            drift.push(of(
+                ResourceKind::BackupRole,
+                Some(database),
+                format!("the role {role} is not there, or has lost its tags: nothing is archived"),
+            ));
+        }
+        let nodes: u32 = own(ResourceKind::NodeGroup).map(|one| one.nodes).sum();
+        let wanted = match database.status {
+            DatabaseStatus::Available => u32::from(database.applied.as_ref().unwrap_or(&database.spec).instances),
+            _ => 0,
+        };
+        if seen(ResourceKind::NodeGroup) && nodes != wanted {
+            let what = format!("`{}` is {} and needs {wanted} nodes, its groups ask for {nodes}", database.spec.name, database.status);
+            drift.push(of(ResourceKind::NodeGroup, Some(database), what));
+        }
+    }
+    drift
+}
+
+fn of(kind: ResourceKind, database: Option<&Database>, what: String) -> DriftView {
+    DriftView { kind: kind.as_str().to_owned(), database_id: database.map(|database| database.id.clone()), what }
+}
+
+fn rests(database: &Database) -> bool {
+    database.connection.is_some() && matches!(database.status, DatabaseStatus::Available | DatabaseStatus::Paused | DatabaseStatus::Grace)
+}
