@@ -4,7 +4,7 @@ use crate::ledger::Ledger;
 use crate::objects::{api, applicable, apply};
 use crate::runner::CarryOut;
 use crate::watch::World;
-use crate::{archive, retire, secrets};
+use crate::{archive, retire, revision, secrets};
 use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
 use kiven_model::names::DATABASE_NAMESPACE;
 use kiven_model::{Code, EnvironmentId, Problem};
@@ -67,10 +67,14 @@ impl Commands {
                 Ok(certificates) => CommandOutcome::Done(CommandOutput::Certificates(certificates)),
                 Err(error) => CommandOutcome::Retry(Problem::new(Code::AGENT_FAILED, error.to_string())),
             }),
-            CommandBody::Apply { objects } => self.apply_all(objects).await,
+            CommandBody::Apply { objects, consent } => self.apply_all(objects, consent.is_some()).await,
             CommandBody::ArchiveWal { cluster } => match &command.database_id {
                 Some(database) => Ok(archive::archive_wal(&self.client, database, cluster).await),
-                None => Ok(CommandOutcome::Refused(Problem::new(Code::AGENT_REFUSED, "the command names no database"))),
+                None => Ok(no_database()),
+            },
+            CommandBody::VerifyRevision { cluster, revision } => match &command.database_id {
+                Some(database) => Ok(revision::verify(&self.client, database, cluster, revision).await),
+                None => Ok(no_database()),
             },
             CommandBody::HandOver { cluster } => retire::hand_over(&self.client, command, cluster).await,
             CommandBody::Discard { cluster } => retire::discard(&self.client, command, cluster).await,
@@ -82,7 +86,7 @@ impl Commands {
     }
 
     /// Applies objects in order; each is judged against what is there.
-    async fn apply_all(&self, objects: &[Value]) -> kube::Result<CommandOutcome> {
+    async fn apply_all(&self, objects: &[Value], consent: bool) -> kube::Result<CommandOutcome> {
         for object in objects {
             let Some(resource) = applicable(object) else {
                 return Ok(CommandOutcome::Refused(Problem::new(Code::AGENT_REFUSED, "a kind that commands may not apply")));
@@ -95,7 +99,7 @@ impl Commands {
             };
             if let Some(current) = api.get_opt(name).await? {
                 let current = serde_json::to_value(current).map_err(kube::Error::SerdeError)?;
-                if let Err(problem) = judge_transition(&current, object) {
+                if let Err(problem) = judge_transition(&current, object, consent) {
                     return Ok(CommandOutcome::Refused(problem));
                 }
             }
@@ -127,6 +131,10 @@ impl CarryOut for Commands {
         tracing::info!(command_id = command.id, kind = command.body.name(), outcome = label(&outcome), "command ended");
         outcome
     }
+}
+
+fn no_database() -> CommandOutcome {
+    CommandOutcome::Refused(Problem::new(Code::AGENT_REFUSED, "the command names no database"))
 }
 
 /// The step that sent a command, for the kill matrix: the id is `{operation id}/{step key}`.

@@ -23,12 +23,19 @@ pub(crate) fn judge(command: &Command, now: Timestamp, fence: u64) -> Result<(),
         return Err(refuse(format!("the command `{}` is of an older operation", command.body.name())));
     }
     match &command.body {
-        CommandBody::Apply { objects } if objects.len() > OBJECTS_MAX => Err(refuse("too many objects in one command")),
-        CommandBody::Apply { objects } => objects.iter().try_for_each(|object| judge_object(command, object)),
+        CommandBody::Apply { objects, .. } if objects.len() > OBJECTS_MAX => Err(refuse("too many objects in one command")),
+        CommandBody::Apply { objects, consent } => {
+            consent.iter().try_for_each(|consent| judge_consent(command, consent))?;
+            objects.iter().try_for_each(|object| judge_object(command, object))
+        }
         CommandBody::EnsureSecrets { secrets } if secrets.len() > OBJECTS_MAX => Err(refuse("too many Secrets in one command")),
         CommandBody::EnsureSecrets { secrets } => secrets.iter().try_for_each(|s| belongs(command, s.labels.get(DATABASE_LABEL).map(String::as_str))),
         CommandBody::Retire { consent, .. } | CommandBody::Purge { consent, .. } => judge_consent(command, consent),
-        CommandBody::Inspect | CommandBody::ArchiveWal { .. } | CommandBody::HandOver { .. } | CommandBody::Discard { .. } => Ok(()),
+        CommandBody::Inspect
+        | CommandBody::ArchiveWal { .. }
+        | CommandBody::VerifyRevision { .. }
+        | CommandBody::HandOver { .. }
+        | CommandBody::Discard { .. } => Ok(()),
     }
 }
 
@@ -125,23 +132,25 @@ fn find_key<'a>(value: &'a Value, keys: &[&'a str], depth: usize) -> Option<&'a 
 }
 
 /// Judges what an object becomes by what it is: nothing shrinks, moves or changes its archive without a consent.
-pub(crate) fn judge_transition(current: &Value, wanted: &Value) -> Result<(), Problem> {
+pub(crate) fn judge_transition(current: &Value, wanted: &Value, consent: bool) -> Result<(), Problem> {
     let kind = wanted["kind"].as_str().unwrap_or_default();
     if current["metadata"]["labels"][DATABASE_LABEL] != wanted["metadata"]["labels"][DATABASE_LABEL] {
         return Err(refuse(format!("{kind} `{}` is not this database's", wanted["metadata"]["name"].as_str().unwrap_or_default())));
     }
     let (is, becomes) = (&current["spec"], &wanted["spec"]);
     match kind {
-        "Cluster" => judge_cluster(is, becomes),
-        "ObjectStore" if days(&becomes["retentionPolicy"]) < days(&is["retentionPolicy"]) => Err(refuse("a shorter retention")),
+        "Cluster" => judge_cluster(is, becomes, consent),
+        "ObjectStore" if !consent && days(&becomes["retentionPolicy"]) < days(&is["retentionPolicy"]) => Err(refuse("a shorter retention")),
         "ObjectStore" if is["configuration"]["destinationPath"] != becomes["configuration"]["destinationPath"] => Err(refuse("another archive")),
         "Database" if is["name"] != becomes["name"] || becomes["ensure"] == "absent" => Err(refuse("a dropped database")),
         _ => Ok(()),
     }
 }
 
-fn judge_cluster(is: &Value, becomes: &Value) -> Result<(), Problem> {
-    if becomes["instances"].as_u64() < is["instances"].as_u64() {
+fn judge_cluster(is: &Value, becomes: &Value, consent: bool) -> Result<(), Problem> {
+    // The last instance is the database itself: no consent is enough for none at all.
+    let least = if consent { Some(1) } else { is["instances"].as_u64() };
+    if becomes["instances"].as_u64() < least {
         return Err(refuse("fewer instances"));
     }
     if gibibytes(&becomes["storage"]["size"]) < gibibytes(&is["storage"]["size"])

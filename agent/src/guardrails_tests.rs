@@ -18,6 +18,7 @@ fn generation() -> Generation {
         bucket: "bucket".into(),
         backup_role_arn: "arn:aws:iam::000000000000:role/r".into(),
         made_by: OperationId::from_random([3; 16]),
+        revision: OperationId::from_random([3; 16]),
     }
 }
 
@@ -41,15 +42,15 @@ fn all_objects() -> Vec<Value> {
 fn check(change: impl FnOnce(&mut Value), allowed: bool) {
     let mut cluster = Cnpg.cluster(&generation(), Power::On).remove(1);
     change(&mut cluster);
-    let verdict = judge(&command(CommandBody::Apply { objects: vec![cluster] }), Timestamp::UNIX_EPOCH, 5);
+    let verdict = judge(&command(CommandBody::Apply { objects: vec![cluster], consent: None }), Timestamp::UNIX_EPOCH, 5);
     assert_eq!(verdict.is_ok(), allowed, "{verdict:?}");
 }
 
 #[test]
 fn everything_that_kiven_builds_passes() {
     for object in all_objects() {
-        judge(&command(CommandBody::Apply { objects: vec![object.clone()] }), Timestamp::UNIX_EPOCH, 5).unwrap();
-        judge_transition(&object, &object).unwrap();
+        judge(&command(CommandBody::Apply { objects: vec![object.clone()], consent: None }), Timestamp::UNIX_EPOCH, 5).unwrap();
+        judge_transition(&object, &object, false).unwrap();
     }
 }
 
@@ -87,13 +88,18 @@ fn nothing_shrinks() {
     let refused = |object: &Value, pointer: &str, value: Value| {
         let mut wanted = object.clone();
         *wanted.pointer_mut(pointer).unwrap() = value;
-        assert!(judge_transition(object, &wanted).is_err(), "{pointer}");
+        assert!(judge_transition(object, &wanted, false).is_err(), "{pointer}");
     };
     refused(&cluster, "/spec/instances", json!(1));
     refused(&cluster, "/spec/storage/size", json!("1Gi"));
     refused(&cluster, "/spec/storage/storageClass", json!("other"));
     refused(&cluster, "/spec/plugins/0/parameters/serverName", json!("other"));
     refused(&cluster, "/spec/managed/roles", json!([]));
+    let mut fewer = cluster.clone();
+    fewer["spec"]["instances"] = json!(1);
+    assert!(judge_transition(&cluster, &fewer, true).is_ok(), "a consent allows fewer instances");
+    fewer["spec"]["instances"] = json!(0);
+    assert!(judge_transition(&cluster, &fewer, true).is_err(), "and never none at all");
     refused(&store, "/spec/retentionPolicy", json!("1d"));
     refused(&store, "/spec/configuration/destinationPath", json!("s3://elsewhere"));
 }

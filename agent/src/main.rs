@@ -11,9 +11,11 @@ mod ledger;
 mod objects;
 mod outbox;
 mod retire;
+mod revision;
 mod runner;
 mod secrets;
 mod session;
+mod sql;
 mod watch;
 
 use anyhow::Context;

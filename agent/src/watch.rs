@@ -33,6 +33,7 @@ pub(crate) struct World {
     pods: Store<DynamicObject>,
     claims: Store<DynamicObject>,
     services: Store<DynamicObject>,
+    nodes: Store<DynamicObject>,
     changed: Arc<Notify>,
     /// What was last said of each Cluster.
     said: Mutex<BTreeMap<String, Observation>>,
@@ -52,6 +53,7 @@ impl World {
             pods: core("Pod", "pods"),
             claims: core("PersistentVolumeClaim", "persistentvolumeclaims"),
             services: core("Service", "services"),
+            nodes: watch_nodes(&client, &changed),
             client: client.clone(),
             changed,
             said: Mutex::default(),
@@ -104,6 +106,7 @@ impl World {
             claims: matching(&self.claims, of_cluster),
             services: matching(&self.services, labelled),
             backups: matching(&self.backups, names_it),
+            nodes: matching(&self.nodes, labelled),
             poolers,
         };
         Cnpg.observe(database, name, &seen)
@@ -144,12 +147,23 @@ impl World {
     }
 }
 
-/// Watches one kind into a store; every change rings.
+/// Watches one kind in the databases' namespace.
 fn watch(client: &Client, resource: &ApiResource, changed: &Arc<Notify>) -> Store<DynamicObject> {
+    watch_all(api(client, DATABASE_NAMESPACE, resource), watcher::Config::default(), resource, changed)
+}
+
+/// Watches the databases' nodes, whose labels say the zone.
+fn watch_nodes(client: &Client, changed: &Arc<Notify>) -> Store<DynamicObject> {
+    let nodes = resource("", "v1", "Node", "nodes");
+    let api = Api::all_with(client.clone(), &nodes);
+    watch_all(api, watcher::Config::default().labels(DATABASE_LABEL), &nodes, changed)
+}
+
+/// Watches into a store; every change rings.
+fn watch_all(api: Api<DynamicObject>, config: watcher::Config, resource: &ApiResource, changed: &Arc<Notify>) -> Store<DynamicObject> {
     let (reader, writer) = store_of(resource);
-    let api = api(client, DATABASE_NAMESPACE, resource);
     let (changed, kind) = (Arc::clone(changed), resource.kind.clone());
-    let stream = reflector(writer, watcher(api, watcher::Config::default()).default_backoff());
+    let stream = reflector(writer, watcher(api, config).default_backoff());
     tokio::spawn(async move {
         let mut stream = std::pin::pin!(stream);
         while let Some(event) = stream.next().await {

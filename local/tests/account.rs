@@ -29,6 +29,7 @@ fn group(nodes: u32) -> NodeGroup {
         name: "kiven-abcdefghij-eu-west-1a".into(),
         cluster: "local".into(),
         database_id: DatabaseId::from_random([4; 16]),
+        node_type: "m6g.large".into(),
         node_types: vec!["m6g.large".into(), "m7g.large".into()],
         subnet: "subnet-a".into(),
         launch_template: "lt-0123".into(),

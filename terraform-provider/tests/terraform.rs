@@ -199,7 +199,6 @@ async fn what_is_wrong_is_refused_at_plan_on_its_line() {
     terraform.write("  name = \"other\"\n  plan = \"business\"\n  deletion_protection = false");
     let said = terraform.refused(&[]).await;
     on_line_of(&said, "KV-131", "name = \"other\"");
-    on_line_of(&said, "KV-130", "plan = \"business\"");
     terraform.write(&format!("{SHOP}\n  postgres_version = 12"));
     on_line_of(&terraform.refused(&[]).await, "KV-109", "postgres_version = 12");
 

@@ -7,6 +7,7 @@
 pub mod customer;
 pub mod needles;
 pub mod processes;
+pub mod schemathesis;
 pub mod stack;
 pub mod terraform;
 
@@ -14,17 +15,26 @@ pub use customer::Customer;
 pub use stack::Stack;
 pub use terraform::Terraform;
 
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often a condition is looked at.
 pub const POLL: Duration = Duration::from_millis(50);
 
-/// A variable of the suites: `KIVEN_BIN_DIR`, `KIVEN_TERRAFORM`, `KIVEN_KILLS`, `KIVEN_KILLS_SEED`, `KIVEN_KILLS_ONLY`, `KIVEN_KEEP`, `PATH`.
+/// A variable of the suites: `KIVEN_BIN_DIR`, `KIVEN_TERRAFORM`, `KIVEN_KILLS`, `KIVEN_KILLS_SEED`, `KIVEN_KILLS_ONLY`, `KIVEN_KEEP`,
+/// `KIVEN_SCHEMATHESIS`, `KIVEN_CONTRACT_EXAMPLES`, `KIVEN_CONTRACT_SEED`, `XDG_CACHE_HOME`, `HOME`, `PATH`.
 #[must_use]
 pub fn variable(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the one place of the suites that reads the environment")]
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Where `cargo xtask install` keeps what it has made.
+#[must_use]
+pub fn cache() -> Option<PathBuf> {
+    let base = variable("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    base.map(|base| base.join("kiven"))
 }
 
 /// Looks at a condition until it holds; false when it did not in time.

@@ -1,5 +1,5 @@
 //! Terraform (or OpenTofu) against one stack, with the provider under test in a filesystem mirror.
-use crate::{Stack, variable};
+use crate::{Stack, cache, variable};
 use anyhow::{Context, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -37,9 +37,10 @@ pub fn find(test: &str) -> Option<PathBuf> {
         std::process::Command::new(program).arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     };
     let named = variable("KIVEN_TERRAFORM").map(PathBuf::from);
-    let found = named.into_iter().chain(["terraform".into(), "tofu".into()]).find(|program| runs(program));
+    let found =
+        named.into_iter().chain(["terraform".into(), "tofu".into()]).chain(cache().map(|cache| cache.join("bin/tofu"))).find(|program| runs(program));
     if found.is_none() {
-        eprintln!("skipped: {test}: neither Terraform nor OpenTofu is installed (set KIVEN_TERRAFORM, or put one on PATH)");
+        println!("skipped: {test}: neither Terraform nor OpenTofu is installed (set KIVEN_TERRAFORM, put one on PATH, or run `cargo xtask install`)");
     }
     found
 }

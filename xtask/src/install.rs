@@ -1,6 +1,6 @@
 //! What the demo and the tests need from the machine, by package name.
 use anyhow::{Context, Result, bail, ensure};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Debian's packages, each with a program or file that shows it is there.
@@ -8,6 +8,16 @@ const PACKAGES: [(&str, &[&str]); 2] = [("postgresql", &["/usr/lib/postgresql"])
 /// The client that is built where there is neither Terraform nor OpenTofu.
 const OPENTOFU: &str = "github.com/opentofu/opentofu";
 const OPENTOFU_VERSION: &str = "v1.12.6";
+
+/// What the API's contract test runs, with versions: Python packages.
+const SCHEMATHESIS: &str = "tests/schemathesis/requirements.txt";
+
+/// Where what we install for ourselves is kept, outside of the clone.
+pub(crate) fn cache() -> PathBuf {
+    let cache =
+        std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    cache.unwrap_or_else(std::env::temp_dir).join("kiven")
+}
 
 /// Installs what is missing.
 pub(crate) fn run() -> Result<()> {
@@ -22,7 +32,28 @@ pub(crate) fn run() -> Result<()> {
     if crate::terraform::find().is_err() {
         opentofu()?;
     }
+    if let Err(error) = schemathesis() {
+        println!("schemathesis is not installed, so the test of the API's contract will be skipped: {error:#}");
+    }
     Ok(())
+}
+
+/// Makes a Python environment in the cache and installs schemathesis into it, through pip as the machine configures it.
+fn schemathesis() -> Result<()> {
+    let requirements = crate::root().join(SCHEMATHESIS);
+    let text = std::fs::read_to_string(&requirements).context("the list of Python packages is missing")?;
+    let version = text.lines().find_map(|line| line.strip_prefix("schemathesis==")).context("schemathesis has no version")?;
+    let folder = cache().join(format!("schemathesis-{version}"));
+    if on_path(&folder.join("bin/schemathesis").display().to_string()) {
+        return Ok(());
+    }
+    ensure!(on_path("python3"), "there is no python3");
+    println!("installing schemathesis {version}");
+    if !Command::new("python3").args(["-c", "import ensurepip"]).stderr(Stdio::null()).status()?.success() && on_path("apt-get") {
+        call(Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends", "python3-venv"]))?;
+    }
+    call(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+    call(Command::new(folder.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(&requirements))
 }
 
 pub(crate) fn on_path(program: &str) -> bool {

@@ -17,9 +17,7 @@ pub(crate) struct Terraform {
 
 /// Where a client that we built is kept.
 pub(crate) fn own_client() -> PathBuf {
-    let cache =
-        std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    cache.unwrap_or_else(std::env::temp_dir).join("kiven/bin/tofu")
+    crate::install::cache().join("bin/tofu")
 }
 
 /// Terraform or OpenTofu, 1.8 or newer: `KIVEN_TERRAFORM`, the PATH, or the one that we built.

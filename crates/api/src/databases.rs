@@ -2,19 +2,18 @@
 use crate::App;
 use crate::answer::{Answer, Failure, body, missing};
 use crate::auth::Caller;
-use crate::change;
+use crate::extract::{Path, Query};
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use kiven_model::api::{DatabaseRequest, DatabaseView};
 use kiven_model::database::{Database, DatabaseSpec, Power};
 use kiven_model::environment::{Environment, EnvironmentStatus};
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::OperationKind;
-use kiven_model::organization::Role;
-use kiven_model::{Code, DatabaseId, OperationId, Problem, request};
+use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Problem, change, request};
 use kiven_operations::accept_database;
 use kiven_ports::{Clock, NameClaim, PortError, Ports, Random, Records, Write};
 use serde::Deserialize;
@@ -27,14 +26,21 @@ fn view(status: StatusCode, database: &Database) -> Viewed {
 
 /// Filters of the list.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Filter {
-    environment_id: Option<String>,
+    /// Only databases of this environment.
+    environment_id: Option<EnvironmentId>,
+    /// Only the database of this name.
     name: Option<String>,
 }
 
 /// How a database is read.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Reading {
+    /// Says that a client now knows it: no create of the same name adopts it any more. Without effect for viewers.
     #[serde(default)]
     claim: bool,
 }
@@ -67,7 +73,7 @@ pub(crate) async fn list<P: Ports>(State(app): State<App<P>>, caller: Caller, Qu
     let databases = app.ports.records().database_list(&caller.organization_id).await?;
     let wanted = |database: &&Database| {
         !matches!(database.status, DatabaseStatus::Deleted | DatabaseStatus::Failed)
-            && filter.environment_id.as_deref().is_none_or(|id| database.spec.environment_id.as_str() == id)
+            && filter.environment_id.as_ref().is_none_or(|id| database.spec.environment_id == *id)
             && filter.name.as_deref().is_none_or(|name| database.spec.name.as_str() == name)
     };
     Ok(Json(app.listed(&caller, databases.iter().filter(wanted)).await?))
@@ -81,7 +87,7 @@ pub(crate) async fn show<P: Ports>(
     Query(reading): Query<Reading>,
 ) -> Answer<Json<DatabaseView>> {
     let database = app.database(&caller, &id).await?;
-    if reading.claim && caller.at_least(Role::Operator).is_ok() && !database.claimed && database.status != DatabaseStatus::Provisioning {
+    if reading.claim && caller.may_more().is_ok() && !database.claimed && database.status != DatabaseStatus::Provisioning {
         let expected = Some(database.version);
         let claimed = Database { claimed: true, version: database.version + 1, ..database.clone() };
         match app.ports.records().records_commit(vec![Write::Database { record: Box::new(claimed), expected }]).await {
@@ -100,7 +106,6 @@ pub(crate) async fn put<P: Ports>(
     Path(id): Path<String>,
     bytes: Result<Bytes, BytesRejection>,
 ) -> Answer<Viewed> {
-    caller.at_least(Role::Operator)?;
     let id = DatabaseId::parse(&id).map_err(|e| {
         Problem::new(Code::ID_INVALID, e.to_string()).hint("Make a new id of this form; Terraform and the client do it by themselves.")
     })?;
@@ -109,15 +114,17 @@ pub(crate) async fn put<P: Ports>(
     request::database(&asked, &[]).map_err(Problem::from)?;
     let environment = app.environment(&caller, &asked.environment_id).await?;
     let known = app.ports.records().database_get(&id).await?;
-    if known.as_ref().is_some_and(|known| known.organization_id != caller.organization_id) {
-        return Err(missing("database", id.as_str()));
-    }
-    if let Some(known) = known {
+    if let Some(known) = known.as_ref().filter(|known| known.organization_id == caller.organization_id).cloned() {
         asked.postgres_version = asked.postgres_version.or(Some(known.spec.postgres_version));
+        asked.storage_gb = asked.storage_gb.or_else(|| change::kept_storage_gb(&known.spec, &asked.plan));
         let wanted = request::database(&asked, &[]).map_err(Problem::from)?.into_inner();
         return update(&app, &caller, known, wanted).await;
     }
-    caller.at_least(Role::Admin)?;
+    // Asked before it is said whether the id is another organization's: whoever may not create learns nothing of it.
+    caller.may_more()?;
+    if known.is_some() {
+        return Err(missing("database", id.as_str()));
+    }
     let spec = request::database(&asked, environment.postgres_versions()).map_err(Problem::from)?.into_inner();
     create(&app, &caller, &environment, id, spec).await
 }
@@ -155,7 +162,12 @@ async fn adopt<P: Ports>(app: &App<P>, caller: &Caller, owner: &str, wanted: &Da
     let known = app.database(caller, owner).await?;
     let lives = matches!(
         known.status,
-        DatabaseStatus::Provisioning | DatabaseStatus::Available | DatabaseStatus::Pausing | DatabaseStatus::Paused | DatabaseStatus::Resuming
+        DatabaseStatus::Provisioning
+            | DatabaseStatus::Available
+            | DatabaseStatus::Pausing
+            | DatabaseStatus::Paused
+            | DatabaseStatus::Resuming
+            | DatabaseStatus::Changing
     );
     let unclaimed = lives && (known.status == DatabaseStatus::Provisioning || !known.claimed);
     if unclaimed && known.spec == *wanted {
@@ -169,27 +181,40 @@ async fn update<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted
     if known.status.released() {
         return Err(gone(&known));
     }
-    change::check(&known.spec, &wanted).map_err(Problem::from)?;
+    let now = app.ports.clock().now();
+    let applied = known.applied.as_ref().unwrap_or(&known.spec);
+    let change = change::change(applied, &wanted, known.storage_grown_at, now).map_err(Problem::from)?;
+    if change.is_some() || known.spec.deletion_protection != wanted.deletion_protection || known.spec.deletion != wanted.deletion {
+        caller.may_more()?;
+    }
     let follows = app.schedule_of(&known.id).await?.is_some();
-    let declared = known.spec.power;
-    let known = if known.spec == wanted {
-        known
-    } else {
-        if known.spec.deletion_protection != wanted.deletion_protection || known.spec.deletion != wanted.deletion {
-            caller.at_least(Role::Admin)?;
-        }
-        let expected = Some(known.version);
-        // Power is written by the operation that changes it.
-        let spec = DatabaseSpec { power: known.spec.power, ..wanted.clone() };
-        let record = Database { spec, version: known.version + 1, updated_at: app.ports.clock().now(), ..known };
-        app.ports.records().records_commit(vec![Write::Database { record: Box::new(record.clone()), expected }]).await?;
-        record
-    };
-    if follows && declared == wanted.power {
-        // Said again, not said anew: power is the schedule's, or of whoever acted after it.
+    // Power is written by the operation that changes it.
+    let spec = DatabaseSpec { power: known.spec.power, ..wanted.clone() };
+    if change.is_some() && known.status == DatabaseStatus::Available {
+        let environment = app.environment(caller, known.spec.environment_id.as_str()).await?;
+        let started = app.start(caller, &environment, Database { spec, ..known }, OperationKind::Change).await?;
+        return app.answered(StatusCode::ACCEPTED, &started).await;
+    }
+    if known.spec == spec {
+        return declared_power(app, caller, known, wanted.power, follows).await;
+    }
+    // Only what needs no operation changes beside one, and a paused database keeps changes until it is resumed.
+    let asleep = matches!(known.status, DatabaseStatus::Paused | DatabaseStatus::Stuck);
+    if !asleep && change::change(&known.spec, &spec, None, now).map_err(Problem::from)?.is_some() {
+        return Err(running(&known));
+    }
+    let expected = Some(known.version);
+    let record = Database { spec, version: known.version + 1, updated_at: now, ..known };
+    app.ports.records().records_commit(vec![Write::Database { record: Box::new(record.clone()), expected }]).await?;
+    declared_power(app, caller, record, wanted.power, follows).await
+}
+
+/// Power as a whole request declares it. In a schedule what is only said again is the schedule's, or of whoever acted after it.
+async fn declared_power<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted: Power, follows: bool) -> Answer<Viewed> {
+    if follows && known.spec.power == wanted {
         return app.answered(if known.status.moving() { StatusCode::ACCEPTED } else { StatusCode::OK }, &known).await;
     }
-    power(app, caller, known, wanted.power, wanted.power).await
+    power(app, caller, known, wanted, wanted).await
 }
 
 /// A pause or a resume by hand. In a schedule it holds until the next boundary, so that what is declared stays.
@@ -218,7 +243,7 @@ async fn power<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted:
         (Power::On, DatabaseStatus::Available) | (Power::Off, DatabaseStatus::Paused) => {
             return app.answered(StatusCode::OK, &noted(app, known, declared).await?).await;
         }
-        (Power::On, DatabaseStatus::Resuming | DatabaseStatus::Provisioning) | (Power::Off, DatabaseStatus::Pausing) => {
+        (Power::On, DatabaseStatus::Resuming | DatabaseStatus::Provisioning | DatabaseStatus::Changing) | (Power::Off, DatabaseStatus::Pausing) => {
             return app.answered(StatusCode::ACCEPTED, &noted(app, known, declared).await?).await;
         }
         (_, status) if status.moving() => return Err(running(&known)),
@@ -252,19 +277,16 @@ fn gone(database: &Database) -> Failure {
 
 /// `POST /v1/databases/{id}/pause`
 pub(crate) async fn pause<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
-    caller.at_least(Role::Operator)?;
     by_hand(&app, &caller, &id, Power::Off).await
 }
 
 /// `POST /v1/databases/{id}/resume`
 pub(crate) async fn resume<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
-    caller.at_least(Role::Operator)?;
     by_hand(&app, &caller, &id, Power::On).await
 }
 
 /// `DELETE /v1/databases/{id}`
 pub(crate) async fn delete<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
-    caller.at_least(Role::Admin)?;
     let known = app.database(&caller, &id).await?;
     if known.status.released() || known.status == DatabaseStatus::Deleting {
         return Ok(view(StatusCode::ACCEPTED, &known));

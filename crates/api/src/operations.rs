@@ -2,14 +2,15 @@
 use crate::App;
 use crate::answer::{Answer, missing};
 use crate::auth::Caller;
+use crate::extract::{Path, Query};
 use axum::Json;
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::extract::State;
+use axum::http::header::IF_NONE_MATCH;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use kiven_model::api::OperationView;
 use kiven_model::operation::{Operation, Subject};
-use kiven_model::organization::Role;
-use kiven_model::{Code, OperationId, Problem};
+use kiven_model::{Code, DatabaseId, OperationId, Problem};
 use kiven_ports::{Clock, PortError, Ports, Records, Write};
 use serde::Deserialize;
 
@@ -18,13 +19,19 @@ const CANCEL_ATTEMPTS_MAX: u32 = 10;
 
 /// Filter of the list.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Filter {
-    database_id: Option<String>,
+    /// Only operations on this database.
+    database_id: Option<DatabaseId>,
 }
 
 /// Where a follower is.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub(crate) struct After {
+    /// The sequence number of the last event that the caller has: only later ones are answered, 304 while there are none.
     after: Option<u64>,
 }
 
@@ -67,32 +74,36 @@ pub(crate) async fn list<P: Ports>(State(app): State<App<P>>, caller: Caller, Qu
     let operations = app.ports.records().operation_list(&caller.organization_id).await?;
     let wanted = |operation: &&Operation| match (&filter.database_id, &operation.subject) {
         (None, _) => true,
-        (Some(id), Subject::Database(database)) => database.as_str() == id,
+        (Some(id), Subject::Database(database)) => database == id,
         (Some(_), Subject::Environment(_)) => false,
     };
     Ok(Json(operations.iter().filter(wanted).map(|operation| OperationView::of(operation, Vec::new())).collect()))
 }
 
-/// `GET /v1/operations/{id}?after=N`: 304 while there is nothing after N and it is not over.
+/// `GET /v1/operations/{id}?after=N`: 304 while there is nothing after N and it is not over, or while it is as the caller's
+/// `if-none-match` says.
 pub(crate) async fn show<P: Ports>(
     State(app): State<App<P>>,
     caller: Caller,
     Path(id): Path<String>,
     Query(after): Query<After>,
+    headers: HeaderMap,
 ) -> Answer<Response> {
     let operation = app.operation(&caller, &id).await?;
     let known = after.after.unwrap_or(0);
-    if after.after.is_some() && operation.events <= known && !operation.status.over() {
+    let tag = format!("\"{}\"", operation.version);
+    let same = headers.get(IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes());
+    let nothing_new = after.after.is_some() && operation.events <= known && !operation.status.over();
+    if same || nothing_new {
         let pace = operation.poll_after_ms.clamp(50, 10_000).to_string();
-        return Ok((StatusCode::NOT_MODIFIED, [("retry-after-ms", pace)]).into_response());
+        return Ok((StatusCode::NOT_MODIFIED, [("retry-after-ms", pace), ("etag", tag)]).into_response());
     }
     let events = if operation.events > known { app.ports.records().operation_events(&operation.id, known).await? } else { Vec::new() };
-    Ok(Json(OperationView::of(&operation, events)).into_response())
+    Ok(([("etag", tag)], Json(OperationView::of(&operation, events))).into_response())
 }
 
 /// `POST /v1/operations/{id}/cancel`
 pub(crate) async fn cancel<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Json<OperationView>> {
-    caller.at_least(Role::Operator)?;
     let operation = app.cancel(&caller, &id).await?;
     Ok(Json(OperationView::of(&operation, Vec::new())))
 }

@@ -4,6 +4,7 @@ use kiven_model::api::{
     ConnectionRequest, DatabaseRequest, DatabaseView, EnvironmentRequest, EnvironmentView, IDEMPOTENCY_HEADER, Me, OperationView, PlanView,
     ScheduleView,
 };
+use kiven_model::names::DatabaseName;
 use kiven_model::schedule::{PowerEvent, ScheduleRequest};
 use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Problem, ScheduleId};
 use reqwest::{Method, Response, StatusCode};
@@ -76,6 +77,13 @@ impl Client {
         &self.credentials.endpoint
     }
 
+    /// The API's OpenAPI document.
+    ///
+    /// # Errors
+    /// When the API cannot be reached.
+    pub async fn document_get(&self) -> Result<serde_json::Value, ClientError> {
+        self.get("/v1/openapi.json").await
+    }
     /// Who the caller is.
     ///
     /// # Errors
@@ -141,6 +149,14 @@ impl Client {
             Some(id) => self.get(&format!("/v1/databases?environment_id={id}")).await,
             None => self.get("/v1/databases").await,
         }
+    }
+    /// The database of this name, if an environment has one.
+    ///
+    /// # Errors
+    /// When the API refuses or cannot be reached.
+    pub async fn database_find(&self, environment: &EnvironmentId, name: &DatabaseName) -> Result<Option<DatabaseView>, ClientError> {
+        let found: Vec<DatabaseView> = self.get(&format!("/v1/databases?environment_id={environment}&name={name}")).await?;
+        Ok(found.into_iter().next())
     }
     /// One database, claimed: from now on no create of the same name adopts it.
     ///

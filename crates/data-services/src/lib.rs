@@ -26,6 +26,8 @@ pub struct Generation {
     pub backup_role_arn: String,
     /// The operation that made it.
     pub made_by: OperationId,
+    /// The operation that last gave it its settings.
+    pub revision: OperationId,
 }
 
 impl Generation {
@@ -51,6 +53,8 @@ pub struct Seen {
     pub services: Vec<Value>,
     /// Its Backups.
     pub backups: Vec<Value>,
+    /// The databases' nodes.
+    pub nodes: Vec<Value>,
 }
 
 /// A kind of database that Kiven can run. CloudNativePG is the first.
@@ -59,7 +63,7 @@ pub trait DataService {
     fn secrets(&self, generation: &Generation) -> Vec<SecretRequest>;
     /// The archive and the database itself, with its addresses.
     fn cluster(&self, generation: &Generation, power: Power) -> Vec<Value>;
-    /// The connection pooler; none when it is not wanted.
+    /// The connection pooler; without pods when it is not wanted, or the database is off.
     fn pooler(&self, generation: &Generation, power: Power) -> Vec<Value>;
     /// Scheduled backups.
     fn backups(&self, generation: &Generation, power: Power) -> Vec<Value>;

@@ -1,30 +1,11 @@
 //! What goes over `/v1`: requests as sent, resources as answered. Shared by API, client, provider and CLI.
 //!
-//! | method and path | body | answer |
-//! |---|---|---|
-//! | `GET /v1/me` | | [`Me`] |
-//! | `GET /v1/plans` | | `[PlanView]` |
-//! | `GET /v1/environments`, `GET /v1/environments/{id}` | | [`EnvironmentView`] |
-//! | `PUT /v1/environments/{id}` | [`EnvironmentRequest`] | [`EnvironmentView`] |
-//! | `DELETE /v1/environments/{id}` | | 204 |
-//! | `PUT /v1/environments/{id}/connection` | [`ConnectionRequest`] | 202 [`EnvironmentView`] with `operation_id` |
-//! | `DELETE /v1/environments/{id}/connection` | | [`EnvironmentView`] |
-//! | `GET /v1/databases?environment_id=&name=` | | `[DatabaseView]` |
-//! | `GET /v1/databases/{id}`, `?claim=true` | | [`DatabaseView`]; a claimed one is never adopted by a create |
-//! | `PUT /v1/databases/{id}` | [`DatabaseRequest`] | 200 or 202 [`DatabaseView`] with `operation_id` |
-//! | `POST /v1/databases/{id}/pause`, `/resume` | | 202 [`DatabaseView`] |
-//! | `DELETE /v1/databases/{id}` | | 202 [`DatabaseView`] with `operation_id` |
-//! | `GET /v1/databases/{id}/power-events` | | `[PowerEvent]`, newest first |
-//! | `GET /v1/schedules`, `GET /v1/schedules/{id}` | | [`ScheduleView`] |
-//! | `PUT /v1/schedules/{id}` | [`crate::schedule::ScheduleRequest`] | [`ScheduleView`] |
-//! | `DELETE /v1/schedules/{id}` | | 204; power stays as it is |
-//! | `GET /v1/operations?database_id=` | | `[OperationView]` |
-//! | `GET /v1/operations/{id}?after=N` | | [`OperationView`], or 304 when there is nothing after N |
-//! | `POST /v1/operations/{id}/cancel` | | [`OperationView`] |
-//! | `POST /v1/agents/enrol` | [`EnrolRequest`] | [`EnrolResponse`] |
+//! Routes, roles and answers are in `crates/api/src/routes.rs` and in the OpenAPI document made from it. One route more,
+//! `POST /v1/agents/enrol` ([`EnrolRequest`] → [`EnrolResponse`]), is the function `enrol`'s and for agents only.
 //!
 //! Every error is a [`crate::Problem`] as JSON. Authentication: `Authorization: Bearer kiven_…`.
 use crate::Problem;
+use crate::change::Change;
 use crate::command::Consent;
 use crate::database::{Connection, Database, Power, Published};
 use crate::environment::{ConnectionSpec, Environment, EnvironmentStatus};
@@ -49,6 +30,7 @@ pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// Who the caller is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Me {
     /// The organization.
     pub organization_id: OrganizationId,
@@ -60,42 +42,52 @@ pub struct Me {
 
 /// An environment as asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EnvironmentRequest {
-    /// See [`crate::environment::EnvironmentSpec`].
+    /// Unique in the organization: 1 to 40 of a-z, 0-9 and -.
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"), length(max = 40)))]
     pub name: String,
     /// Twelve digits.
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^[0-9]{12}$")))]
     pub aws_account_id: String,
-    /// As AWS writes it.
+    /// As AWS writes it: `eu-west-1`.
+    #[cfg_attr(feature = "schema", schemars(extend("enum" = crate::request::EU_REGIONS)))]
     pub aws_region: String,
     /// The EKS cluster's name.
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,99}$")))]
     pub eks_cluster_name: String,
 }
 
 /// The way into an account as asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConnectionRequest {
     /// The role Kiven assumes.
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^arn:aws:iam::[0-9]{12}:role/.+$"), length(max = 2048)))]
     pub role_arn: String,
     /// Subnet by zone.
+    #[cfg_attr(feature = "schema", schemars(extend("minProperties" = 1, "maxProperties" = 6, "propertyNames" = { "pattern": "^[a-z]+(-[a-z]+)+-[0-9][a-z]$" }, "additionalProperties" = { "type": "string", "pattern": "^subnet-", "maxLength": 64 })))]
     pub subnets: BTreeMap<String, String>,
     /// The launch template of node groups.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 128)))]
     pub launch_template: String,
 }
 
 /// An environment as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EnvironmentView {
     /// Its id.
     pub id: EnvironmentId,
-    /// See [`EnvironmentRequest`].
+    /// Unique in the organization.
     pub name: String,
-    /// See [`EnvironmentRequest`].
+    /// Twelve digits.
     pub aws_account_id: String,
-    /// See [`EnvironmentRequest`].
+    /// As AWS writes it: `eu-west-1`.
     pub aws_region: String,
-    /// See [`EnvironmentRequest`].
+    /// The EKS cluster's name.
     pub eks_cluster_name: String,
     /// Where it is in its life.
     pub status: EnvironmentStatus,
@@ -152,75 +144,101 @@ impl EnvironmentView {
 
 /// A pooler as asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolerRequest {
     /// Default true.
     pub enabled: Option<bool>,
     /// `transaction` (default) or `session`.
+    #[cfg_attr(feature = "schema", schemars(extend("enum" = ["transaction", "session", null])))]
     pub mode: Option<String>,
     /// Default from the plan.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 500)))]
     pub pool_size: Option<u32>,
 }
 
 /// Backups as asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct BackupRequest {
     /// Default 30.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 365)))]
     pub backup_retention_days: Option<u32>,
     /// Default 5.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1440)))]
     pub rpo_minutes: Option<u32>,
 }
 
 /// Deletion as asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct DeletionRequest {
-    /// Default false.
+    /// Default false; true is not offered yet.
+    #[cfg_attr(feature = "schema", schemars(extend("enum" = [false, null])))]
     pub final_backup: Option<bool>,
     /// Default 7.
+    #[cfg_attr(feature = "schema", schemars(range(max = 90)))]
     pub grace_days: Option<u32>,
 }
 
 /// The customer's own size as asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CustomRequest {
     /// Cores.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 64)))]
     pub vcpu: u32,
     /// GiB.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 512)))]
     pub memory_gib: u32,
 }
 
 /// A database as asked for: what is left out takes its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "schema", schemars(extend("required" = ["name", "environment_id", "plan"])))]
 pub struct DatabaseRequest {
-    /// Required.
+    /// Unique in the environment.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::names::DatabaseName"))]
     pub name: String,
-    /// Required.
+    /// Where it lives.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::EnvironmentId"))]
     pub environment_id: String,
-    /// Required.
+    /// The plan.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::plan::PlanName"))]
     pub plan: String,
     /// For plan `custom`.
     pub custom: Option<CustomRequest>,
     /// Default: the newest on offer.
+    #[cfg_attr(feature = "schema", schemars(range(min = 13, max = 30)))]
     pub postgres_version: Option<u32>,
     /// Default from the plan.
+    #[cfg_attr(feature = "schema", schemars(range(min = 10, max = 16384)))]
     pub storage_gb: Option<u32>,
     /// Default from the plan.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 5)))]
     pub instances: Option<u32>,
     /// Default none.
+    #[cfg_attr(feature = "schema", schemars(extend("maxProperties" = 100)))]
     pub parameters: BTreeMap<String, String>,
     /// Defaults inside.
     pub pooler: PoolerRequest,
     /// Defaults inside.
     pub backup: BackupRequest,
     /// Default none.
+    #[cfg_attr(feature = "schema", schemars(length(max = 50)))]
+    #[cfg_attr(feature = "schema", schemars(inner(regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))))]
     pub allowed_namespaces: Vec<String>,
     /// Default none.
+    #[cfg_attr(feature = "schema", schemars(length(max = 50)))]
+    #[cfg_attr(feature = "schema", schemars(extend("items" = { "type": "string", "enum": crate::request::EXTENSIONS })))]
     pub extensions: Vec<String>,
     /// `on` (default) or `off`.
+    #[cfg_attr(feature = "schema", schemars(extend("enum" = ["on", "off", null])))]
     pub power: Option<String>,
     /// Default true.
     pub deletion_protection: Option<bool>,
@@ -230,6 +248,7 @@ pub struct DatabaseRequest {
 
 /// A database as it is. Nothing in it is secret.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DatabaseView {
     /// Its id.
     pub id: DatabaseId,
@@ -269,10 +288,15 @@ pub struct DatabaseView {
     /// What that schedule wants next.
     #[serde(default)]
     pub next_switch: Option<NextSwitch>,
+    /// What was changed while it was off, and comes with the next resume.
+    pub pending_change: Option<Change>,
+    /// When the volumes last grew: AWS takes the next growth hours later.
+    pub storage_grown_at: Option<Timestamp>,
 }
 
 /// The addresses of a database: a function of its name alone, so known at plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Addresses {
     /// The primary.
     pub host: String,
@@ -324,7 +348,7 @@ impl DatabaseView {
         let spec = &database.spec;
         let power_state = match database.status {
             DatabaseStatus::Pausing | DatabaseStatus::Paused => Power::Off,
-            DatabaseStatus::Available | DatabaseStatus::Resuming => Power::On,
+            DatabaseStatus::Available | DatabaseStatus::Resuming | DatabaseStatus::Changing => Power::On,
             _ => spec.power,
         };
         Self {
@@ -344,6 +368,8 @@ impl DatabaseView {
             delete_after: database.delete_after,
             schedule_id: None,
             next_switch: None,
+            pending_change: database.pending_change(),
+            storage_grown_at: database.storage_grown_at,
             spec: spec.clone(),
         }
     }
@@ -351,6 +377,7 @@ impl DatabaseView {
 
 /// An operation as followed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OperationView {
     /// Its id.
     pub id: OperationId,
@@ -395,6 +422,7 @@ impl OperationView {
 
 /// A plan as listed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlanView {
     /// Its name.
     pub name: PlanName,

@@ -77,6 +77,16 @@ pub enum CommandBody {
     Apply {
         /// Whole objects with apiVersion, kind, metadata.
         objects: Vec<Value>,
+        /// Permission for fewer instances or a shorter retention.
+        #[serde(default)]
+        consent: Option<Consent>,
+    },
+    /// Is PostgreSQL running with this revision of its settings, none of them waiting for a restart?
+    VerifyRevision {
+        /// The CNPG Cluster.
+        cluster: String,
+        /// The setting `kiven.revision`.
+        revision: String,
     },
     /// Checkpoint, switch the WAL and wait until it is archived.
     ArchiveWal {
@@ -121,6 +131,7 @@ impl CommandBody {
             Self::Inspect => "inspect",
             Self::EnsureSecrets { .. } => "ensure_secrets",
             Self::Apply { .. } => "apply",
+            Self::VerifyRevision { .. } => "verify_revision",
             Self::ArchiveWal { .. } => "archive_wal",
             Self::HandOver { .. } => "hand_over",
             Self::Discard { .. } => "discard",

@@ -1,4 +1,5 @@
 //! A database: what was asked for, and the record of what is.
+use crate::change::{Change, change};
 use crate::lifecycle::DatabaseStatus;
 use crate::names::{DatabaseName, GenerationNames};
 use crate::plan::PlanName;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 
 /// Whether PostgreSQL runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Power {
     /// PostgreSQL answers.
@@ -20,6 +22,7 @@ pub enum Power {
 
 /// How PgBouncer hands out server connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PoolMode {
     /// For one transaction.
@@ -30,6 +33,7 @@ pub enum PoolMode {
 
 /// PgBouncer in front of the primary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PoolerSpec {
     /// Whether there is one.
     pub enabled: bool,
@@ -41,6 +45,7 @@ pub struct PoolerSpec {
 
 /// Backups of a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BackupSpec {
     /// The recovery window in days.
     pub backup_retention_days: u32,
@@ -50,6 +55,7 @@ pub struct BackupSpec {
 
 /// What happens when the database is destroyed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeletionSpec {
     /// Whether a last backup is taken first.
     pub final_backup: bool,
@@ -59,6 +65,7 @@ pub struct DeletionSpec {
 
 /// The customer's own size, for plan `custom`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CustomSize {
     /// CPU limit in cores.
     pub vcpu: u32,
@@ -68,6 +75,7 @@ pub struct CustomSize {
 
 /// What was asked for, with every default filled in. Only [`crate::request`] makes a [`crate::Valid`] one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DatabaseSpec {
     /// Unique in the environment.
     pub name: DatabaseName,
@@ -117,12 +125,16 @@ pub struct Connection {
 
 /// An address outside of the cluster that leads to a Service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Published {
     /// IP address.
     pub address: String,
     /// TCP port.
     pub port: u16,
 }
+
+/// Nodes, and so instances, by zone.
+pub type Placement = BTreeMap<String, u32>;
 
 /// The record of a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +145,18 @@ pub struct Database {
     pub organization_id: OrganizationId,
     /// What was asked for.
     pub spec: DatabaseSpec,
+    /// What the cluster was last brought to, once provisioned; while paused `spec` may be ahead of it.
+    #[serde(default)]
+    pub applied: Option<DatabaseSpec>,
+    /// The operation that brought it there.
+    #[serde(default)]
+    pub revision: Option<OperationId>,
+    /// Nodes by zone while running, where they are not as they were first dealt out.
+    #[serde(default)]
+    pub placement: Option<Placement>,
+    /// When the volumes last grew.
+    #[serde(default)]
+    pub storage_grown_at: Option<Timestamp>,
     /// The generation that stands behind the address, from 1.
     pub generation: u32,
     /// The operation that provisioned it.
@@ -171,6 +195,10 @@ impl Database {
             id,
             organization_id,
             spec,
+            applied: None,
+            revision: None,
+            placement: None,
+            storage_grown_at: None,
             generation: 1,
             made_by: None,
             status: DatabaseStatus::Provisioning,
@@ -185,6 +213,12 @@ impl Database {
             updated_at: at,
             version: 1,
         }
+    }
+    /// What is wanted beyond what the cluster was last brought to, while nothing brings it there.
+    #[must_use]
+    pub fn pending_change(&self) -> Option<Change> {
+        let applied = self.applied.as_ref().filter(|_| matches!(self.status, DatabaseStatus::Paused | DatabaseStatus::Stuck))?;
+        change(applied, &self.spec, None, self.updated_at).ok().flatten()
     }
     /// The names of the current generation.
     #[must_use]

@@ -20,6 +20,7 @@ pub struct EnvironmentSpec {
 
 /// How Kiven gets into the customer's account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConnectionSpec {
     /// The role that Kiven assumes.
     pub role_arn: String,
@@ -31,6 +32,7 @@ pub struct ConnectionSpec {
 
 /// Where an environment is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EnvironmentStatus {
     /// Known, not connected.

@@ -38,6 +38,15 @@ macro_rules! id {
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
+        #[cfg(feature = "schema")]
+        crate::schema::text!(
+            $name,
+            stringify!($name),
+            concat!("`", $prefix, "_` and 20 characters of 0-9 and a-z without i, l, o and u."),
+            concat!("^", $prefix, "_[0-9a-hjkmnp-tv-z]{20}$"),
+            concat!($prefix, "_0123456789abcdefghjk")
+        );
+
         impl $name {
             /// The prefix of this kind of id.
             pub const PREFIX: &'static str = $prefix;

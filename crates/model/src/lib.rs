@@ -5,6 +5,7 @@
 //! - what is parsed stays parsed: a [`names::DatabaseName`] or [`Valid`] cannot hold a wrong value;
 //! - nothing here ever holds a password.
 pub mod api;
+pub mod change;
 pub mod command;
 pub mod database;
 pub mod environment;
@@ -20,6 +21,7 @@ pub mod problem;
 pub mod report;
 pub mod request;
 pub mod schedule;
+pub mod schema;
 pub mod sizing;
 
 pub use ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId, ScheduleId};

@@ -5,6 +5,7 @@ use std::fmt;
 
 /// Where a database is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DatabaseStatus {
     /// Being made.
@@ -17,6 +18,8 @@ pub enum DatabaseStatus {
     Paused,
     /// On its way back.
     Resuming,
+    /// Taking another size or other settings; it answers meanwhile.
+    Changing,
     /// On its way to its grace, or out of the world.
     Deleting,
     /// Deleted, its volumes kept until the grace ends.
@@ -57,12 +60,13 @@ pub struct Impossible {
 
 impl DatabaseStatus {
     /// Every state, in the order of a life.
-    pub const ALL: [DatabaseStatus; 11] = [
+    pub const ALL: [DatabaseStatus; 12] = [
         Self::Provisioning,
         Self::Available,
         Self::Pausing,
         Self::Paused,
         Self::Resuming,
+        Self::Changing,
         Self::Deleting,
         Self::Grace,
         Self::Purging,
@@ -79,6 +83,7 @@ impl DatabaseStatus {
             Self::Pausing => "pausing",
             Self::Paused => "paused",
             Self::Resuming => "resuming",
+            Self::Changing => "changing",
             Self::Deleting => "deleting",
             Self::Grace => "grace",
             Self::Purging => "purging",
@@ -95,7 +100,7 @@ impl DatabaseStatus {
     /// Whether an operation is under way.
     #[must_use]
     pub fn moving(self) -> bool {
-        matches!(self, Self::Provisioning | Self::Pausing | Self::Resuming | Self::Deleting | Self::Purging)
+        matches!(self, Self::Provisioning | Self::Pausing | Self::Resuming | Self::Changing | Self::Deleting | Self::Purging)
     }
 }
 
@@ -116,9 +121,13 @@ pub fn next(state: DatabaseStatus, event: Event) -> Result<DatabaseStatus, Impos
     match (state, event) {
         (S::Available | S::Stuck, Started(K::Pause)) => Ok(S::Pausing),
         (S::Paused | S::Stuck, Started(K::Resume)) => Ok(S::Resuming),
+        (S::Available, Started(K::Change)) => Ok(S::Changing),
         (S::Available | S::Paused | S::Stuck, Started(K::Delete)) => Ok(S::Deleting),
         (S::Grace, Started(K::Purge)) => Ok(S::Purging),
-        (S::Provisioning, Completed(K::Provision)) | (S::Resuming, Completed(K::Resume)) | (S::Pausing, Unwound(K::Pause)) => Ok(S::Available),
+        (S::Provisioning, Completed(K::Provision))
+        | (S::Resuming, Completed(K::Resume))
+        | (S::Pausing, Unwound(K::Pause))
+        | (S::Changing, Completed(K::Change) | Unwound(K::Change)) => Ok(S::Available),
         (S::Provisioning, Unwound(K::Provision)) => Ok(S::Failed),
         (S::Pausing, Completed(K::Pause)) => Ok(S::Paused),
         (S::Deleting, Completed(K::Delete)) => Ok(S::Grace),
@@ -126,6 +135,7 @@ pub fn next(state: DatabaseStatus, event: Event) -> Result<DatabaseStatus, Impos
         (S::Provisioning, Stalled(K::Provision))
         | (S::Pausing, Stalled(K::Pause))
         | (S::Resuming, Stalled(K::Resume))
+        | (S::Changing, Stalled(K::Change))
         | (S::Deleting, Stalled(K::Delete))
         | (S::Purging, Stalled(K::Purge)) => Ok(S::Stuck),
         (state, event) => Err(Impossible { state, event }),

@@ -31,6 +31,15 @@ pub enum NameError {
 #[serde(try_from = "String", into = "String")]
 pub struct DatabaseName(String);
 
+#[cfg(feature = "schema")]
+crate::schema::text!(
+    DatabaseName,
+    "DatabaseName",
+    "Unique in the environment: 1 to 40 of a-z, 0-9 and -, not ending in -rw, -ro, -r or -pooler.",
+    "^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$",
+    "shop"
+);
+
 impl DatabaseName {
     /// Reads a name.
     ///
@@ -152,10 +161,11 @@ pub fn ca_secret(name: &DatabaseName, id: &DatabaseId) -> String {
 }
 /// The role the agent reads statistics with and asks for a WAL switch.
 pub const AGENT_ROLE: &str = "kiven_agent";
-/// The managed node group of a database in a zone: `kiven-{id10}-{zone}`, at most 63 characters.
+/// The managed node group of a database in a zone: `kiven-{id10}-{zone}-{node type}`, at most 63 characters. EKS never
+/// changes the types of a group, so a database that takes another class gets another group.
 #[must_use]
-pub fn node_group(id: &DatabaseId, zone: &str) -> String {
-    format!("kiven-{}-{zone}", id.short(10))
+pub fn node_group(id: &DatabaseId, zone: &str, node_type: &str) -> String {
+    format!("kiven-{}-{zone}-{}", id.short(10), node_type.replace('.', "-"))
 }
 /// The environment's backup bucket: `kiven-backups-{account}-{region}-{hash}`, at most 63 characters.
 #[must_use]
@@ -209,7 +219,7 @@ mod tests {
             assert!(names.pooler.len() <= 63 && names.object_store.len() <= 63);
             assert!(names.backup_role.len() <= 64, "IAM role names hold 64 characters");
         }
-        assert!(node_group(&id, "ap-southeast-2a").len() <= 63);
+        assert!(node_group(&id, "ap-southeast-2a", "r6gd.12xlarge").len() <= 63);
         assert!(backup_bucket("123456789012", "ap-southeast-2", &environment).len() <= 63);
         assert!(is_dns_label(&name.pooler_service()));
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 /// What an operation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OperationKind {
     /// Proves the way into an account and waits for the agent.
@@ -16,6 +17,8 @@ pub enum OperationKind {
     Pause,
     /// Power on.
     Resume,
+    /// Another size, other settings.
+    Change,
     /// To the grace.
     Delete,
     /// Removes what the grace kept.
@@ -24,9 +27,9 @@ pub enum OperationKind {
 
 impl OperationKind {
     /// Those that change a database.
-    pub const OF_DATABASES: [OperationKind; 5] = [Self::Provision, Self::Pause, Self::Resume, Self::Delete, Self::Purge];
+    pub const OF_DATABASES: [OperationKind; 6] = [Self::Provision, Self::Pause, Self::Resume, Self::Change, Self::Delete, Self::Purge];
     /// All of them.
-    pub const ALL: [OperationKind; 6] = [Self::Connect, Self::Provision, Self::Pause, Self::Resume, Self::Delete, Self::Purge];
+    pub const ALL: [OperationKind; 7] = [Self::Connect, Self::Provision, Self::Pause, Self::Resume, Self::Change, Self::Delete, Self::Purge];
     /// The word as customers see it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -35,6 +38,7 @@ impl OperationKind {
             Self::Provision => "provision",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Change => "change",
             Self::Delete => "delete",
             Self::Purge => "purge",
         }
@@ -43,6 +47,7 @@ impl OperationKind {
 
 /// Where an operation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OperationStatus {
     /// Going on, or waiting for its due time.
@@ -87,6 +92,7 @@ pub struct Lease {
 
 /// What an operation is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
     /// An environment.
@@ -183,6 +189,7 @@ pub struct StepRecord {
 
 /// What happened, in words for people; streamed to whoever follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OperationEvent {
     /// From 1, without gaps.
     pub sequence: u64,
@@ -198,6 +205,7 @@ pub struct OperationEvent {
 
 /// The kinds of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// A step began.

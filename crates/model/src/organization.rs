@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the holder of a key may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Reads.
@@ -16,6 +17,21 @@ pub enum Role {
     Admin,
     /// Also manages keys and the organization.
     Owner,
+}
+
+impl Role {
+    /// Every role, the smallest first.
+    pub const ALL: [Role; 4] = [Self::Viewer, Self::Operator, Self::Admin, Self::Owner];
+    /// The word as customers see it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+            Self::Owner => "owner",
+        }
+    }
 }
 
 /// The record of an organization.

@@ -70,12 +70,14 @@ struct Parameter {
     name: &'static str,
     unit: &'static str,
     kind: Kind,
+    /// PostgreSQL reads it at its start only.
+    at_start: bool,
 }
 
 static KNOWN: LazyLock<Vec<Parameter>> = LazyLock::new(|| include_str!("../data/parameters.tsv").lines().filter_map(row).collect());
 
 fn row(line: &'static str) -> Option<Parameter> {
-    let [name, kind, unit, least, greatest, values, _context] = line.split('\t').collect::<Vec<_>>().try_into().ok()?;
+    let [name, kind, unit, least, greatest, values, context] = line.split('\t').collect::<Vec<_>>().try_into().ok()?;
     let kind = match kind {
         "bool" => Kind::Bool,
         "integer" => Kind::Integer { least: least.parse().ok()?, greatest: greatest.parse().ok()? },
@@ -83,7 +85,13 @@ fn row(line: &'static str) -> Option<Parameter> {
         "enum" => Kind::Enumeration(values),
         _ => Kind::Text,
     };
-    Some(Parameter { name, unit, kind })
+    Some(Parameter { name, unit, kind, at_start: context == "postmaster" })
+}
+
+/// Whether PostgreSQL takes a new value at its start only.
+#[must_use]
+pub fn needs_restart(name: &str) -> bool {
+    KNOWN.iter().any(|known| known.name == name && known.at_start)
 }
 
 /// Why a parameter was refused.

@@ -4,6 +4,7 @@ use std::fmt;
 
 /// A plan's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PlanName {
     /// Tests, personal projects: one instance, no failover.

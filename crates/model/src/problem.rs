@@ -50,6 +50,7 @@ codes! {
     NOT_YET_CHANGEABLE = 130, "This attribute cannot be changed yet";
     NEVER_CHANGEABLE = 131, "This attribute can never be changed";
     FINAL_BACKUP_NOT_YET = 132, "A final backup is not offered yet";
+    STORAGE_COOLDOWN = 133, "The volumes grew a short while ago";
     UNAUTHENTICATED = 201, "The API key is missing, unknown or expired";
     FORBIDDEN = 202, "The API key may not do this";
     NOT_FOUND = 203, "There is no such thing in this organization";
@@ -64,6 +65,8 @@ codes! {
     TOO_MANY_REQUESTS = 212, "Too many requests";
     NOT_CANCELLABLE = 213, "The operation is past its point of no return";
     IN_ANOTHER_SCHEDULE = 214, "The database is in another schedule";
+    QUERY_INVALID = 220, "A parameter of the query is not valid";
+    METHOD_UNKNOWN = 221, "The route has no such method";
     UNAVAILABLE = 299, "Kiven cannot answer right now";
     ACCESS_DENIED = 301, "Kiven may not assume the role";
     EXTERNAL_ID_UNCHECKED = 302, "The role does not check the external id";
@@ -88,6 +91,9 @@ codes! {
     UNDO_STUCK = 503, "A step could not be undone";
     CANCELLED = 504, "The operation was cancelled";
 }
+
+#[cfg(feature = "schema")]
+crate::schema::text!(Code, "Code", "A stable error code; each has a page.", "^KV-[0-9]{3}$", "KV-203");
 
 impl Code {
     /// The code's short title.
@@ -116,6 +122,7 @@ impl TryFrom<String> for Code {
 
 /// One thing that is wrong with one field of an input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Violation {
     /// Which rule.
     pub code: Code,
@@ -136,6 +143,7 @@ impl Violation {
 
 /// What happened, why and what to do: the one shape of every error that leaves Kiven.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[error("{code}: {message}")]
 pub struct Problem {
     /// The stable code.

@@ -63,6 +63,12 @@ pub struct Observation {
     pub volumes: Vec<Volume>,
     /// Services that lead to something published outside of the cluster.
     pub published: BTreeMap<String, Published>,
+    /// Whether every instance has the resources, the node class and at least the volume that the Cluster asks for.
+    #[serde(default)]
+    pub current: bool,
+    /// Instances by zone, as far as their nodes are known.
+    #[serde(default)]
+    pub zones: BTreeMap<String, u32>,
     /// The base backup of the provisioning: whether one is completed.
     pub backup_completed: bool,
 }

@@ -15,6 +15,8 @@ pub const STORAGE_GB_MAX: u32 = 16_384;
 pub const INSTANCES_MAX: u32 = 5;
 /// Most settings a database may have.
 const PARAMETERS_MAX: usize = 100;
+/// Longest id of a subnet; AWS's own have 24 characters.
+const SUBNET_ID_MAX: usize = 64;
 /// Most namespaces or extensions in a list.
 const LIST_MAX: usize = 50;
 /// Extensions that PostgreSQL's own images carry and that need no superuser at run time.
@@ -365,7 +367,7 @@ pub fn connection(request: &ConnectionRequest, environment: &EnvironmentSpec) ->
     }
     for (zone, subnet) in &request.subnets {
         let letter = zone.strip_prefix(&environment.aws_region).is_some_and(|rest| rest.len() == 1 && rest.bytes().all(|b| b.is_ascii_lowercase()));
-        if !letter || !subnet.starts_with("subnet-") {
+        if !letter || !subnet.starts_with("subnet-") || subnet.len() > SUBNET_ID_MAX {
             let message = format!("`{}` = `{}` is no zone of {} with a subnet", clip(zone), clip(subnet), environment.aws_region);
             checks.add(
                 Code::SUBNETS_INVALID,

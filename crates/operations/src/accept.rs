@@ -2,7 +2,7 @@
 use crate::input::{Before, ConnectInput, DatabaseInput, Was, generation_of};
 use jiff::{SignedDuration, Timestamp};
 use kiven_model::api::consent;
-use kiven_model::database::{Database, Power};
+use kiven_model::database::{Database, DatabaseSpec, Power};
 use kiven_model::environment::{ConnectionSpec, Environment, EnvironmentStatus};
 use kiven_model::lifecycle::{DatabaseStatus, Event, next};
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
@@ -111,16 +111,27 @@ pub fn accept_database(
     let manual = !by_schedule && matches!(kind, OperationKind::Pause | OperationKind::Resume);
     let last_manual_at = if manual { Some(now) } else { database.last_manual_at };
     let destroys = matches!(kind, OperationKind::Delete | OperationKind::Purge);
+    // What only stops or removes is about what is there; what is wanted may be ahead of it.
+    let spec = match kind {
+        OperationKind::Connect | OperationKind::Provision | OperationKind::Resume | OperationKind::Change => &database.spec,
+        OperationKind::Pause | OperationKind::Delete | OperationKind::Purge => database.applied.as_ref().unwrap_or(&database.spec),
+    };
+    let settings = revision(&database, spec, kind, &id, &made_by);
     let grace = SignedDuration::from_hours(24 * i64::from(database.spec.deletion.grace_days));
     let input = DatabaseInput {
         eks_cluster: environment.spec.eks_cluster_name.clone(),
         connection,
         oidc_issuer: connected.oidc_issuer.clone(),
         oidc_provider_arn: connected.oidc_provider_arn.clone(),
-        generation: generation_of(&database, &access, made_by.clone()),
+        generation: generation_of(&database, spec.clone(), &access, made_by.clone(), settings),
         fence: version,
-        was: Was { power: power_of(database.status), connection: database.connection.clone() },
-        consent: destroys.then(|| consent(&database.id, actor, now)),
+        was: Was {
+            power: power_of(database.status),
+            connection: database.connection.clone(),
+            spec: database.applied.clone(),
+            placement: database.placement.clone(),
+        },
+        consent: (destroys || loses(&database, spec)).then(|| consent(&database.id, actor, now)),
         delete_after: destroys.then(|| now + grace),
         by_schedule,
         access,
@@ -147,6 +158,24 @@ pub fn accept_database(
     Ok(Accepted { record, operation, writes })
 }
 
+/// The operation whose settings PostgreSQL will run with: this one, when it changes them.
+fn revision(database: &Database, spec: &DatabaseSpec, kind: OperationKind, id: &OperationId, made_by: &OperationId) -> OperationId {
+    let brings = matches!(kind, OperationKind::Change | OperationKind::Resume);
+    let as_applied = |applied: &DatabaseSpec| DatabaseSpec { power: spec.power, ..applied.clone() } == *spec;
+    if brings && !database.applied.as_ref().is_none_or(as_applied) {
+        return id.clone();
+    }
+    database.revision.clone().unwrap_or_else(|| made_by.clone())
+}
+
+/// Whether fewer instances or a shorter retention are wanted: whoever asks for them consents.
+fn loses(database: &Database, spec: &DatabaseSpec) -> bool {
+    database
+        .applied
+        .as_ref()
+        .is_some_and(|applied| spec.instances < applied.instances || spec.backup.backup_retention_days < applied.backup.backup_retention_days)
+}
+
 fn wrong_state(database: &Database, detail: &str) -> Problem {
     let problem = Problem::new(Code::WRONG_STATE, format!("database `{}` is {}", database.spec.name, database.status)).detail(detail);
     match &database.operation_id {
@@ -162,7 +191,7 @@ fn power_of(status: DatabaseStatus) -> Power {
 /// What only ever goes forward cannot be cancelled either: there is no state that its unwinding could end in.
 pub(crate) fn forward_only(kind: OperationKind) -> bool {
     match kind {
-        OperationKind::Connect | OperationKind::Provision | OperationKind::Pause => false,
+        OperationKind::Connect | OperationKind::Provision | OperationKind::Pause | OperationKind::Change => false,
         OperationKind::Resume | OperationKind::Delete | OperationKind::Purge => true,
     }
 }

@@ -1,5 +1,5 @@
 //! From an operation's kind and version to its body.
-use crate::{Connect, Delete, Pause, Provision, Purge, Resume};
+use crate::{Change, Connect, Delete, Pause, Provision, Purge, Resume};
 use kiven_durable::{Drive, Driven, drive};
 use kiven_model::OperationId;
 use kiven_model::operation::OperationKind;
@@ -17,6 +17,7 @@ pub async fn drive_any<P: Ports>(ports: Arc<P>, id: &OperationId, how: &Drive) -
         (OperationKind::Provision, 1) => drive::<P, Provision>(ports, id, how).await,
         (OperationKind::Pause, 1) => drive::<P, Pause>(ports, id, how).await,
         (OperationKind::Resume, 1) => drive::<P, Resume>(ports, id, how).await,
+        (OperationKind::Change, 1) => drive::<P, Change>(ports, id, how).await,
         (OperationKind::Delete, 1) => drive::<P, Delete>(ports, id, how).await,
         (OperationKind::Purge, 1) => drive::<P, Purge>(ports, id, how).await,
         (kind, version) => {

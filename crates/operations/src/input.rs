@@ -1,8 +1,9 @@
 //! What operations work on: a snapshot taken when they were accepted, so that replay sees the same forever.
+use crate::placement;
 use jiff::Timestamp;
 use kiven_data_services::Generation;
 use kiven_model::command::Consent;
-use kiven_model::database::{Connection, Database, Power};
+use kiven_model::database::{Connection, Database, DatabaseSpec, Placement, Power};
 use kiven_model::environment::{ConnectionSpec, EnvironmentSpec, EnvironmentStatus};
 use kiven_model::names::{GenerationNames, backup_bucket, node_group};
 use kiven_model::sizing::sizing;
@@ -99,6 +100,10 @@ pub struct Was {
     pub power: Power,
     /// Its identity, once provisioned.
     pub connection: Option<Connection>,
+    /// What the cluster was last brought to, once provisioned.
+    pub spec: Option<DatabaseSpec>,
+    /// Nodes by zone, where they are not as they were first dealt out.
+    pub placement: Option<Placement>,
 }
 
 impl DatabaseInput {
@@ -126,37 +131,63 @@ impl DatabaseInput {
             prefix: names.backup_prefix,
         }
     }
-    /// One node group per zone: instances are dealt out to the zones in turn.
+    /// Whether it brings settings that PostgreSQL does not run with yet.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        self.generation.revision == self.access.operation_id && self.was.spec.is_some()
+    }
+    /// One node group per zone, of the class that is wanted.
     #[must_use]
     pub fn node_groups(&self) -> Vec<NodeGroup> {
-        let spec = &self.generation.spec;
-        let zones = u32::try_from(self.connection.subnets.len()).unwrap_or(1).max(1);
-        let instances = u32::from(spec.instances);
-        let node_types: Vec<String> = sizing(spec).map(|s| s.node.node_types.iter().map(|&t| t.to_owned()).collect()).unwrap_or_default();
-        let group = |(index, (zone, subnet)): (u32, (&String, &String))| NodeGroup {
-            name: node_group(&self.generation.id, zone),
+        self.groups_of(&self.generation.spec, &self.placement())
+    }
+    /// The node groups as they were when the operation was accepted.
+    #[must_use]
+    pub fn node_groups_before(&self) -> Vec<NodeGroup> {
+        match &self.was.spec {
+            Some(spec) => self.groups_of(spec, &self.placement_of(spec)),
+            None => Vec::new(),
+        }
+    }
+    /// Nodes by zone as they will be.
+    #[must_use]
+    pub fn placement(&self) -> Placement {
+        let before = self.was.spec.as_ref().map(|spec| self.placement_of(spec)).unwrap_or_default();
+        placement::dealt(before, self.connection.subnets.keys(), u32::from(self.generation.spec.instances))
+    }
+    fn placement_of(&self, spec: &DatabaseSpec) -> Placement {
+        let dealt = || placement::dealt(Placement::new(), self.connection.subnets.keys(), u32::from(spec.instances));
+        self.was.placement.clone().unwrap_or_else(dealt)
+    }
+    /// The groups of a size in these zones.
+    pub(crate) fn groups_of(&self, spec: &DatabaseSpec, placement: &Placement) -> Vec<NodeGroup> {
+        let Some(node) = sizing(spec).map(|sizing| sizing.node) else { return Vec::new() };
+        let group = |(zone, subnet): (&String, &String)| NodeGroup {
+            name: node_group(&self.generation.id, zone, node.node_type),
             cluster: self.eks_cluster.clone(),
             database_id: self.generation.id.clone(),
-            node_types: node_types.clone(),
+            node_type: node.node_type.to_owned(),
+            node_types: node.node_types.iter().map(|&one| one.to_owned()).collect(),
             subnet: subnet.clone(),
             launch_template: self.connection.launch_template.clone(),
             node_role_arn: format!("arn:aws:iam::{}:role/kiven-node", self.access.account_id),
-            nodes: instances / zones + u32::from(index < instances % zones),
+            nodes: placement.get(zone).copied().unwrap_or(0),
         };
-        (0..).zip(&self.connection.subnets).map(group).filter(|group| group.nodes > 0).collect()
+        self.connection.subnets.iter().map(group).filter(|group| group.nodes > 0).collect()
     }
 }
 
-/// The generation of a database as builders need it.
+/// The generation of a database as builders need it: of this size, with the settings that this operation gave.
 #[must_use]
-pub(crate) fn generation_of(database: &Database, access: &Access, made_by: OperationId) -> Generation {
+pub(crate) fn generation_of(database: &Database, spec: DatabaseSpec, access: &Access, made_by: OperationId, revision: OperationId) -> Generation {
     let names = database.names();
     Generation {
         id: database.id.clone(),
-        spec: database.spec.clone(),
+        spec,
         number: database.generation,
         bucket: backup_bucket(&access.account_id, &access.region, &access.environment_id),
         backup_role_arn: format!("arn:aws:iam::{}:role/{}", access.account_id, names.backup_role),
         made_by,
+        revision,
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! Invariants of this crate: it names no cloud SDK, no kube, no tokio; effects happen in steps only; every step says its undo.
 mod accept;
+mod change;
 mod connect;
 mod delete;
 mod dispatch;
 mod input;
 mod pause;
+mod placement;
 mod provision;
 mod purge;
 mod resume;
@@ -16,6 +18,7 @@ mod sweep;
 mod tick;
 
 pub use accept::{Accepted, accept_connect, accept_database, access_of};
+pub use change::Change;
 pub use connect::Connect;
 pub use delete::Delete;
 pub use dispatch::drive_any;

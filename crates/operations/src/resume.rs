@@ -1,8 +1,12 @@
-//! Resume: nodes, the same volumes, the same address. It only ever goes forward.
+//! Resume: nodes, the same volumes, the same address, and what was changed meanwhile. It only ever goes forward.
 use crate::input::DatabaseInput;
 use crate::settle;
-use crate::steps::{ApplyPooler, ApplyScheduledBackup, AwaitHealthy, ScaleNodeGroup, VerifyIdentity, WakeCluster};
+use crate::steps::{
+    ApplyNetworkPolicy, ApplyPooler, ApplyScheduledBackup, AwaitCurrent, AwaitHealthy, DeleteNodeGroup, EnsureInitialDatabase, ReadPlacement,
+    ScaleNodeGroup, VerifyIdentity, VerifyRevision, WakeCluster,
+};
 use kiven_durable::{Body, Cx, Outcome, Stop};
+use kiven_model::database::Placement;
 use kiven_model::operation::{Operation, OperationKind};
 use kiven_ports::{PortError, Ports, Write};
 
@@ -14,16 +18,25 @@ impl<P: Ports> Body<P> for Resume {
     const KIND: OperationKind = OperationKind::Resume;
     const VERSION: u32 = 1;
     type Input = DatabaseInput;
-    type Output = ();
+    type Output = Option<Placement>;
 
-    async fn run(cx: Cx<P>, input: DatabaseInput) -> Result<(), Stop> {
+    async fn run(cx: Cx<P>, input: DatabaseInput) -> Result<Option<Placement>, Stop> {
         cx.no_way_back().await?;
         cx.each(ScaleNodeGroup::all_up(&input)).await?;
         cx.step(WakeCluster::of(&input)).await?;
         cx.step(AwaitHealthy::of(&input)).await?;
         cx.step(VerifyIdentity::of(&input)).await?;
         cx.all((ApplyPooler::on(&input), ApplyScheduledBackup::on(&input))).await?;
-        Ok(())
+        if !input.changes() {
+            return Ok(input.was.placement);
+        }
+        cx.all((ApplyNetworkPolicy::of(&input), EnsureInitialDatabase::of(&input))).await?;
+        cx.step(VerifyRevision::of(&input)).await?;
+        cx.step(AwaitCurrent::of(&input)).await?;
+        let placement = cx.step(ReadPlacement::of(&input)).await?;
+        cx.each(ScaleNodeGroup::shrinking(&input, &placement)).await?;
+        cx.each(DeleteNodeGroup::left(&input, &placement)).await?;
+        Ok(Some(placement))
     }
 
     async fn settle(ports: &P, operation: &Operation, outcome: &Outcome) -> Result<Vec<Write>, PortError> {

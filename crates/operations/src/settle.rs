@@ -2,7 +2,7 @@
 use crate::accept::forward_only;
 use crate::input::{Before, ConnectInput, DatabaseInput};
 use kiven_durable::Outcome;
-use kiven_model::database::Database;
+use kiven_model::database::{Database, DatabaseSpec};
 use kiven_model::environment::{Connected, Environment, EnvironmentStatus};
 use kiven_model::lifecycle::{DatabaseStatus, Event, next};
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
@@ -38,6 +38,8 @@ pub(crate) async fn database<P: Ports>(ports: &P, operation: &Operation, outcome
         writes = edit(ports, operation, &mut database);
     } else if operation.kind == OperationKind::Pause && *outcome == Outcome::Failed && !by_schedule(operation) {
         database.spec.power = kiven_model::database::Power::On;
+    } else if operation.kind == OperationKind::Change && *outcome == Outcome::Failed {
+        take_back(&mut database);
     }
     if database.status.released() {
         writes.push(free_name(&database));
@@ -56,11 +58,11 @@ fn by_schedule(operation: &Operation) -> bool {
     serde_json::from_value::<DatabaseInput>(operation.input.clone()).is_ok_and(|input| input.by_schedule)
 }
 
-/// How long it took is known from now on: schedules begin early enough.
-pub(crate) fn resumed<P: Ports>(_: &P, operation: &Operation, database: &mut Database) -> Vec<Write> {
+/// How long it took is known from now on: schedules begin early enough. What was kept while it was off has come with it.
+pub(crate) fn resumed<P: Ports>(ports: &P, operation: &Operation, database: &mut Database) -> Vec<Write> {
     let seconds = operation.updated_at.duration_since(operation.created_at).as_secs();
     database.resumed_in(u32::try_from(seconds).unwrap_or(0));
-    Vec::new()
+    changed(ports, operation, database)
 }
 
 /// Nothing but the state.
@@ -71,7 +73,32 @@ pub(crate) fn unchanged<P: Ports>(_: &P, _: &Operation, _: &mut Database) -> Vec
 /// The connection is known from now on.
 pub(crate) fn provisioned<P: Ports>(_: &P, operation: &Operation, database: &mut Database) -> Vec<Write> {
     database.connection = operation.output.clone().and_then(|output| serde_json::from_value(output).ok());
+    brought(operation, database);
     Vec::new()
+}
+
+/// The cluster is what was wanted; where its instances are is the operation's output.
+pub(crate) fn changed<P: Ports>(_: &P, operation: &Operation, database: &mut Database) -> Vec<Write> {
+    brought(operation, database);
+    database.placement = operation.output.clone().and_then(|output| serde_json::from_value(output).ok());
+    Vec::new()
+}
+
+fn brought(operation: &Operation, database: &mut Database) {
+    let Ok(DatabaseInput { generation, was, .. }) = serde_json::from_value::<DatabaseInput>(operation.input.clone()) else { return };
+    if was.spec.is_some_and(|spec| spec.storage_gb < generation.spec.storage_gb) {
+        database.storage_grown_at = Some(operation.updated_at);
+    }
+    database.revision = Some(generation.revision);
+    database.applied = Some(generation.spec);
+}
+
+/// A change that was undone is no longer wanted; what needs no operation stays as it was asked for.
+fn take_back(database: &mut Database) {
+    let DatabaseSpec { power, deletion_protection, deletion, .. } = database.spec.clone();
+    if let Some(applied) = database.applied.clone() {
+        database.spec = DatabaseSpec { power, deletion_protection, deletion, ..applied };
+    }
 }
 
 /// The grace has begun: its end is an operation of its own, due when it is over.

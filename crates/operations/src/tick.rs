@@ -163,6 +163,7 @@ impl Scene {
             | DatabaseStatus::Pausing
             | DatabaseStatus::Paused
             | DatabaseStatus::Resuming
+            | DatabaseStatus::Changing
             | DatabaseStatus::Purging
             | DatabaseStatus::Deleted
             | DatabaseStatus::Failed

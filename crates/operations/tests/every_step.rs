@@ -86,6 +86,10 @@ fn every_step_of_resume() {
     every_place(OperationKind::Resume);
 }
 #[test]
+fn every_step_of_change() {
+    every_place(OperationKind::Change);
+}
+#[test]
 fn every_step_of_delete() {
     every_place(OperationKind::Delete);
 }

@@ -21,7 +21,7 @@ use proptest::test_runner::TestRunner;
 use scheduled::Scheduled;
 use std::cell::Cell;
 
-const CASES: u32 = 300;
+const CASES: u32 = 24;
 /// Tries to make a failing case smaller: it is readable soon, and a case takes a while.
 const SHRINKS_MAX: u32 = 60;
 const DAY: i64 = 24 * 60;

@@ -13,8 +13,8 @@ const SEEDS: u64 = 300;
 fn live(seed: u64) -> Result<u32, String> {
     let mut stage = Stage::new(seed, Odds::rough());
     let mut good = 0;
-    use OperationKind::{Connect, Delete, Pause, Provision, Purge, Resume};
-    for kind in [Connect, Provision, Pause, Resume, Delete, Purge] {
+    use OperationKind::{Change, Connect, Delete, Pause, Provision, Purge, Resume};
+    for kind in [Connect, Provision, Pause, Resume, Change, Delete, Purge] {
         let before = if kind == Purge { stage.world.snapshot() } else { stage.settle() };
         let Some(id) = stage.accept(kind, 0) else { continue };
         let head = stage.run(&id);
@@ -48,7 +48,7 @@ fn quarter(number: u64) {
         }
     }
     // A world that only ever fails would prove nothing; one life may end early.
-    assert!(good * 10 >= seeds.len() * 6 * 7 || seeds.len() < 10, "{good} good ends of {}", seeds.len() * 6);
+    assert!(good * 10 >= seeds.len() * 7 * 7 || seeds.len() < 10, "{good} good ends of {}", seeds.len() * 7);
 }
 
 #[test]

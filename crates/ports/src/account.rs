@@ -38,12 +38,14 @@ pub struct ClusterFacts {
 /// A node group of one database in one zone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeGroup {
-    /// `kiven-{id10}-{zone}`.
+    /// `kiven-{id10}-{zone}-{node type}`.
     pub name: String,
     /// The EKS cluster.
     pub cluster: String,
     /// Whose: tag and node label `kiven.io/database`.
     pub database_id: DatabaseId,
+    /// The class: node label `kiven.io/node-type`.
+    pub node_type: String,
     /// Equal-sized types in order of preference.
     pub node_types: Vec<String>,
     /// The one subnet, in the one zone.

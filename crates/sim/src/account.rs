@@ -164,10 +164,11 @@ fn state(group: &Group) -> NodeGroupState {
 }
 
 impl State {
-    /// Nodes are taken only from where nothing runs.
-    fn nodes_taken(&mut self, group: &Group) {
+    /// Nodes are taken only from where nothing runs: so many of a group leave enough for every instance.
+    fn nodes_taken(&mut self, group: &Group, nodes: u32) {
+        let left = |database: &String| self.cloud.nodes.get(database).copied().unwrap_or(0).saturating_sub(nodes);
         // What cannot hibernate and has been retired stops with its nodes.
-        let taken = |database: &&String| self.kube.pods_of(database) > 0 && !self.kube.broken_and_retired(database);
+        let taken = |database: &&String| left(database) < self.kube.ready_of(database) && !self.kube.broken_and_retired(database);
         if let Some(database) = group.spec.labels.get(DATABASE).filter(taken) {
             self.violations.push(format!("nodes of {database} were taken while its pods ran"));
         }
@@ -219,7 +220,7 @@ impl CustomerAccount for World {
             state.cloud.token(token, &format!("{cluster}/{name}={nodes}"))?;
             let Some(found) = state.cloud.owned(now, access, name)? else { return Ok(NodeGroupState::Absent) };
             if nodes < found.nodes_running() {
-                state.nodes_taken(&found);
+                state.nodes_taken(&found, found.nodes_running() - nodes);
             }
             state.cloud.resize(now, &found, nodes, token)
         })
@@ -232,7 +233,7 @@ impl CustomerAccount for World {
             match found.status {
                 GroupStatus::Creating | GroupStatus::Updating | GroupStatus::Deleting => {}
                 GroupStatus::Active | GroupStatus::CreateFailed => {
-                    state.nodes_taken(&found);
+                    state.nodes_taken(&found, found.nodes_running());
                     state.cloud.groups.delete(now, cluster, name)?;
                 }
             }

@@ -156,9 +156,10 @@ impl State {
         match &command.body {
             CommandBody::Inspect => CommandOutcome::Done(CommandOutput::Facts(facts())),
             CommandBody::EnsureSecrets { secrets } => self.ensure_secrets(id, secrets),
-            CommandBody::Apply { objects } => {
+            CommandBody::Apply { objects, consent } => {
+                let consent = consent.as_ref().is_some_and(|consent| consent.database_id.as_str() == id);
                 for object in objects {
-                    if let Err(why) = judge(object, self.kube.objects.get(&key(object)), id) {
+                    if let Err(why) = judge(object, self.kube.objects.get(&key(object)), id, consent) {
                         return refused(why);
                     }
                     self.kube.apply(self.now, object);
@@ -166,6 +167,8 @@ impl State {
                 done()
             }
             CommandBody::ArchiveWal { cluster } => self.archive_wal(cluster),
+            CommandBody::VerifyRevision { cluster, revision } if self.kube.runs_with(cluster, revision) => done(),
+            CommandBody::VerifyRevision { .. } => later(Code::AGENT_FAILED, "PostgreSQL has not taken its new settings yet"),
             CommandBody::HandOver { cluster } => match self.kube.clusters.get_mut(cluster).filter(|c| c.database == id) {
                 Some(cluster) => {
                     cluster.handed_over = true;

@@ -31,6 +31,8 @@ pub(crate) struct Running {
     pub(crate) handed_over: bool,
     pub(crate) delete_after: Option<Timestamp>,
     pub(crate) wal: u64,
+    /// Instances that have not yet taken what was last applied.
+    rolling: u32,
     /// An instance is down and will not come back.
     pub(crate) broken: bool,
     authority: String,
@@ -45,6 +47,10 @@ enum Move {
     Down,
     Hibernated,
     Awake,
+    /// One instance takes what was applied; the primary is the last, after a switchover.
+    Rolled,
+    /// One instance fewer, with its volume.
+    Dropped,
     Gone,
 }
 
@@ -75,7 +81,14 @@ impl Running {
         if !wanted_off && self.hibernated {
             return Some(Move::Awake);
         }
-        if wanted_off { None } else { self.rising(nodes, authority) }
+        if wanted_off {
+            return None;
+        }
+        if self.ready > self.instances {
+            return Some(Move::Dropped);
+        }
+        let rolled = (self.rolling > 0 && self.ready == self.instances).then_some(Move::Rolled);
+        rolled.or_else(|| self.rising(nodes, authority))
     }
     fn rising(&self, nodes: u32, authority: bool) -> Option<Move> {
         (self.ready < self.instances && nodes > self.ready && authority && !self.broken).then_some(Move::Up)
@@ -127,6 +140,11 @@ impl Kube {
             Move::Down => (cluster.ready, cluster.stopping, cluster.moves_at) = (cluster.ready.saturating_sub(1), true, now + DOWN_MS),
             Move::Hibernated => (cluster.hibernated, cluster.stopping, cluster.moves_at) = (true, false, now + DOWN_MS),
             Move::Awake => (cluster.hibernated, cluster.moves_at) = (false, now + UP_MS),
+            Move::Rolled => (cluster.rolling, cluster.moves_at) = (cluster.rolling - 1, now + UP_MS),
+            Move::Dropped => {
+                (cluster.ready, cluster.moves_at) = (cluster.ready - 1, now + DOWN_MS);
+                cluster.volumes.truncate(cluster.ready as usize);
+            }
             Move::Gone => drop(self.clusters.remove(name)),
         }
     }
@@ -146,14 +164,20 @@ impl Kube {
                 handed_over: false,
                 delete_after: None,
                 wal: 0,
+                rolling: 0,
                 broken: false,
                 authority: text(&object["spec"]["certificates"]["serverCASecret"]),
                 stopping: false,
                 going: false,
                 moves_at: now + UP_MS,
             };
+            let before = self.objects.get(&key(object)).map(|known| known["spec"].clone());
             let cluster = self.clusters.entry(text(&object["metadata"]["name"])).or_insert_with(fresh);
             cluster.instances = instances;
+            // Whatever else has changed, the revision has: each instance takes it in its turn.
+            if before.is_some_and(|before| before["postgresql"] != object["spec"]["postgresql"]) && !cluster.hibernated {
+                cluster.rolling = instances;
+            }
             cluster.moves_at = cluster.moves_at.max(now);
         }
         self.objects.insert(key(object), object.clone());
@@ -181,13 +205,23 @@ impl Kube {
         self.clusters.values().any(|cluster| cluster.database == database && cluster.broken && cluster.delete_after.is_some())
     }
 
+    /// Whether every instance runs with these settings.
+    pub(crate) fn runs_with(&self, name: &str, revision: &str) -> bool {
+        let asked = self.objects.get(&format!("Cluster/{name}")).map(|object| text(&object["spec"]["postgresql"]["parameters"]["kiven.revision"]));
+        asked.as_deref() == Some(revision) && self.clusters.get(name).is_some_and(|cluster| cluster.ready > 0 && cluster.rolling == 0)
+    }
+    /// Instances of a database that run: each stands on a node.
+    pub(crate) fn ready_of(&self, database: &str) -> u32 {
+        self.clusters.values().filter(|cluster| cluster.database == database).map(|cluster| cluster.ready).sum()
+    }
+
     fn pooler_pods(&self, database: &str) -> u32 {
         let poolers = self.objects.iter().filter(|(key, object)| key.starts_with("Pooler/") && label(object) == database);
         poolers.filter_map(|(_, pooler)| pooler["spec"]["instances"].as_u64()).sum::<u64>().try_into().unwrap_or(u32::MAX)
     }
     /// Pods of a database: a pooler's run only beside instances.
     pub(crate) fn pods_of(&self, database: &str) -> u32 {
-        let ready: u32 = self.clusters.values().filter(|cluster| cluster.database == database).map(|cluster| cluster.ready).sum();
+        let ready = self.ready_of(database);
         if ready == 0 { 0 } else { ready + self.pooler_pods(database) }
     }
     /// What the agent sees of a cluster.
@@ -195,7 +229,7 @@ impl Kube {
         let running = self.clusters.get(name);
         let pooler = if self.pods_of(database.as_str()) > 0 { self.pooler_pods(database.as_str()) } else { 0 };
         let (instances, ready) = running.map_or((0, 0), |r| (r.instances, r.ready));
-        let healthy = running.is_some_and(|r| r.hibernated || (ready == instances && !r.stopping));
+        let healthy = running.is_some_and(|r| r.hibernated || (ready == instances && !r.stopping && r.rolling == 0));
         Observation {
             database_id: database.clone(),
             cluster: name.to_owned(),
@@ -211,6 +245,8 @@ impl Kube {
             pods: if running.is_some() { self.pods_of(database.as_str()) } else { 0 },
             volumes: running.map(|r| r.volumes.clone()).unwrap_or_default(),
             published: BTreeMap::new(),
+            current: running.is_some_and(|r| ready == instances && r.rolling == 0),
+            zones: BTreeMap::new(),
             backup_completed: false,
         }
     }

@@ -26,7 +26,7 @@ pub(crate) fn annotation(object: &Value, name: &str) -> String {
 }
 
 /// Whether a command about this database may apply it, over what is there.
-pub(crate) fn judge(object: &Value, current: Option<&Value>, database: &str) -> Result<(), String> {
+pub(crate) fn judge(object: &Value, current: Option<&Value>, database: &str, consent: bool) -> Result<(), String> {
     let key = key(object);
     if !KINDS.contains(&object["kind"].as_str().unwrap_or_default()) || object["metadata"]["namespace"] != DATABASE_NAMESPACE {
         return Err(format!("{key} is of an unknown kind, or outside of {DATABASE_NAMESPACE}"));
@@ -38,7 +38,7 @@ pub(crate) fn judge(object: &Value, current: Option<&Value>, database: &str) -> 
     if label(current) != database || annotation(current, MADE_BY) != annotation(object, MADE_BY) {
         return Err(format!("{key} is there and is another's"));
     }
-    if object["spec"]["instances"].as_u64() < current["spec"]["instances"].as_u64() && object["kind"] == "Cluster" {
+    if !consent && object["spec"]["instances"].as_u64() < current["spec"]["instances"].as_u64() && object["kind"] == "Cluster" {
         return Err(format!("{key} would shrink"));
     }
     Ok(())

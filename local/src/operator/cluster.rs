@@ -155,13 +155,23 @@ impl Turn<'_> {
         }
         let standbys: Vec<&Instance> = instances.iter().filter(|instance| instance.name != primary.name).collect();
         sql::slots(&session, &standbys).await?;
-        let settled = standbys.iter().map(|standby| self.settle_standby(standby, &primary));
-        futures_util::future::join_all(settled).await.into_iter().collect::<Result<(), _>>()?;
+        // New ones copy side by side; those that run take what was changed one after the other.
+        let (running, new): (Vec<&Instance>, Vec<&Instance>) = standbys.iter().copied().partition(|standby| standby.has_data());
+        let copied = new.iter().map(|standby| self.settle_standby(standby, &primary));
+        futures_util::future::join_all(copied).await.into_iter().collect::<Result<(), _>>()?;
+        for standby in running {
+            self.settle_standby(standby, &primary).await?;
+        }
         for standby in &standbys {
             self.op.show_pod(self.spec, standby, "replica")?;
         }
         // Synchronous names depend on the standbys, so the primary's settings are written once more now that they are known.
-        self.configure(&primary, &primary, &self.standby_names(&instances, &primary)).await?;
+        let outdated = self.configure(&primary, &primary, &self.standby_names(&instances, &primary)).await?;
+        if outdated && instances.len() >= self.spec.instances {
+            drop(session);
+            self.switch_over(&primary, &standbys).await?;
+            return Ok(Outcome::Again);
+        }
         if instances.len() < self.spec.instances {
             let serial = instances.last().map_or(1, |last| last.serial + 1);
             self.op.phase(self.spec, CREATING_REPLICA, &format!("{}-{serial}", self.spec.name))?;
@@ -191,8 +201,11 @@ impl Turn<'_> {
                 primary = self.fail_over(&primary, &heirs).await?;
             }
         }
-        self.configure(&primary, &primary, &self.standby_names(instances, &primary)).await?;
+        let outdated = self.configure(&primary, &primary, &self.standby_names(instances, &primary)).await?;
         self.op.processes.start(&self.op.postgres, &primary.data(), &primary.log()).await?;
+        if outdated && (instances.len() == 1 || self.lowers_limits(&primary).await?) {
+            self.restart(&primary).await?;
+        }
         if primary.is_standby() {
             self.promote(&primary).await?;
         }

@@ -58,7 +58,9 @@ impl Turn<'_> {
         if !instance.has_data() {
             self.base_backup(instance, primary).await?;
         }
-        self.configure(instance, primary, &[]).await?;
+        if self.configure(instance, primary, &[]).await? {
+            return self.restart(instance).await;
+        }
         self.op.processes.start(&self.op.postgres, &instance.data(), &instance.log()).await?;
         Ok(())
     }
@@ -96,8 +98,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Writes an instance's configuration; a running server reloads it, or restarts when a setting asks for that.
-    pub(crate) async fn configure(&self, instance: &Instance, primary: &Instance, standbys: &[String]) -> Result<(), OperatorError> {
+    /// Writes an instance's configuration, which a running server reloads. Answers whether it must start again for some of it.
+    pub(crate) async fn configure(&self, instance: &Instance, primary: &Instance, standbys: &[String]) -> Result<bool, OperatorError> {
         let (op, data) = (self.op, instance.data());
         let libraries = op.postgres.bin.join("../lib");
         let bucket = self.bucket.as_ref();
@@ -112,21 +114,30 @@ impl Turn<'_> {
         ] {
             changed |= op.postgres.write(&path, text)?;
         }
-        if !changed || instance.server() == Server::Down {
-            return Ok(());
+        if instance.server() == Server::Down {
+            instance.shape_put(&op.postgres, &self.spec.shape)?;
+            return Ok(false);
         }
-        op.processes.start(&op.postgres, &data, &instance.log()).await?;
-        let session = Session::open(instance, "postgres").await?;
-        session.run("SELECT pg_reload_conf()").await?;
-        drop(session);
+        if changed {
+            op.processes.start(&op.postgres, &data, &instance.log()).await?;
+            Session::open(instance, "postgres").await?.run("SELECT pg_reload_conf()").await?;
+        }
+        if instance.shape() != Some(self.spec.shape.clone()) {
+            return Ok(true);
+        }
         // A new session sees the reloaded values; an old one may answer before its process has read them.
         let pending = Session::open(instance, "postgres").await?.rows("SELECT name FROM pg_settings WHERE pending_restart").await?;
-        if !pending.is_empty() {
-            tracing::info!(cluster = self.spec.name, instance = instance.name, settings = pending.len(), "restarting for changed settings");
-            op.phase(self.spec, APPLYING, "a changed setting needs a restart")?;
-            op.processes.stop(&op.postgres, &data, "fast").await?;
-            op.processes.start(&op.postgres, &data, &instance.log()).await?;
-        }
+        Ok(!pending.is_empty())
+    }
+
+    /// Starts a server again, with everything that waits for that.
+    pub(crate) async fn restart(&self, instance: &Instance) -> Result<(), OperatorError> {
+        let (op, data) = (self.op, instance.data());
+        tracing::info!(cluster = self.spec.name, instance = instance.name, "restarting for what was changed");
+        op.phase(self.spec, APPLYING, "what was changed needs a restart")?;
+        op.processes.stop(&op.postgres, &data, "fast").await?;
+        instance.shape_put(&op.postgres, &self.spec.shape)?;
+        op.processes.start(&op.postgres, &data, &instance.log()).await?;
         Ok(())
     }
 }

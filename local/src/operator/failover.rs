@@ -10,7 +10,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 const FAILING_OVER: &str = "Failing over";
+const SWITCHING_OVER: &str = "Switchover in progress";
 const FENCE_SECONDS_MAX: u64 = 10;
+/// How long a standby may take to follow before a switchover is tried again.
+const FOLLOW_SECONDS_MAX: u64 = 20;
+const LIMITS: [&str; 5] = ["max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_transactions", "max_locks_per_transaction"];
 
 impl Turn<'_> {
     pub(crate) async fn promote(&self, heir: &Instance) -> Result<(), OperatorError> {
@@ -21,6 +25,45 @@ impl Turn<'_> {
             return Err(OperatorError::Timeout(format!("the promotion of {}", heir.name)));
         }
         tracing::info!(cluster = self.spec.name, instance = heir.name, elapsed_ms = began.elapsed().as_millis(), "promoted");
+        Ok(())
+    }
+
+    /// Whether a setting goes down that no standby may have lower than its primary: then the primary starts again first
+    /// (PostgreSQL documentation, "Hot Standby", administrator's overview).
+    pub(crate) async fn lowers_limits(&self, primary: &Instance) -> Result<bool, OperatorError> {
+        let session = Session::open(primary, "postgres").await?;
+        for name in LIMITS {
+            let wanted = self.spec.parameters.get(name).and_then(|value| value.as_str()?.parse::<i64>().ok());
+            let row = session.row(&format!("SELECT current_setting('{name}')")).await?;
+            let now = row.first().cloned().flatten().and_then(|text| text.parse::<i64>().ok());
+            if wanted.is_some_and(|wanted| now.is_some_and(|now| wanted < now)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Lets a standby that follows closely take over: the primary stops in order, which sends everything it has before.
+    pub(crate) async fn switch_over(&self, primary: &Instance, standbys: &[&Instance]) -> Result<(), OperatorError> {
+        let began = Instant::now();
+        let end = began + Duration::from_secs(FOLLOW_SECONDS_MAX);
+        let heirs = loop {
+            let session = Session::open(primary, "postgres").await?;
+            let rows = session.rows("SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'").await?;
+            let streaming = |standby: &&&Instance| rows.iter().any(|row| row.first().cloned().flatten().as_deref() == Some(&standby.name));
+            let heirs: Vec<&Instance> = standbys.iter().filter(streaming).copied().collect();
+            if !heirs.is_empty() {
+                break heirs;
+            }
+            if Instant::now() > end {
+                return Err(OperatorError::Timeout(format!("a standby of {} to follow it", primary.name)));
+            }
+            sleep(Duration::from_millis(50)).await;
+        };
+        self.op.phase(self.spec, SWITCHING_OVER, &format!("the primary {} takes what was changed", primary.name))?;
+        self.op.processes.stop(&self.op.postgres, &primary.data(), "fast").await?;
+        let heir = self.fail_over(primary, &heirs).await?;
+        tracing::info!(cluster = self.spec.name, old = primary.name, heir = heir.name, elapsed_ms = began.elapsed().as_millis(), "switched over");
         Ok(())
     }
 

@@ -1,11 +1,12 @@
 //! One instance: its claim, volume, Pod object and folders.
 use super::Operator;
 use super::error::OperatorError;
-use super::process::Server;
+use super::process::{Postgres, Server};
 use super::view::{Spec, condition, text};
 use kiven_fake_kube::{Selector, kinds};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use std::fs;
 use std::path::PathBuf;
 
 /// Driver name in volumes that this operator made.
@@ -29,6 +30,15 @@ pub(crate) struct Instance {
 impl Instance {
     pub(crate) fn data(&self) -> PathBuf {
         self.base.join("pgdata")
+    }
+
+    /// What the server was last started with besides its files: resources and nodes.
+    pub(crate) fn shape(&self) -> Option<Value> {
+        serde_json::from_str(&fs::read_to_string(self.base.join("shape.json")).ok()?).ok()
+    }
+
+    pub(crate) fn shape_put(&self, postgres: &Postgres, shape: &Value) -> Result<(), OperatorError> {
+        postgres.write(&self.base.join("shape.json"), &shape.to_string()).map(drop)
     }
 
     pub(crate) fn log(&self) -> PathBuf {
@@ -131,6 +141,7 @@ impl Operator {
         let (namespace, name) = (&spec.namespace, &instance.name);
         let ready = instance.server().is_up();
         let labels = labels(spec, name, role, "");
+        let shape = instance.shape().unwrap_or_else(|| spec.shape.clone());
         let claim = json!({ "metadata": { "labels": { "cnpg.io/instanceRole": role } } });
         self.kube.patch(&kinds::VOLUME_CLAIMS, namespace, name, &claim)?;
         let pod = self.kube.apply(
@@ -139,7 +150,8 @@ impl Operator {
             "apiVersion": "v1", "kind": "Pod",
             "metadata": { "name": name, "namespace": namespace, "labels": labels, "ownerReferences": [spec.owner()],
                 "annotations": { "cnpg.io/nodeSerial": instance.serial.to_string(), PORT: instance.port.to_string() } },
-            "spec": { "nodeName": "local", "containers": [{ "name": "postgres", "image": format!("postgresql:{}", self.postgres.major),
+            "spec": { "nodeName": "local", "nodeSelector": shape["nodeSelector"],
+                "containers": [{ "name": "postgres", "image": format!("postgresql:{}", self.postgres.major), "resources": shape["resources"],
                     "ports": [{ "name": "postgresql", "containerPort": instance.port, "protocol": "TCP" }] }],
                 "volumes": [{ "name": "pgdata", "persistentVolumeClaim": { "claimName": name } }] } }),
             MANAGER,
@@ -178,7 +190,20 @@ fn labels(spec: &Spec, name: &str, role: &str, claim_role: &str) -> Value {
     labels
 }
 
-/// A loopback port that nobody listens on now.
+/// Ports that systems hand out to outgoing connections begin above this one (Linux: 32768).
+const PORTS: std::ops::Range<u16> = 15_000..32_000;
+/// How many ports are tried before any at all is good enough.
+const PORT_TRIES_MAX: u32 = 50;
+
+/// A port to keep for life, below those of outgoing connections: one of these could take it while its database is paused.
 pub(crate) fn free_port() -> Result<u16, OperatorError> {
+    for _ in 0..PORT_TRIES_MAX {
+        let mut bytes = [0; 2];
+        getrandom::fill(&mut bytes).map_err(|error| OperatorError::Missing(format!("randomness: {error}")))?;
+        let port = PORTS.start + u16::from_be_bytes(bytes) % (PORTS.end - PORTS.start);
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

@@ -44,6 +44,8 @@ pub(crate) struct Spec {
     pub(crate) instances: usize,
     pub(crate) storage: String,
     pub(crate) storage_class: String,
+    /// What a Pod has of it only from its start: resources and the nodes it may run on.
+    pub(crate) shape: Value,
     pub(crate) parameters: Map<String, Value>,
     pub(crate) preload: Vec<String>,
     pub(crate) hba: Vec<String>,
@@ -74,6 +76,7 @@ impl Spec {
             instances: usize::try_from(spec["instances"].as_u64().unwrap_or(1)).unwrap_or(1),
             storage: optional("/storage/size").unwrap_or_else(|| "1Gi".into()),
             storage_class: optional("/storage/storageClass").unwrap_or_default(),
+            shape: json!({ "resources": spec["resources"], "nodeSelector": spec["affinity"]["nodeSelector"] }),
             parameters: spec["postgresql"]["parameters"].as_object().cloned().unwrap_or_default(),
             preload: texts(&spec["postgresql"]["shared_preload_libraries"]),
             hba: texts(&spec["postgresql"]["pg_hba"]),

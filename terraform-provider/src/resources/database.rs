@@ -1,10 +1,12 @@
 //! `kiven_database`: create, read, change, destroy and import, with operations waited for.
+use super::database_plan::Seen;
 use super::database_schema::{Asked, power_word, schema, state_of};
 use super::{conform, database_plan, done, no_environment, random, text};
 use crate::diagnose::{failure, problem};
 use crate::durations;
 use crate::session::Shared;
 use crate::wait::{Outcome, Patience, Unfinished};
+use jiff::Timestamp;
 use kiven_client::{Client, ClientError};
 use kiven_model::api::DatabaseView;
 use kiven_model::database::Power;
@@ -58,6 +60,14 @@ impl Database {
         Ok(versions)
     }
 
+    /// When the volumes last grew, asked only where they are to grow again.
+    async fn grown_at(&self, prior: &Value, proposed: &Value) -> Option<Timestamp> {
+        let grows = proposed.get("storage_gb").as_i64() > prior.get("storage_gb").as_i64();
+        let id = DatabaseId::parse(prior.get("id").as_str().filter(|_| grows)?).ok()?;
+        // Without an answer the API says it at apply, before anything is changed.
+        self.session.get()?.database_get(&id).await.ok()?.storage_grown_at
+    }
+
     async fn find(&self, id: &str, timeouts: &Value) -> Result<Value, Diagnostics> {
         let client = self.session.client()?;
         match client.database_claim(&id_of(id)?).await {
@@ -90,17 +100,17 @@ impl Database {
 
     async fn change(&self, prior: &Value, planned: &Value, stop: &Stop) -> Result<Applied, Applied> {
         let refuse = |refused: Diagnostics| Applied::with(prior.clone(), refused);
-        // What was unknown at plan may turn out to be a change that is refused.
-        let wrong = database_plan::changes(prior, planned);
-        if wrong.has_error() {
-            return Err(refuse(wrong));
-        }
         let client = self.session.client().map_err(|refused| refuse(refused.into()))?;
         let id = id_of(&text(prior, "id")).map_err(|refused| refuse(refused.into()))?;
         let patience = Patience::new(durations::of(planned, "update"), stop);
         let failed = |error: ClientError| refuse(failure(&schema(), "Changing the database", &error));
 
         let view = client.database_get(&id).await.map_err(failed)?;
+        // What was unknown at plan may turn out to be a change that is refused.
+        let (_, wrong) = database_plan::changes(prior, planned, view.storage_grown_at, now());
+        if wrong.has_error() {
+            return Err(refuse(wrong));
+        }
         if let Some(operation) = view.operation_id.clone().filter(|_| view.status.moving()) {
             match patience.follow(client, &operation).await {
                 Outcome::Unfinished(why) => return Ok(answer(&view, planned, Some(&why))),
@@ -210,12 +220,27 @@ async fn make_way(client: &Client, running: &OperationId) {
     }
 }
 
-/// Brings the power to what is planned, and waits for that or for whatever else runs.
-async fn power(client: &Client, view: DatabaseView, planned: &Value, patience: &Patience<'_>) -> Result<(DatabaseView, Outcome), ClientError> {
+fn now() -> Timestamp {
+    #[expect(clippy::disallowed_methods, reason = "how long ago volumes grew is a question to the wall clock")]
+    Timestamp::now()
+}
+
+/// Brings the power to what is planned, after a change that runs, and waits for that or for whatever else runs.
+async fn power(client: &Client, mut view: DatabaseView, planned: &Value, patience: &Patience<'_>) -> Result<(DatabaseView, Outcome), ClientError> {
+    if let Some(operation) = view.operation_id.clone().filter(|_| view.status == DatabaseStatus::Changing) {
+        match patience.follow(client, &operation).await {
+            Outcome::Succeeded => view = refreshed(client, view).await,
+            unfinished => return Ok((view, unfinished)),
+        }
+    }
     let view = match planned.get("power").as_str() {
         Some(wanted) if !view.status.moving() && wanted != power_word(view.power_state) => {
             let id = view.id;
-            if wanted == power_word(Power::Off) {
+            if view.schedule_id.is_some() {
+                // A pause by hand holds until the schedule's next boundary; only a whole request says what is declared.
+                let request = Asked::read(planned).request;
+                patience.ask(client, || client.database_put(&id, &request)).await?
+            } else if wanted == power_word(Power::Off) {
                 patience.ask(client, || client.database_pause(&id)).await?
             } else {
                 patience.ask(client, || client.database_resume(&id)).await?
@@ -298,7 +323,8 @@ impl Resource for Database {
         let (state, diagnostics) = if prior.is_null() {
             database_plan::create(&config, proposed, &offered)
         } else {
-            database_plan::update(&prior, &config, proposed, &offered)
+            let seen = Seen { offered: &offered, grown_at: self.grown_at(&prior, &proposed).await, now: now() };
+            database_plan::update(&prior, &config, proposed, &seen)
         };
         Planned { diagnostics, ..Planned::of(state, private) }
     }

@@ -1,20 +1,22 @@
 //! Planning a database, purely: from state and configuration to what will be, or why not.
 use super::database_schema::{Asked, schema};
 use super::value_of;
-use crate::diagnose::{refused, violation, violations};
+use crate::diagnose::violations;
 use crate::durations;
+use jiff::Timestamp;
 use kiven_model::api::Addresses;
+use kiven_model::change::{Change, change, kept_storage_gb};
 use kiven_model::database::DatabaseSpec;
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::price::monthly_usd;
+use kiven_model::request;
 use kiven_model::sizing::sizing;
-use kiven_model::{Code, Violation, request};
-use kiven_tfplugin::{Diagnostics, Value};
+use kiven_tfplugin::{Diagnostic, Diagnostics, Value};
 
 /// What makes a database this one.
 const IDENTITY: [&str; 2] = ["name", "environment_id"];
-/// What cannot be changed yet.
-const FROZEN: [&str; 10] =
+/// What a change is carried out for.
+const CHANGEABLE: [&str; 10] =
     ["plan", "custom", "postgres_version", "storage_gb", "instances", "parameters", "pooler", "backup", "allowed_namespaces", "extensions"];
 /// What the node class and the cost follow from.
 const SIZED: [&str; 4] = ["plan", "custom", "storage_gb", "instances"];
@@ -43,8 +45,20 @@ pub(super) fn create(config: &Value, mut proposed: Value, offered: &[u32]) -> (V
     (proposed, refused)
 }
 
+/// What the API knows that a plan depends on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen<'a> {
+    /// The environment's versions, empty when not known.
+    pub(super) offered: &'a [u32],
+    /// When the volumes last grew.
+    pub(super) grown_at: Option<Timestamp>,
+    /// Now.
+    pub(super) now: Timestamp,
+}
+
 /// The plan of an update.
-pub(super) fn update(prior: &Value, config: &Value, mut proposed: Value, offered: &[u32]) -> (Value, Diagnostics) {
+pub(super) fn update(prior: &Value, config: &Value, mut proposed: Value, seen: &Seen<'_>) -> (Value, Diagnostics) {
+    let Seen { offered, grown_at, now } = *seen;
     let keeps_version = config.get("postgres_version").is_null() || config.get("postgres_version") == prior.get("postgres_version");
     // What runs may be older than what is on offer now.
     let offered = if keeps_version { &[] } else { offered };
@@ -53,12 +67,20 @@ pub(super) fn update(prior: &Value, config: &Value, mut proposed: Value, offered
         return (proposed, wrong);
     }
     let mut asked = Asked::read(config);
+    if config.get("storage_gb").is_null()
+        && let Ok(is) = request::database(&Asked::read(prior).request, &[])
+    {
+        asked.request.storage_gb = kept_storage_gb(&is, &asked.request.plan);
+    }
     if config.get("postgres_version").is_null() {
         asked.request.postgres_version = prior.get("postgres_version").as_i64().and_then(|version| u32::try_from(version).ok());
     }
     wrong.extend(fill(&mut proposed, &asked, offered));
-    wrong.extend(changes(prior, &proposed));
-    if !settled(prior) || !proposed.get("power").same(prior.get("power")) {
+    let (change, refused) = changes(prior, &proposed, grown_at, now);
+    wrong.extend(refused);
+    wrong.extend(change.iter().map(|change| told(prior, change)).collect::<Diagnostics>());
+    let works = change.is_some() && prior.get("power").as_str() != Some("off");
+    if works || !settled(prior) || !proposed.get("power").same(prior.get("power")) {
         proposed.set("status", Value::Unknown);
         proposed.set("operation_id", Value::Unknown);
         for name in ["connection_uri", "ca_certificate"] {
@@ -79,39 +101,32 @@ fn settled(state: &Value) -> bool {
     is(&[DatabaseStatus::Available, DatabaseStatus::Paused]) || (state.get("schedule_id").as_str().is_some() && is(&switched))
 }
 
-/// Changes that are refused, each on its attribute.
-pub(super) fn changes(prior: &Value, planned: &Value) -> Diagnostics {
+/// What a change comes to: refusals, each on its attribute, or a word on how it is carried out. Nothing is said of what is not
+/// known yet; apply asks again.
+pub(super) fn changes(prior: &Value, planned: &Value, grown_at: Option<Timestamp>, now: Timestamp) -> (Option<Change>, Diagnostics) {
     let schema = schema();
-    let changed = |name: &str| planned.get(name).is_wholly_known() && !planned.get(name).same(prior.get(name));
-    let mut wrong = Diagnostics::none();
-    for name in IDENTITY.into_iter().filter(|name| changed(name)) {
-        let hint = "A database keeps its name and its environment for life. Keep the value, or add a second kiven_database and move the data.";
-        wrong.push(refused(&schema, Code::NEVER_CHANGEABLE, name, hint));
+    let is = Asked::read(prior);
+    let mut wanted = Asked::read(planned);
+    for name in std::mem::take(&mut wanted.unknown) {
+        wanted.keep(name, &is);
     }
-    for name in FROZEN.into_iter().filter(|name| changed(name)) {
-        let (before, after) = (prior.get(name), planned.get(name));
-        if name == "storage_gb" && after.as_i64() < before.as_i64() {
-            let message =
-                format!("Storage cannot shrink from {} GB to {} GB", before.as_i64().unwrap_or_default(), after.as_i64().unwrap_or_default());
-            let hint = "Volumes only grow. Keep the value, or move the data to a smaller database.";
-            wrong.push(violation(&schema, &Violation::new(Code::STORAGE_SHRINKS, name, message, hint)));
-            continue;
-        }
-        let field = deepest(name, before, after);
-        let hint = "Until the next release only `power`, `deletion_protection`, `deletion` and `timeouts` can be changed. Keep the value.";
-        wrong.push(refused(&schema, Code::NOT_YET_CHANGEABLE, &field, hint));
+    let (Ok(is), Ok(wanted)) = (request::database(&is.request, &[]), request::database(&wanted.request, &[])) else {
+        return (None, Diagnostics::none());
+    };
+    match change(&is, &wanted, grown_at, now) {
+        Ok(change) => (change, Diagnostics::none()),
+        Err(wrong) => (None, violations(&schema, &wrong)),
     }
-    wrong
 }
 
-/// The one member in which two values differ, as a dotted field; the attribute itself when members came or went.
-fn deepest(name: &str, before: &Value, after: &Value) -> String {
-    let (Some(before), Some(after)) = (before.as_members(), after.as_members()) else { return name.to_owned() };
-    let mut different = after.iter().filter(|(key, value)| before.get(*key).is_none_or(|old| !old.same(value)));
-    match (different.next(), different.next()) {
-        (Some((key, _)), None) => format!("{name}.{key}"),
-        _ => name.to_owned(),
+/// How a change is carried out, for people who read the plan.
+pub(super) fn told(prior: &Value, change: &Change) -> Diagnostic {
+    let name = prior.get("name").as_str().unwrap_or_default();
+    if prior.get("status").as_str() == Some(DatabaseStatus::Paused.as_str()) && prior.get("power").as_str() == Some("off") {
+        let title = format!("The change of database `{name}` is kept until it is switched on");
+        return Diagnostic::warning(title, format!("{change} Nothing happens while it is off."));
     }
+    Diagnostic::warning(format!("How the change of database `{name}` is carried out"), change.to_string())
 }
 
 /// Puts everything that follows from the configuration into the planned state; unknown attributes stay as they are.
@@ -128,7 +143,7 @@ fn fill(planned: &mut Value, asked: &Asked, offered: &[u32]) -> Diagnostics {
         Ok(addresses) => addresses,
         Err(refused) => return refused.into(),
     };
-    for name in IDENTITY.iter().chain(&FROZEN).chain(&["power", "deletion_protection", "deletion"]) {
+    for name in IDENTITY.iter().chain(&CHANGEABLE).chain(&["power", "deletion_protection", "deletion"]) {
         if asked.knows(&[name]) && (*name != "storage_gb" && *name != "instances" || asked.knows(&["plan"])) {
             planned.set(name, values.get(name).clone());
         }
@@ -149,6 +164,10 @@ fn fill(planned: &mut Value, asked: &Asked, offered: &[u32]) -> Diagnostics {
 mod tests {
     use super::*;
     use kiven_model::EnvironmentId;
+
+    fn seen(offered: &[u32]) -> Seen<'_> {
+        Seen { offered, grown_at: None, now: Timestamp::UNIX_EPOCH }
+    }
 
     fn config(changes: &[(&str, Value)]) -> Value {
         let mut config = Value::Object(schema().names().map(|name| (name.to_owned(), Value::Null)).collect());
@@ -208,14 +227,14 @@ mod tests {
     #[test]
     fn the_same_configuration_changes_nothing() {
         let prior = available(&config(&[]));
-        let (planned, wrong) = update(&prior, &config(&[]), prior.clone(), &[17]);
+        let (planned, wrong) = update(&prior, &config(&[]), prior.clone(), &seen(&[17]));
         assert!(wrong.is_empty() && planned.same(&prior), "{wrong:?}");
     }
 
     #[test]
-    fn every_change_but_four_is_refused_on_its_attribute() {
+    fn a_change_says_how_it_is_carried_out_or_is_refused_on_its_attribute() {
         let prior = available(&config(&[("storage_gb", Value::from(60))]));
-        let check = |changes: &[(&str, Value)], expected: &[(&str, &str)]| {
+        let check = |prior: &Value, changes: &[(&str, Value)], expected: &[&str]| {
             let mut all = vec![("storage_gb", Value::from(60))];
             all.extend_from_slice(changes);
             let config = config(&all);
@@ -223,26 +242,45 @@ mod tests {
             for (name, value) in changes {
                 proposed.set(name, value.clone());
             }
-            let (planned, wrong) = update(&prior, &config, proposed, &[16]);
-            let found: Vec<_> = wrong.iter().map(|one| (one.summary[..6].to_owned(), one.path.as_ref().unwrap().to_string())).collect();
-            let expected: Vec<_> = expected.iter().map(|(code, path)| ((*code).to_owned(), (*path).to_owned())).collect();
-            assert_eq!(found, expected);
+            let (planned, said) = update(prior, &config, proposed, &seen(&[17, 16]));
+            let found: Vec<String> = said
+                .iter()
+                .map(|one| format!("{}@{} {}", &one.summary[..6], one.path.as_ref().map(ToString::to_string).unwrap_or_default(), one.detail))
+                .collect();
+            assert_eq!(found.len(), expected.len(), "{found:?}");
+            assert!(found.iter().zip(expected).all(|(found, expected)| found.starts_with(expected)), "{found:?} is not {expected:?}");
             planned
         };
-        check(&[("name", "other".into())], &[("KV-131", "name")]);
-        check(&[("environment_id", EnvironmentId::from_random([2; 16]).as_str().into())], &[("KV-131", "environment_id")]);
-        check(
+        check(&prior, &[("name", "other".into())], &["KV-131@name"]);
+        check(&prior, &[("environment_id", EnvironmentId::from_random([2; 16]).as_str().into())], &["KV-131@environment_id"]);
+        check(&prior, &[("storage_gb", Value::from(50))], &["KV-104@storage_gb"]);
+        check(&prior, &[("postgres_version", Value::from(17))], &["KV-130@postgres_version"]);
+        let larger = check(
+            &prior,
             &[("plan", "business".into()), ("storage_gb", Value::from(100))],
-            &[("KV-130", "plan"), ("KV-130", "storage_gb"), ("KV-130", "instances")],
+            &["How th@ plan startup → business, storage_gb 60 → 100, instances 2 → 3. Carried out rolling"],
         );
-        check(&[("storage_gb", Value::from(50))], &[("KV-104", "storage_gb")]);
-        let parameters = Value::Map([("work_mem".to_owned(), "8MB".into())].into());
-        check(&[("parameters", parameters)], &[("KV-130", "parameters")]);
-        let pooler = Value::object([("enabled", Value::Null), ("mode", "session".into()), ("pool_size", Value::Null)]);
-        check(&[("pooler", pooler)], &[("KV-130", "pooler")]);
-        let off = check(&[("power", "off".into()), ("deletion_protection", false.into())], &[]);
+        assert!(larger.get("status").is_unknown() && larger.get("node_type").as_str() == Some("r6g.xlarge"));
+        let parameters = || Value::Map([("work_mem".to_owned(), "8MB".into())].into());
+        check(&prior, &[("parameters", parameters())], &["How th@ parameters the plan's → work_mem = 8MB. Carried out online"]);
+        let mut off = prior.clone();
+        off.set("status", "paused");
+        off.set("power", "off");
+        let kept = check(&off, &[("parameters", parameters()), ("power", "off".into())], &["The ch@ parameters"]);
+        assert_eq!(kept.get("status").as_str(), Some("paused"), "nothing happens while it is off");
+        let off = check(&prior, &[("power", "off".into()), ("deletion_protection", false.into())], &[]);
         assert!(off.get("status").is_unknown() && off.get("operation_id").is_unknown());
         assert_eq!(off.get("connection_uri").as_str(), Some("known"));
+    }
+
+    #[test]
+    fn a_smaller_plan_keeps_the_storage_there_is() {
+        let prior = available(&config(&[("plan", "business".into())]));
+        let config = config(&[]);
+        let mut proposed = prior.clone();
+        proposed.set("plan", "startup");
+        let (planned, said) = update(&prior, &config, proposed, &seen(&[16]));
+        assert_eq!((planned.get("storage_gb").as_i64(), planned.get("instances").as_i64()), (Some(100), Some(2)), "{said:?}");
     }
 
     #[test]
@@ -250,7 +288,7 @@ mod tests {
         let mut prior = available(&config(&[]));
         prior.set("status", "provisioning");
         prior.set("connection_uri", Value::Null);
-        let (planned, wrong) = update(&prior, &config(&[]), prior.clone(), &[]);
+        let (planned, wrong) = update(&prior, &config(&[]), prior.clone(), &seen(&[]));
         assert!(wrong.is_empty());
         for name in ["status", "operation_id", "connection_uri"] {
             assert!(planned.get(name).is_unknown(), "{name}");

@@ -164,6 +164,26 @@ impl Asked {
         Self { request, unknown, violations }
     }
 
+    /// Takes an attribute as it is elsewhere: for what is not known yet.
+    pub(super) fn keep(&mut self, name: &str, from: &Self) {
+        let (mine, theirs) = (&mut self.request, from.request.clone());
+        match name {
+            "name" => mine.name = theirs.name,
+            "environment_id" => mine.environment_id = theirs.environment_id,
+            "plan" => mine.plan = theirs.plan,
+            "custom" => mine.custom = theirs.custom,
+            "postgres_version" => mine.postgres_version = theirs.postgres_version,
+            "storage_gb" => mine.storage_gb = theirs.storage_gb,
+            "instances" => mine.instances = theirs.instances,
+            "parameters" => mine.parameters = theirs.parameters,
+            "pooler" => mine.pooler = theirs.pooler,
+            "backup" => mine.backup = theirs.backup,
+            "allowed_namespaces" => mine.allowed_namespaces = theirs.allowed_namespaces,
+            "extensions" => mine.extensions = theirs.extensions,
+            _ => {}
+        }
+    }
+
     /// Whether every one of these attributes is known.
     pub(super) fn knows(&self, names: &[&str]) -> bool {
         !names.iter().any(|name| self.unknown.contains(name))

@@ -236,7 +236,12 @@ impl World {
         if database.status.moving() {
             return Err(Problem::new(Code::OPERATION_RUNNING, "busy").operation(database.operation_id.clone().unwrap()));
         }
+        let changes = kiven_model::change::change(&database.spec, &spec, None, at()).map_err(Problem::from)?.is_some();
         let (before, after) = (database.spec.power, spec.power);
+        if changes && before == Power::On {
+            database.spec = DatabaseSpec { power: before, ..spec };
+            return self.move_database(&id, OperationKind::Change);
+        }
         database.spec = spec;
         let kind = match (before, after) {
             (Power::On, Power::Off) => OperationKind::Pause,

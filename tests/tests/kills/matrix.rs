@@ -66,8 +66,8 @@ type Step = (&'static str, bool);
 
 const PROVISION: [Step; 14] = [
     ("ensure_node_group", false),
-    ("verify_storage_class", true),
-    ("verify_operator", true),
+    ("verify_storage_class", false),
+    ("verify_operator", false),
     ("ensure_backup_bucket", false),
     ("ensure_backup_role", false),
     ("ensure_secrets", true),

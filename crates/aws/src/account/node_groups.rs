@@ -82,6 +82,7 @@ async fn create(sdk: &Sdk, access: &Access, group: &NodeGroup, token: &str) -> R
         .launch_template(template.build())
         .labels("kiven.io/role", "database")
         .labels("kiven.io/database", group.database_id.as_str())
+        .labels("kiven.io/node-type", &group.node_type)
         .taints(taint)
         .set_tags(Some(ownership_tags(access, Some(&group.database_id)).into_iter().collect()))
         .client_request_token(request_token(&[token, &group.name, "create"]))

@@ -1,5 +1,5 @@
 //! The Cluster and its initial database.
-use super::{API, HIBERNATION, IMAGE_CATALOG, PLUGIN, STORAGE_CLASS, metadata, node_selector, tolerations};
+use super::{API, HIBERNATION, IMAGE_CATALOG, PLUGIN, REVISION, STORAGE_CLASS, metadata, node_selector, tolerations};
 use crate::Generation;
 use kiven_model::database::Power;
 use kiven_model::names::{AGENT_ROLE, ca_secret, role_secret};
@@ -67,7 +67,8 @@ fn resources(generation: &Generation) -> Value {
 }
 
 fn postgresql(generation: &Generation) -> Value {
-    let parameters = sizing(&generation.spec).map(|s| s.parameters).unwrap_or_default();
+    let mut parameters = sizing(&generation.spec).map(|s| s.parameters).unwrap_or_default();
+    parameters.insert(REVISION.to_owned(), generation.revision.to_string());
     let mut postgresql = json!({ "parameters": parameters });
     let durability = match generation.spec.plan.durability(generation.spec.instances) {
         Durability::Single => return postgresql,

@@ -31,6 +31,7 @@ fn generation(plan: PlanName) -> Generation {
         bucket: "kiven-backups-000000000000-eu-west-1-0a1b2c3d".into(),
         backup_role_arn: "arn:aws:iam::000000000000:role/kiven-backup".into(),
         made_by: OperationId::from_random([3; 16]),
+        revision: OperationId::from_random([3; 16]),
     }
 }
 

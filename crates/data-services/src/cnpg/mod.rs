@@ -1,6 +1,7 @@
 //! CloudNativePG 1.29 and 1.30 with the Barman Cloud plugin.
 mod backup;
 mod cluster;
+mod current;
 mod network;
 mod observe;
 mod pooler;
@@ -19,6 +20,10 @@ use std::collections::BTreeMap;
 pub const DATABASE_LABEL: &str = "kiven.io/database";
 /// The label that says which generation.
 pub const GENERATION_LABEL: &str = "kiven.io/generation";
+/// The label that says which class a node is of.
+pub const NODE_TYPE_LABEL: &str = "kiven.io/node-type";
+/// The setting that says which operation gave PostgreSQL its settings: what it shows is what it runs with.
+pub const REVISION: &str = "kiven.revision";
 /// The annotation that says which operation made an object.
 pub const MADE_BY: &str = "kiven.io/made-by";
 /// CNPG's declarative hibernation: annotation and condition.
@@ -91,9 +96,9 @@ fn metadata(generation: &Generation, name: &str) -> Value {
     })
 }
 
-/// Where a database's pods run: on its own tainted nodes.
+/// Where a database's pods run: on its own tainted nodes, of its own class. While it changes class there are nodes of both.
 fn node_selector(generation: &Generation) -> Value {
-    json!({ DATABASE_LABEL: generation.id })
+    json!({ DATABASE_LABEL: generation.id, NODE_TYPE_LABEL: kiven_model::change::node_type(&generation.spec) })
 }
 
 fn tolerations() -> Value {

@@ -27,6 +27,8 @@ pub(super) fn observe(database: &DatabaseId, cluster: &str, seen: &Seen) -> Obse
         pods: u32::try_from(seen.pods.len()).unwrap_or(u32::MAX),
         volumes,
         published: seen.services.iter().filter_map(published).collect(),
+        current: super::current::current(object, seen),
+        zones: super::current::zones(seen),
         backup_completed: seen.backups.iter().any(|backup| backup["status"]["phase"] == "completed"),
     }
 }

@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 const GRACE_SECONDS: u32 = 5;
 
 pub(super) fn pooler(generation: &Generation, power: Power) -> Vec<Value> {
-    let (true, Some(sizing)) = (generation.spec.pooler.enabled, sizing(&generation.spec)) else { return Vec::new() };
+    let Some(sizing) = sizing(&generation.spec) else { return Vec::new() };
     let names = generation.names();
+    // Commands never delete a pooler, so one that is not wanted, or not wanted any more, has no pods.
     let instances = match power {
-        Power::Off => 0,
-        Power::On => u32::from(generation.spec.instances.min(2)),
+        Power::On if generation.spec.pooler.enabled => u32::from(generation.spec.instances.min(2)),
+        Power::On | Power::Off => 0,
     };
     let memory = format!("{}Mi", POOLER.memory_mib);
     let container = json!({

@@ -207,14 +207,14 @@ impl Case<'_> {
             S::Deleting | S::Grace | S::Purging | S::Deleted | S::Failed => {
                 (Why::Gone, "the database is deleted or being deleted", Progress { pending: None, ..kept }, None)
             }
-            S::Provisioning | S::Available | S::Pausing | S::Paused | S::Resuming | S::Stuck if !self.spec.enabled => {
+            S::Provisioning | S::Available | S::Pausing | S::Paused | S::Resuming | S::Changing | S::Stuck if !self.spec.enabled => {
                 (Why::Disabled, "the schedule is disabled, power stays as it is", Progress { pending: None, ..kept }, None)
             }
             S::Stuck => (Why::Stuck, "the database is stuck, people have been told", kept, Some(self.next(kept))),
-            S::Provisioning | S::Available | S::Pausing | S::Paused | S::Resuming if self.facts.access_lost => {
+            S::Provisioning | S::Available | S::Pausing | S::Paused | S::Resuming | S::Changing if self.facts.access_lost => {
                 (Why::AccessLost, "schedules stop while the environment's access is lost", kept, Some(self.soon(RETRY_SECONDS, kept)))
             }
-            S::Provisioning | S::Available | S::Pausing | S::Paused | S::Resuming => return None,
+            S::Provisioning | S::Available | S::Pausing | S::Paused | S::Resuming | S::Changing => return None,
         };
         Some(Decision { action: Action::Nothing(why), reason: reason.to_owned(), tell: false, progress, next_due })
     }

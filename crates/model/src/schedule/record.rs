@@ -74,6 +74,7 @@ impl ScheduledPower {
 
 /// What a schedule decided about a database, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PowerEvent {
     /// When.
     pub at: Timestamp,
@@ -89,6 +90,7 @@ pub struct PowerEvent {
 
 /// The kinds of decisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PowerEventKind {
     /// A pause was started.
@@ -139,6 +141,7 @@ impl PowerEventKind {
 
 /// What a schedule will want next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NextSwitch {
     /// When; a resume of a schedule with `ready_by` begins earlier, to be ready then.
     pub at: Timestamp,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// A schedule as it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ScheduleView {
     /// Its id.
     pub id: ScheduleId,

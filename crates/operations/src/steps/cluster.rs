@@ -4,7 +4,7 @@ use crate::input::DatabaseInput;
 use kiven_data_services::cnpg::Cnpg;
 use kiven_data_services::{DataService, Generation};
 use kiven_durable::{At, Progress, Step, StepError};
-use kiven_model::command::{CommandBody, CommandOutput};
+use kiven_model::command::{CommandBody, CommandOutput, Consent};
 use kiven_model::database::Power;
 use kiven_model::{Code, Problem};
 use kiven_ports::Ports;
@@ -12,11 +12,19 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-async fn apply<P: Ports>(ports: &P, at: &At, id: String, target: &Target, objects: Vec<Value>) -> Result<Progress<()>, StepError> {
+async fn apply<P: Ports>(
+    ports: &P,
+    at: &At,
+    id: String,
+    target: &Target,
+    objects: Vec<Value>,
+    consent: Option<&Consent>,
+) -> Result<Progress<()>, StepError> {
     if objects.is_empty() {
         return Ok(Progress::Done(()));
     }
-    Ok(done(ask(ports, at, id, target, CommandBody::Apply { objects }).await?, |_| ()))
+    let body = CommandBody::Apply { objects, consent: consent.cloned() };
+    Ok(done(ask(ports, at, id, target, body).await?, |_| ()))
 }
 
 /// The Secrets that everything else refers to. Its undo is the undo of everything the provision put into the cluster.
@@ -60,10 +68,12 @@ macro_rules! applied {
         pub struct $name {
             target: Target,
             generation: Generation,
+            /// Permission for fewer instances or a shorter retention, where they are wanted.
+            consent: Option<Consent>,
         }
         impl $name {
             pub(crate) fn of(input: &DatabaseInput) -> Self {
-                Self { target: Target::of(input), generation: input.generation.clone() }
+                Self { target: Target::of(input), generation: input.generation.clone(), consent: input.consent.clone() }
             }
         }
         impl<P: Ports> Step<P> for $name {
@@ -71,7 +81,7 @@ macro_rules! applied {
             type Output = ();
             async fn run(&self, ports: &P, at: &At) -> Result<Progress<()>, StepError> {
                 let objects: fn(&Generation) -> Vec<Value> = $objects;
-                apply(ports, at, at.token(), &self.target, objects(&self.generation)).await
+                apply(ports, at, at.token(), &self.target, objects(&self.generation), self.consent.as_ref()).await
             }
             async fn undo(&self, ports: &P, at: &At, _: Option<()>) -> Result<Progress<()>, StepError> {
                 withdraw(ports, at).await
@@ -112,7 +122,7 @@ macro_rules! switched {
             type Output = ();
             async fn run(&self, ports: &P, at: &At) -> Result<Progress<()>, StepError> {
                 let objects: fn(&Generation, Power) -> Vec<Value> = $objects;
-                apply(ports, at, at.token(), &self.target, objects(&self.generation, self.power)).await
+                apply(ports, at, at.token(), &self.target, objects(&self.generation, self.power), None).await
             }
             async fn undo(&self, ports: &P, at: &At, _: Option<()>) -> Result<Progress<()>, StepError> {
                 match (withdraw(ports, at).await?, self.power) {
@@ -121,7 +131,7 @@ macro_rules! switched {
                     (Progress::Done(()), Power::On) => Ok(Progress::Done(())),
                     (Progress::Done(()), Power::Off) => {
                         let objects: fn(&Generation, Power) -> Vec<Value> = $objects;
-                        apply(ports, at, format!("{}/undo", at.token()), &self.target, objects(&self.generation, Power::On)).await
+                        apply(ports, at, format!("{}/undo", at.token()), &self.target, objects(&self.generation, Power::On), None).await
                     }
                 }
             }

@@ -6,6 +6,7 @@ mod connect;
 mod nodes;
 mod observed;
 mod retire;
+mod rolled;
 mod verify;
 
 pub use archive::{EnsureBackupBucket, EnsureBackupRole};
@@ -17,6 +18,7 @@ pub use connect::{ClaimEksCluster, EnsureOidcProvider, HearAgent, ProveAccess, R
 pub use nodes::{AwaitNodeGroup, DeleteNodeGroup, EnsureNodeGroup, ScaleNodeGroup};
 pub use observed::{AwaitHealthy, AwaitHibernated, AwaitStopped, Identity, ReadConnection, RecordVolumes, Stopped, VerifyIdentity, VerifyVolumes};
 pub use retire::{BeginPurge, PurgeCluster, RetireCluster};
+pub use rolled::{AwaitCurrent, ReadPlacement, VerifyRevision};
 pub use verify::{VerifyOperator, VerifyStorageClass};
 
 use crate::input::DatabaseInput;

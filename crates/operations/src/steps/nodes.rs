@@ -2,6 +2,7 @@
 use super::access::enter;
 use crate::input::DatabaseInput;
 use kiven_durable::{At, Progress, Step, StepError};
+use kiven_model::database::Placement;
 use kiven_model::{Code, Problem};
 use kiven_ports::account::{Access, NodeGroup, NodeGroupState};
 use kiven_ports::{CustomerAccount, Ports};
@@ -21,6 +22,10 @@ fn not_yet<T>(at: &At, on: String) -> Progress<T> {
 /// A zone without capacity is worth patience: the wait has its own bound.
 fn degraded<T>(at: &At, name: &str, words: &str) -> Progress<T> {
     not_yet(at, format!("capacity for {name} ({words})"))
+}
+
+fn no_capacity(on: &str) -> Problem {
+    Problem::new(Code::NO_CAPACITY, format!("no {on} within {} minutes", NODES_WAIT_MAX.as_secs() / 60))
 }
 
 /// Step 1: asks for the nodes; does not wait for them, so that the rest can begin.
@@ -87,29 +92,43 @@ impl<P: Ports> Step<P> for AwaitNodeGroup {
         Ok(Progress::Done(())) // only waits
     }
     fn overdue(&self, on: &str) -> Problem {
-        Problem::new(Code::NO_CAPACITY, format!("no {on} within {} minutes", NODES_WAIT_MAX.as_secs() / 60))
+        no_capacity(on)
     }
 }
 
-/// Sets a group's size: to zero at the end of a pause, back at the beginning of a resume. Waits until EKS has taken it.
+/// Sets a group's size and waits until it has it: to zero at the end of a pause, back at the beginning of a resume, larger
+/// before a change and smaller after it. A group that is to have nodes and is not there is made.
 #[derive(Debug, Clone, Serialize)]
 pub struct ScaleNodeGroup {
     access: Access,
-    cluster: String,
-    name: String,
-    nodes: u32,
+    group: NodeGroup,
+    /// The nodes it had, for an undo; none when it was not there.
+    before: u32,
 }
 
 impl ScaleNodeGroup {
-    fn all(input: &DatabaseInput, nodes: impl Fn(&NodeGroup) -> u32) -> Vec<Self> {
-        let one = |group: NodeGroup| Self { access: input.access.clone(), nodes: nodes(&group), cluster: group.cluster, name: group.name };
-        input.node_groups().into_iter().map(one).collect()
+    fn all(input: &DatabaseInput, groups: Vec<NodeGroup>) -> Vec<Self> {
+        let before = input.node_groups_before();
+        let nodes = |group: &NodeGroup| before.iter().find(|known| known.name == group.name).map_or(0, |known| known.nodes);
+        groups.into_iter().map(|group| Self { access: input.access.clone(), before: nodes(&group), group }).collect()
     }
     pub(crate) fn all_to_zero(input: &DatabaseInput) -> Vec<Self> {
-        Self::all(input, |_| 0)
+        let empty = |group: NodeGroup| NodeGroup { nodes: 0, ..group };
+        Self::all(input, input.node_groups().into_iter().map(empty).collect())
     }
     pub(crate) fn all_up(input: &DatabaseInput) -> Vec<Self> {
-        Self::all(input, |group| group.nodes)
+        Self::all(input, input.node_groups())
+    }
+    /// Groups that need more nodes than they have, or are not there yet.
+    pub(crate) fn growing(input: &DatabaseInput) -> Vec<Self> {
+        Self::all_up(input).into_iter().filter(|step| step.group.nodes > step.before).collect()
+    }
+    /// Groups that keep fewer nodes than they have.
+    pub(crate) fn shrinking(input: &DatabaseInput, placement: &Placement) -> Vec<Self> {
+        let groups = input.groups_of(&input.generation.spec, placement);
+        let had = |group: &NodeGroup| input.node_groups().iter().find(|known| known.name == group.name).map_or(0, |known| known.nodes);
+        let most = |step: &Self| step.before.max(had(&step.group));
+        Self::all(input, groups).into_iter().filter(|step| step.group.nodes < most(step)).collect()
     }
 }
 
@@ -118,25 +137,44 @@ impl<P: Ports> Step<P> for ScaleNodeGroup {
     const WAIT_MAX: Duration = NODES_WAIT_MAX;
     type Output = ();
     fn key(&self) -> String {
-        format!("scale_node_group/{}", self.name)
+        format!("scale_node_group/{}={}", self.group.name, self.group.nodes)
     }
     async fn run(&self, ports: &P, at: &At) -> Result<Progress<()>, StepError> {
-        let token = at.token();
-        let scale = |access| async move { ports.account().node_group_scale(&access, &self.cluster, &self.name, self.nodes, &token).await };
-        match enter(ports, &self.access, scale).await? {
-            NodeGroupState::Active { nodes } if nodes == self.nodes => Ok(Progress::Done(())),
-            NodeGroupState::Active { .. } | NodeGroupState::Changing => Ok(not_yet(at, format!("{} at {} nodes", self.name, self.nodes))),
-            NodeGroupState::Degraded(words) => Ok(degraded(at, &self.name, &words)),
-            NodeGroupState::Absent if self.nodes == 0 => Ok(Progress::Done(())),
-            NodeGroupState::Absent => Err(StepError::Failed(Problem::new(Code::AWS_REFUSED, format!("node group `{}` has vanished", self.name)))),
+        let (token, group) = (at.token(), &self.group);
+        let size = |access| async move {
+            match group.nodes {
+                0 => ports.account().node_group_scale(&access, &group.cluster, &group.name, 0, &token).await,
+                _ => ports.account().node_group_ensure(&access, group, &token).await,
+            }
+        };
+        match enter(ports, &self.access, size).await? {
+            NodeGroupState::Active { nodes } if nodes == group.nodes => Ok(Progress::Done(())),
+            NodeGroupState::Active { .. } | NodeGroupState::Changing => Ok(not_yet(at, format!("{} at {} nodes", group.name, group.nodes))),
+            NodeGroupState::Degraded(words) => Ok(degraded(at, &group.name, &words)),
+            NodeGroupState::Absent if group.nodes == 0 => Ok(Progress::Done(())),
+            NodeGroupState::Absent => Err(StepError::Failed(Problem::new(Code::AWS_REFUSED, format!("node group `{}` has vanished", group.name)))),
         }
     }
-    async fn undo(&self, _: &P, _: &At, _: Option<()>) -> Result<Progress<()>, StepError> {
-        Ok(Progress::Done(())) // comes after the point of no return only
+    async fn undo(&self, ports: &P, at: &At, _: Option<()>) -> Result<Progress<()>, StepError> {
+        let (group, before) = (&self.group, self.before);
+        if before == 0 {
+            return delete(ports, at, &self.access, &group.cluster, &group.name).await;
+        }
+        let token = format!("{}/undo", at.token());
+        let back = |access| async move { ports.account().node_group_scale(&access, &group.cluster, &group.name, before, &token).await };
+        match enter(ports, &self.access, back).await? {
+            NodeGroupState::Active { nodes } if nodes == before => Ok(Progress::Done(())),
+            NodeGroupState::Active { .. } | NodeGroupState::Changing => Ok(not_yet(at, format!("{} back at {before} nodes", group.name))),
+            // A group that is short of machines has the size it was given.
+            NodeGroupState::Degraded(_) | NodeGroupState::Absent => Ok(Progress::Done(())),
+        }
+    }
+    fn overdue(&self, on: &str) -> Problem {
+        no_capacity(on)
     }
 }
 
-/// Deletes a group at the end of a purge.
+/// Deletes a group: at the end of a purge, or after a change that no longer needs it.
 #[derive(Debug, Clone, Serialize)]
 pub struct DeleteNodeGroup {
     access: Access,
@@ -146,7 +184,20 @@ pub struct DeleteNodeGroup {
 
 impl DeleteNodeGroup {
     pub(crate) fn all(input: &DatabaseInput) -> Vec<Self> {
-        input.node_groups().into_iter().map(|group| Self { access: input.access.clone(), cluster: group.cluster, name: group.name }).collect()
+        Self::of(input, input.node_groups())
+    }
+    /// Groups that have nothing to hold any more, once the instances are where they are.
+    pub(crate) fn left(input: &DatabaseInput, placement: &Placement) -> Vec<Self> {
+        let kept = input.groups_of(&input.generation.spec, placement);
+        let mut groups = input.node_groups_before();
+        groups.extend(input.node_groups());
+        groups.sort_by(|a, b| a.name.cmp(&b.name));
+        groups.dedup_by(|a, b| a.name == b.name);
+        groups.retain(|group| kept.iter().all(|kept| kept.name != group.name));
+        Self::of(input, groups)
+    }
+    fn of(input: &DatabaseInput, groups: Vec<NodeGroup>) -> Vec<Self> {
+        groups.into_iter().map(|group| Self { access: input.access.clone(), cluster: group.cluster, name: group.name }).collect()
     }
 }
 

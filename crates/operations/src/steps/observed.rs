@@ -18,14 +18,14 @@ const LOOK_MOST: Duration = Duration::from_secs(30);
 /// How long a deleted database may take to shut down before its nodes are taken away all the same.
 const STOP_MINUTES_MAX: i64 = 10;
 
-async fn seen<P: Ports>(ports: &P, target: &Target) -> Result<Option<Observation>, StepError> {
+pub(super) async fn seen<P: Ports>(ports: &P, target: &Target) -> Result<Option<Observation>, StepError> {
     match &target.database_id {
         Some(database) => Ok(ports.agents().observation_get(database, &target.cluster).await?),
         None => Ok(None),
     }
 }
 
-fn not_yet<T>(at: &At, on: String) -> Progress<T> {
+pub(super) fn not_yet<T>(at: &At, on: String) -> Progress<T> {
     Progress::Pending { after: at.look_again(LOOK_LEAST, LOOK_MOST), on }
 }
 

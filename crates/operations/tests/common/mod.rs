@@ -5,6 +5,7 @@ use kiven_model::api::{DatabaseRequest, DeletionRequest};
 use kiven_model::database::Database;
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, StepRecord, Subject};
+use kiven_model::plan::PlanName;
 use kiven_model::{DatabaseId, OperationId, request};
 use kiven_operations::{accept_connect, accept_database, drive_any};
 use kiven_ports::{Clock, NameClaim, PortError, Random, Records, Write};
@@ -85,8 +86,12 @@ impl Stage {
                 writes.push(Write::NameTaken { claim, owner });
                 writes
             }
-            OperationKind::Pause | OperationKind::Resume | OperationKind::Delete => {
-                let database = self.database()?;
+            OperationKind::Pause | OperationKind::Resume | OperationKind::Delete | OperationKind::Change => {
+                let mut database = self.database()?;
+                if kind == OperationKind::Change {
+                    // Another class of nodes, one instance fewer, a larger volume.
+                    (database.spec.plan, database.spec.instances, database.spec.storage_gb) = (PlanName::Premium, 2, 600);
+                }
                 let version = database.version;
                 accept_database(&environment, database, Some(version), kind, id.clone(), "key_test", at).ok()?.writes
             }
@@ -186,11 +191,11 @@ impl Stage {
 
 /// What comes before an operation in a life.
 pub(crate) fn before(kind: OperationKind) -> &'static [OperationKind] {
-    use OperationKind::{Connect, Delete, Pause, Provision, Purge, Resume};
+    use OperationKind::{Change, Connect, Delete, Pause, Provision, Purge, Resume};
     match kind {
         Connect => &[],
         Provision => &[Connect],
-        Pause | Delete => &[Connect, Provision],
+        Pause | Delete | Change => &[Connect, Provision],
         Resume => &[Connect, Provision, Pause],
         Purge => &[Connect, Provision, Delete],
     }
@@ -209,7 +214,7 @@ pub(crate) fn stage(kind: OperationKind, seed: u64) -> (Stage, Snapshot) {
 
 /// Says what is missing from a complete world.
 pub(crate) fn incomplete(kind: OperationKind, stage: &Stage, before: &Snapshot, after: &Snapshot) -> Result<(), String> {
-    use OperationKind::{Connect, Delete, Pause, Provision, Purge, Resume};
+    use OperationKind::{Change, Connect, Delete, Pause, Provision, Purge, Resume};
     let holds = |condition: bool, rule: &str| if condition { Ok(()) } else { Err(format!("{kind:?}: {rule}: {after:#?}")) };
     let status = |wanted: DatabaseStatus| holds(stage.database().map(|d| d.status) == Some(wanted), "the record's state");
     let nodes = |n: u32| after.node_groups.values().map(|g| g.nodes).sum::<u32>() == n && after.node_groups.values().all(|g| g.status == "ACTIVE");
@@ -219,7 +224,7 @@ pub(crate) fn incomplete(kind: OperationKind, stage: &Stage, before: &Snapshot, 
             let environment = stage.environment();
             holds(environment.connected.is_some() && after.oidc_providers.len() == 1, "connected")
         }
-        Provision | Resume => {
+        Provision | Resume | Change => {
             status(DatabaseStatus::Available)?;
             let cluster = after.clusters.values().next().ok_or("no cluster")?;
             holds(
@@ -231,7 +236,9 @@ pub(crate) fn incomplete(kind: OperationKind, stage: &Stage, before: &Snapshot, 
             holds(kinds.iter().all(|k| after.count(k) == 1) && after.count("Service") == 3 && after.secrets.len() == 3, "every object")?;
             holds(after.roles.len() == 1 && after.buckets.len() == 1, "role and bucket")?;
             holds(stage.database().and_then(|d| d.connection).is_some(), "its connection is known")?;
-            holds(kind == Provision || after.data() == before.data(), "the same data")
+            holds(stage.database().is_some_and(|d| d.applied.as_ref() == Some(&d.spec)), "what is wanted is there")?;
+            let shrunk = kind == Change && after.data().iter().all(|(name, (id, _))| before.data().get(name).is_some_and(|(was, _)| was == id));
+            holds(kind == Provision || shrunk || after.data() == before.data(), "the same data")
         }
         Pause | Delete => {
             status(if kind == Pause { DatabaseStatus::Paused } else { DatabaseStatus::Grace })?;
@@ -279,7 +286,12 @@ pub(crate) fn judge(stage: &Stage, head: &Operation, before: &Snapshot) -> Resul
             Ok(())
         }
         OperationStatus::Stuck => {
-            let lost = before.data().iter().any(|(name, data)| after.data().get(name) != Some(data));
+            // A change to fewer instances was consented to: its data is the identifier and a volume of those there were.
+            let kept = |was: &(Option<String>, Vec<_>), is: &(Option<String>, Vec<_>)| {
+                let fewer = head.kind == OperationKind::Change && !is.1.is_empty() && is.1.iter().all(|volume| was.1.contains(volume));
+                was.0 == is.0 && (fewer || was.1 == is.1)
+            };
+            let lost = before.data().iter().any(|(name, was)| !after.data().get(name).is_some_and(|is| kept(was, is)));
             if !head.past_no_return {
                 return Err(format!("Stuck before the point of no return: {:?}", head.problem));
             }

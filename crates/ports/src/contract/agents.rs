@@ -105,6 +105,8 @@ async fn sayings<A: Agents>(agents: &A) -> Result<(), String> {
         pods: 0,
         volumes: vec![],
         published: Default::default(),
+        current: true,
+        zones: std::collections::BTreeMap::new(),
         backup_completed: false,
     };
     for (ready, order) in [(1, (1, 9)), (2, (2, 1)), (3, (1, 10))] {

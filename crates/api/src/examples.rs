@@ -1,0 +1,55 @@
+//! Whole valid bodies, shown in the OpenAPI document and used by the table of roles.
+use kiven_model::api::{BackupRequest, ConnectionRequest, DatabaseRequest, DeletionRequest, EnvironmentRequest, PoolerRequest};
+use kiven_model::schedule::{ExceptionRequest, HoursRequest, ScheduleRequest, WindowRequest};
+
+pub(crate) fn environment() -> EnvironmentRequest {
+    EnvironmentRequest {
+        name: "production".to_owned(),
+        aws_account_id: "123456789012".to_owned(),
+        aws_region: "eu-west-1".to_owned(),
+        eks_cluster_name: "main".to_owned(),
+    }
+}
+
+pub(crate) fn connection() -> ConnectionRequest {
+    ConnectionRequest {
+        role_arn: "arn:aws:iam::123456789012:role/kiven".to_owned(),
+        subnets: [("eu-west-1a", "subnet-0a1b2c3d4e5f60718"), ("eu-west-1b", "subnet-0f1e2d3c4b5a69788")]
+            .map(|(zone, subnet)| (zone.to_owned(), subnet.to_owned()))
+            .into(),
+        launch_template: "lt-0123456789abcdef0".to_owned(),
+    }
+}
+
+pub(crate) fn database() -> DatabaseRequest {
+    DatabaseRequest {
+        name: "shop".to_owned(),
+        environment_id: "env_0123456789abcdefghjk".to_owned(),
+        plan: "startup".to_owned(),
+        storage_gb: Some(100),
+        parameters: [("work_mem".to_owned(), "16MB".to_owned())].into(),
+        pooler: PoolerRequest { pool_size: Some(20), ..PoolerRequest::default() },
+        backup: BackupRequest { backup_retention_days: Some(14), ..BackupRequest::default() },
+        allowed_namespaces: vec!["shop".to_owned()],
+        extensions: vec!["pg_trgm".to_owned()],
+        power: Some("on".to_owned()),
+        deletion_protection: Some(true),
+        deletion: DeletionRequest { grace_days: Some(7), ..DeletionRequest::default() },
+        ..DatabaseRequest::default()
+    }
+}
+
+pub(crate) fn schedule() -> ScheduleRequest {
+    let (text, workdays) = (str::to_owned, ["mon", "tue", "wed", "thu", "fri"]);
+    ScheduleRequest {
+        database_ids: vec![text("db_0123456789abcdefghjk")],
+        time_zone: text("Europe/Paris"),
+        windows: vec![WindowRequest { days: workdays.map(text).into(), start: text("08:00"), end: text("18:00") }],
+        exceptions: vec![
+            ExceptionRequest { date: text("2026-12-24"), on: Some(HoursRequest { start: text("08:00"), end: text("12:00") }) },
+            ExceptionRequest { date: text("2026-12-25"), on: None },
+        ],
+        ready_by: Some(true),
+        enabled: Some(true),
+    }
+}

@@ -1,0 +1,207 @@
+//! The one table of routes. The router, the role check, the OpenAPI document and the golden table of roles come from it: a
+//! route without a role or without words does not compile, one without an answer or a fixture fails a test.
+use crate::route::{Entry, Route, delete, get, post, put};
+use crate::{App, answer, auth, databases, document, environments, examples, operations, plans, schedules};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use kiven_model::Code;
+use kiven_model::api::{
+    BODY_BYTES_MAX, ConnectionRequest, DatabaseRequest, DatabaseView, EnvironmentRequest, EnvironmentView, Me, OperationView, PlanView, ScheduleView,
+};
+use kiven_model::organization::Role;
+use kiven_model::schedule::{PowerEvent, ScheduleRequest};
+use kiven_ports::Ports;
+#[cfg(feature = "openapi")]
+use {
+    crate::route::Shape,
+    kiven_model::{DatabaseId, EnvironmentId, OperationId, ScheduleId},
+};
+
+/// The rules that a database's body can break.
+const DATABASE_RULES: &[Code] = &[
+    Code::NAME_INVALID,
+    Code::PLAN_UNKNOWN,
+    Code::STORAGE_INVALID,
+    Code::STORAGE_SHRINKS,
+    Code::INSTANCES_INVALID,
+    Code::PARAMETER_UNKNOWN,
+    Code::PARAMETER_MANAGED,
+    Code::PARAMETER_INVALID,
+    Code::VERSION_NOT_OFFERED,
+    Code::POOLER_INVALID,
+    Code::BACKUP_INVALID,
+    Code::NAMESPACE_INVALID,
+    Code::EXTENSION_UNKNOWN,
+    Code::POWER_INVALID,
+    Code::DELETION_INVALID,
+    Code::CUSTOM_SIZE_INVALID,
+    Code::ID_INVALID,
+    Code::NOT_YET_CHANGEABLE,
+    Code::NEVER_CHANGEABLE,
+    Code::STORAGE_COOLDOWN,
+    Code::FINAL_BACKUP_NOT_YET,
+];
+/// The rules that an environment's body can break.
+const ENVIRONMENT_RULES: &[Code] =
+    &[Code::NAME_INVALID, Code::AWS_ACCOUNT_INVALID, Code::AWS_REGION_INVALID, Code::EKS_CLUSTER_INVALID, Code::ID_INVALID, Code::NEVER_CHANGEABLE];
+/// The rules that a connection's body can break.
+const CONNECTION_RULES: &[Code] = &[Code::ROLE_INVALID, Code::SUBNETS_INVALID, Code::LAUNCH_TEMPLATE_INVALID];
+/// The rules that a schedule's body can break.
+const SCHEDULE_RULES: &[Code] = &[
+    Code::ID_INVALID,
+    Code::TIME_ZONE_UNKNOWN,
+    Code::WINDOW_INVALID,
+    Code::WINDOWS_OVERLAP,
+    Code::EXCEPTION_INVALID,
+    Code::SCHEDULE_DATABASES_INVALID,
+];
+/// What stands in the way of a change to a database.
+const DATABASE_BUSY: &[Code] = &[Code::OPERATION_RUNNING, Code::WRONG_STATE];
+/// What stands in the way of a change to an environment.
+const ENVIRONMENT_BUSY: &[Code] = &[Code::OPERATION_RUNNING, Code::ENVIRONMENT_IN_USE];
+const STARTED: &str = "Accepted: the operation that `operation_id` names is under way. Follow it.";
+
+/// What `{id}` is, by the collection that a path begins with.
+#[cfg(feature = "openapi")]
+pub(crate) fn collections() -> Vec<(&'static str, Shape)> {
+    vec![
+        ("environments", Shape::of::<EnvironmentId>()),
+        ("databases", Shape::of::<DatabaseId>()),
+        ("operations", Shape::of::<OperationId>()),
+        ("schedules", Shape::of::<ScheduleId>()),
+    ]
+}
+
+/// Every route with its handler.
+fn table<P: Ports>() -> Vec<Entry<P>> {
+    [account(), environments(), databases(), schedules(), operations()].into_iter().flatten().collect()
+}
+
+fn account<P: Ports>() -> Vec<Entry<P>> {
+    vec![
+        get("/v1/openapi.json", Role::Viewer, "document_get", "This document", document::show)
+            .for_anyone()
+            .answers::<serde_json::Map<String, serde_json::Value>>(200, "The OpenAPI document."),
+        get("/v1/me", Role::Viewer, "me", "Who the caller is", plans::me::<P>).answers::<Me>(200, "Organization and role of the key."),
+        get("/v1/plans", Role::Viewer, "plan_list", "The plans on offer", plans::list::<P>)
+            .answers::<Vec<PlanView>>(200, "Every plan that has a size of its own."),
+    ]
+}
+
+fn environments<P: Ports>() -> Vec<Entry<P>> {
+    const ONE: &str = "/v1/environments/{id}";
+    const CONNECTION: &str = "/v1/environments/{id}/connection";
+    vec![
+        get("/v1/environments", Role::Viewer, "environment_list", "Every environment", environments::list::<P>)
+            .answers::<Vec<EnvironmentView>>(200, "The organization's environments, by name."),
+        get(ONE, Role::Viewer, "environment_get", "One environment", environments::show::<P>)
+            .answers::<EnvironmentView>(200, "The environment as it is."),
+        put(ONE, Role::Admin, "environment_put", "Make an environment", environments::put::<P>)
+            .about("Under an id of the caller's. When the name is taken by an equal environment that nobody has connected, that one is answered: the answer's id counts.")
+            .creates()
+            .body::<EnvironmentRequest>(&examples::environment(), ENVIRONMENT_RULES)
+            .answers::<EnvironmentView>(200, "The environment, made now or there already.")
+            .refuses(&[Code::NAME_TAKEN, Code::CLUSTER_TAKEN]),
+        delete(ONE, Role::Admin, "environment_delete", "Forget an environment", environments::delete::<P>)
+            .answers_nothing(204, "It is forgotten.")
+            .refuses(ENVIRONMENT_BUSY),
+        put(CONNECTION, Role::Admin, "connection_put", "Connect an environment", environments::connect::<P>)
+            .body::<ConnectionRequest>(&examples::connection(), CONNECTION_RULES)
+            .answers::<EnvironmentView>(200, "It is connected, or being connected, in this very way.")
+            .answers::<EnvironmentView>(202, STARTED)
+            .refuses(ENVIRONMENT_BUSY)
+            .refuses(&[Code::CLUSTER_TAKEN]),
+        delete(CONNECTION, Role::Admin, "connection_delete", "Disconnect an environment", environments::disconnect::<P>)
+            .answers::<EnvironmentView>(200, "It is no longer connected.")
+            .refuses(ENVIRONMENT_BUSY),
+    ]
+}
+
+fn databases<P: Ports>() -> Vec<Entry<P>> {
+    const ONE: &str = "/v1/databases/{id}";
+    vec![
+        get("/v1/databases", Role::Viewer, "database_list", "Databases", databases::list::<P>)
+            .query::<databases::Filter>()
+            .answers::<Vec<DatabaseView>>(200, "Databases by name; those that are gone are left out."),
+        get(ONE, Role::Viewer, "database_get", "One database", databases::show::<P>)
+            .more(Role::Operator, "to claim it with `claim=true`, which is ignored for others")
+            .query::<databases::Reading>()
+            .answers::<DatabaseView>(200, "The database as it is."),
+        put(ONE, Role::Operator, "database_put", "Make or change a database", databases::put::<P>)
+            .about("Under an id of the caller's. When the name is taken by an equal database that nobody has claimed, that one is answered: the answer's id counts.")
+            .more(Role::Admin, "to make a database, and to change more than its power")
+            .creates()
+            .body::<DatabaseRequest>(&examples::database(), DATABASE_RULES)
+            .answers::<DatabaseView>(200, "It is as asked for.")
+            .answers::<DatabaseView>(202, STARTED)
+            .refuses(DATABASE_BUSY)
+            .refuses(&[Code::NAME_TAKEN, Code::ENVIRONMENT_NOT_READY]),
+        delete(ONE, Role::Admin, "database_delete", "Delete a database", databases::delete::<P>)
+            .about("To its grace, or out of the world when it has none. One that is being provisioned is cancelled first: follow the operation that the 409 names, then ask again.")
+            .answers::<DatabaseView>(202, STARTED)
+            .refuses(DATABASE_BUSY)
+            .refuses(&[Code::DELETION_PROTECTED]),
+        post("/v1/databases/{id}/pause", Role::Operator, "database_pause", "Power off", databases::pause::<P>)
+            .answers::<DatabaseView>(200, "It is paused.")
+            .answers::<DatabaseView>(202, STARTED)
+            .refuses(DATABASE_BUSY),
+        post("/v1/databases/{id}/resume", Role::Operator, "database_resume", "Power on", databases::resume::<P>)
+            .answers::<DatabaseView>(200, "It is on.")
+            .answers::<DatabaseView>(202, STARTED)
+            .refuses(DATABASE_BUSY),
+    ]
+}
+
+fn schedules<P: Ports>() -> Vec<Entry<P>> {
+    const ONE: &str = "/v1/schedules/{id}";
+    vec![
+        get("/v1/databases/{id}/power-events", Role::Viewer, "power_events", "What schedules decided about a database", schedules::power_events::<P>)
+            .answers::<Vec<PowerEvent>>(200, "The newest hundred of ninety days, newest first, each with its reason."),
+        get("/v1/schedules", Role::Viewer, "schedule_list", "Every power schedule", schedules::list::<P>)
+            .answers::<Vec<ScheduleView>>(200, "The organization's schedules, oldest first."),
+        get(ONE, Role::Viewer, "schedule_get", "One power schedule", schedules::show::<P>).answers::<ScheduleView>(200, "The schedule as it is."),
+        put(ONE, Role::Operator, "schedule_put", "Make or change a power schedule", schedules::put::<P>)
+            .about("Under an id of the caller's. A database is in one schedule at most: when one of them is in another, nothing is changed.")
+            .creates()
+            .body::<ScheduleRequest>(&examples::schedule(), SCHEDULE_RULES)
+            .answers::<ScheduleView>(200, "The schedule as it is now.")
+            .refuses(&[Code::IN_ANOTHER_SCHEDULE]),
+        delete(ONE, Role::Operator, "schedule_delete", "Remove a power schedule", schedules::delete::<P>)
+            .about("The power of its databases stays as it is.")
+            .answers_nothing(204, "It is removed."),
+    ]
+}
+
+fn operations<P: Ports>() -> Vec<Entry<P>> {
+    vec![
+        get("/v1/operations", Role::Viewer, "operation_list", "Operations", operations::list::<P>)
+            .query::<operations::Filter>()
+            .answers::<Vec<OperationView>>(200, "The newest hundred, newest first, without their events."),
+        get("/v1/operations/{id}", Role::Viewer, "operation_get", "Follow an operation", operations::show::<P>)
+            .about("Ask with `after` set to the sequence number of the last event you have, and wait `retry_after_ms` between two requests.")
+            .query::<operations::After>()
+            .answers::<OperationView>(200, "The operation with its events after `after`, at most 200.")
+            .conditional("Nothing after `after` and it is not over, or it is still what `if-none-match` names: ask again when the header `retry-after-ms` says."),
+        post("/v1/operations/{id}/cancel", Role::Operator, "operation_cancel", "Ask an operation to go back", operations::cancel::<P>)
+            .about("It takes effect at the next step before the point of no return. Asking twice is asking once.")
+            .answers::<OperationView>(200, "The operation; it may be over already.")
+            .refuses(&[Code::NOT_CANCELLABLE]),
+    ]
+}
+
+/// Every route as data.
+#[must_use]
+pub fn routes<P: Ports>() -> Vec<Route> {
+    table::<P>().into_iter().map(|entry| entry.route).collect()
+}
+
+/// The router: before each handler stands the gate with its route's access.
+pub(crate) fn mount<P: Ports>(app: App<P>) -> Router {
+    let mut router = Router::new();
+    for Entry { route, handler } in table::<P>() {
+        let gate = from_fn_with_state((app.clone(), route.access), auth::admit::<P>);
+        router = router.route(route.path, handler.route_layer(gate));
+    }
+    router.fallback(answer::no_route).method_not_allowed_fallback(answer::no_method).layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(app)
+}
