@@ -96,10 +96,7 @@ pub fn accept_database(
     let connected = environment.connected.as_ref().ok_or_else(not_ready)?;
     let connection = environment.connection.clone().ok_or_else(not_ready)?;
     if kind == OperationKind::Provision && environment.status == EnvironmentStatus::AccessLost {
-        let why = environment.problem.as_ref().map(ToString::to_string).unwrap_or_default();
-        let problem =
-            Problem::new(Code::ACCESS_DENIED, format!("Kiven has lost its way into the account of environment `{}`", environment.spec.name));
-        return Err(problem.detail(why).hint("Restore the role's trust policy, or apply the connection with another role."));
+        return Err(access_lost(environment));
     }
     let version = expected.map_or(1, |version| version + 1);
     let status = match expected {
@@ -108,16 +105,10 @@ pub fn accept_database(
     };
     let made_by = database.made_by.clone().unwrap_or_else(|| id.clone());
     let by_schedule = is_schedule_actor(actor);
-    let manual = !by_schedule && matches!(kind, OperationKind::Pause | OperationKind::Resume);
-    let last_manual_at = if manual { Some(now) } else { database.last_manual_at };
+    let last_manual_at = if by_schedule || !switches(kind) { database.last_manual_at } else { Some(now) };
     let destroys = matches!(kind, OperationKind::Delete | OperationKind::Purge);
-    // What only stops or removes is about what is there; what is wanted may be ahead of it.
-    let spec = match kind {
-        OperationKind::Connect | OperationKind::Provision | OperationKind::Resume | OperationKind::Change => &database.spec,
-        OperationKind::Pause | OperationKind::Delete | OperationKind::Purge => database.applied.as_ref().unwrap_or(&database.spec),
-    };
+    let spec = spec_for(kind, &database);
     let settings = revision(&database, spec, kind, &id, &made_by);
-    let grace = SignedDuration::from_hours(24 * i64::from(database.spec.deletion.grace_days));
     let input = DatabaseInput {
         eks_cluster: environment.spec.eks_cluster_name.clone(),
         connection,
@@ -132,7 +123,7 @@ pub fn accept_database(
             placement: database.placement.clone(),
         },
         consent: (destroys || loses(&database, spec)).then(|| consent(&database.id, actor, now)),
-        delete_after: destroys.then(|| now + grace),
+        delete_after: destroys.then(|| now + grace(&database)),
         by_schedule,
         access,
     };
@@ -156,6 +147,30 @@ pub fn accept_database(
         writes.push(Write::EnvironmentKept { id: environment.id.clone(), version: environment.version });
     }
     Ok(Accepted { record, operation, writes })
+}
+
+fn access_lost(environment: &Environment) -> Problem {
+    let why = environment.problem.as_ref().map(ToString::to_string).unwrap_or_default();
+    let message = format!("Kiven has lost its way into the account of environment `{}`", environment.spec.name);
+    let hint = "Restore the role's trust policy, or apply the connection with another role.";
+    Problem::new(Code::ACCESS_DENIED, message).detail(why).hint(hint)
+}
+
+fn grace(database: &Database) -> SignedDuration {
+    SignedDuration::from_hours(24 * i64::from(database.spec.deletion.grace_days))
+}
+
+/// Whether it is what a power schedule does, or a person instead of it.
+fn switches(kind: OperationKind) -> bool {
+    matches!(kind, OperationKind::Pause | OperationKind::Resume)
+}
+
+/// What only stops or removes is about what is there; what is wanted may be ahead of it.
+fn spec_for(kind: OperationKind, database: &Database) -> &DatabaseSpec {
+    match kind {
+        OperationKind::Connect | OperationKind::Provision | OperationKind::Resume | OperationKind::Change => &database.spec,
+        OperationKind::Pause | OperationKind::Delete | OperationKind::Purge => database.applied.as_ref().unwrap_or(&database.spec),
+    }
 }
 
 /// The operation whose settings PostgreSQL will run with: this one, when it changes them.
