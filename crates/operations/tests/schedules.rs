@@ -21,7 +21,7 @@ use proptest::test_runner::TestRunner;
 use scheduled::Scheduled;
 use std::cell::Cell;
 
-const CASES: u32 = 32;
+const CASES: u32 = 24;
 /// Tries to make a failing case smaller: it is readable soon, and a case takes a while.
 const SHRINKS_MAX: u32 = 60;
 const DAY: i64 = 24 * 60;
@@ -29,6 +29,8 @@ const DAY: i64 = 24 * 60;
 const SPAN: i64 = 4 * DAY;
 /// Minutes that a wish may take to come true: a sweep, a pause that is taken back, a resume, two tries.
 const SLACK: i64 = 30;
+/// How late a tick may be, in minutes, when rings are lost.
+const LATE: i64 = 8;
 /// The longest early start, in minutes.
 const LEAD: i64 = LEAD_SECONDS_MAX as i64 / 60;
 
@@ -46,9 +48,24 @@ struct Case {
     /// When no sweep comes.
     outages: Vec<(i64, i64)>,
     disabled: Option<(i64, i64)>,
+    /// What comes together around a boundary: which one, whether another operation runs or no sweep comes for how many minutes,
+    /// and what a person does how many minutes after it.
+    collisions: Vec<(usize, bool, i64, i64, bool)>,
 }
 
 impl Case {
+    /// Puts what comes together around boundaries at its minutes.
+    fn placed(mut self, spec: &ScheduleSpec, begin: Timestamp) -> Self {
+        let boundaries: Vec<i64> =
+            spec.boundaries(begin, begin + SignedDuration::from_mins(SPAN)).map(|(at, _)| at.duration_since(begin).as_mins()).collect();
+        for (which, busy, minutes, after, on) in self.collisions.clone() {
+            let Some(at) = boundaries.get(which % boundaries.len().max(1)) else { continue };
+            let in_the_way = if busy { &mut self.others } else { &mut self.outages };
+            in_the_way.push(((at - 10).max(0), minutes));
+            self.manual.push(((at + after).max(0), on));
+        }
+        self
+    }
     fn within(list: &[(i64, i64)], minute: i64) -> bool {
         list.iter().any(|(from, minutes)| (*from..from + minutes).contains(&minute))
     }
@@ -89,9 +106,10 @@ prop_compose! {
         others in spans(300),
         outages in spans(900),
         disabled in prop::option::of((1..SPAN, 1..1500_i64)),
+        collisions in prop::collection::vec((0..20_usize, any::<bool>(), 20..200_i64, -15..150_i64, any::<bool>()), 0..5),
     ) -> Case {
         let windows = windows.into_iter().map(|(days, (start, length))| (days, start, length)).collect();
-        Case { seed, zone, windows, ready_by, rough, manual, others, outages, disabled }
+        Case { seed, zone, windows, ready_by, rough, manual, others, outages, disabled, collisions }
     }
 }
 
@@ -131,17 +149,26 @@ impl Model {
             self.early(minute, at, acted);
         }
         if Case::within(&case.outages, minute - 1) {
-            // What was begun goes on; what falls due now is seen to later.
+            // What was begun goes on, an early start too; what falls due now is seen to later.
+            if case.ready_by && matches!(self.wish, Some((Power::On, _))) {
+                self.open(minute + 1);
+            }
+            // An operation whose ring is lost waits for the sweep.
+            if case.rough {
+                self.open(minute + SLACK);
+            }
             return;
         }
         let Some((power, since)) = &mut self.wish else { return };
         let (power, since) = (*power, *since.get_or_insert(minute));
         if power == Power::Off && busy {
             let waited = minute - since;
-            if waited >= PAUSE_WAIT_MINUTES_MAX - 3 {
+            if waited >= PAUSE_WAIT_MINUTES_MAX + LATE {
+                // Given up by now; power stays as it is.
+                (self.wish, self.open_until) = (None, minute);
+            } else if waited >= PAUSE_WAIT_MINUTES_MAX - LATE {
                 // About now it is given up: whether this was the last look, only the schedule knows.
                 self.open(i64::MAX);
-                self.wish = None;
             }
             return;
         }
@@ -246,6 +273,7 @@ fn play(case: &Case) -> Result<i64, TestCaseError> {
     world.pass(Timestamp::from_second((world.now().as_second() / 60 + 1) * 60).unwrap());
     let spec = world.schedule_put(&asked);
     let wanted = spec.wanted_at(world.now());
+    let case = &case.clone().placed(&ScheduleSpec { enabled: true, ..spec.clone() }, world.now());
     let model = Model { spec: ScheduleSpec { enabled: true, ..spec }, wanted, wish: None, power: Power::On, open_until: 0, doubtful: false };
     if case.rough {
         world.stage.world.odds_set(Odds { ring_lost: 1000, ring_doubled: 1000, retry_before: 100, retry_after: 100, throttled: 100, ..Odds::none() });

@@ -20,6 +20,7 @@ const TRANSITIONS_MAX: usize = 4;
 
 /// A schedule as asked for: what is left out takes its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ScheduleRequest {
@@ -39,6 +40,7 @@ pub struct ScheduleRequest {
 
 /// A window as asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WindowRequest {
@@ -52,6 +54,7 @@ pub struct WindowRequest {
 
 /// An exception as asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExceptionRequest {
@@ -63,6 +66,7 @@ pub struct ExceptionRequest {
 
 /// Hours as asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HoursRequest {
@@ -146,6 +150,9 @@ impl fmt::Display for Hours {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
 pub struct TimeOfDay(u16);
 
+#[cfg(feature = "schema")]
+crate::schema::text!(TimeOfDay, "TimeOfDay", "A time on a clock: `HH:MM`, from 00:00 to 24:00.", "^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$", "08:00");
+
 impl TimeOfDay {
     /// Reads `HH:MM`; `None` when it is written otherwise or is no time.
     #[must_use]
@@ -188,6 +195,7 @@ impl From<TimeOfDay> for String {
 
 /// A day of the week.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Day {
@@ -253,6 +261,9 @@ pub struct Zone {
     name: String,
     rules: TimeZone,
 }
+
+#[cfg(feature = "schema")]
+crate::schema::text!(Zone, "Zone", "A name of the IANA time zone database.", "^[A-Za-z0-9_+/-]+$", "Europe/Paris");
 
 impl Zone {
     /// Reads a zone's name, in the database's own letters.
