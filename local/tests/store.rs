@@ -35,13 +35,13 @@ async fn large_payloads_leave_the_table_and_come_back() {
     let folder = tempfile::tempdir().unwrap();
     let local = Local::start(folder.path().to_owned()).await;
     let store = store(&local).await;
-    for (salt, size) in [(1, 10), (2, 5_000), (3, 200_000)] {
+    for (salt, size) in [(1, 10), (2, 5_000), (3, 40_000), (4, 200_000)] {
         let record = Operation { input: serde_json::json!({"blob": "x".repeat(size)}), ..operation(7, salt) };
         let write = Write::Operation { record: Box::new(record.clone()), expected: None };
         store.records_commit(vec![write]).await.unwrap();
         assert_eq!(store.operation_get(&record.id).await.unwrap(), Some(record.clone()));
         let raw = local.sdk("KIVEN").dynamodb().scan().table_name("kiven").send().await.unwrap();
-        for item in raw.items() {
+        for item in raw.items().iter().filter(|item| item["sk"].as_s().is_ok_and(|key| key == "HEAD")) {
             assert!(format!("{item:?}").len() < 4_096 + 1_024, "a head stays small");
         }
     }

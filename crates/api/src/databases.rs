@@ -187,7 +187,6 @@ async fn update<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted
     if change.is_some() || known.spec.deletion_protection != wanted.deletion_protection || known.spec.deletion != wanted.deletion {
         caller.may_more()?;
     }
-    let follows = app.schedule_of(&known.id).await?.is_some();
     // Power is written by the operation that changes it.
     let spec = DatabaseSpec { power: known.spec.power, ..wanted.clone() };
     if change.is_some() && known.status == DatabaseStatus::Available {

@@ -69,6 +69,9 @@ pub struct Observation {
     /// Instances by zone, as far as their nodes are known.
     #[serde(default)]
     pub zones: BTreeMap<String, u32>,
+    /// Whether a base backup is under way.
+    #[serde(default)]
+    pub backup_running: bool,
     /// The base backup of the provisioning: whether one is completed.
     pub backup_completed: bool,
 }

@@ -107,6 +107,7 @@ pub fn accept_database(
     let destroys = matches!(kind, OperationKind::Delete | OperationKind::Purge);
     let spec = spec_for(kind, &database);
     let settings = revision(&database, spec, kind, &id, &made_by);
+    let grace = SignedDuration::from_hours(24 * i64::from(database.spec.deletion.grace_days));
     let input = DatabaseInput {
         eks_cluster: environment.spec.eks_cluster_name.clone(),
         connection,

@@ -8,7 +8,7 @@ use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::{Operation, OperationKind, OperationStatus};
 use kiven_model::schedule::{Action, Decision, PowerEvent, PowerEventKind, PowerFacts, Running, Schedule, ScheduledPower, decide, schedule_actor};
 use kiven_model::{DatabaseId, OperationId, Problem, Valid};
-use kiven_ports::{Clock, Doorbell, PortError, Ports, Random, Records, Write};
+use kiven_ports::{Agents, Clock, Doorbell, PortError, Ports, Random, Records, Write};
 use std::time::Duration;
 
 /// How often a tick looks again because a record has changed under it; after that the next sweep does.
@@ -50,6 +50,8 @@ struct Scene {
     database: Database,
     environment: Option<Environment>,
     operation: Option<Operation>,
+    /// A base backup that no operation of Kiven's began, such as a scheduled one.
+    backup_running: bool,
     now: Timestamp,
 }
 
@@ -95,7 +97,9 @@ impl Scene {
             Some(operation) => records.operation_get(operation).await?.filter(|operation| !operation.status.over()),
             None => None,
         };
-        Ok(Some(Self { power, schedule, database, environment, operation, now: now.max(due) }))
+        let seen = ports.agents().observation_get(id, &database.names().cluster).await?;
+        let backup_running = seen.is_some_and(|seen| seen.backup_running);
+        Ok(Some(Self { power, schedule, database, environment, operation, backup_running, now: now.max(due) }))
     }
 
     fn facts(&self) -> PowerFacts {
@@ -111,8 +115,7 @@ impl Scene {
             scheduled_since: self.power.scheduled_since,
             last_manual_at: self.database.last_manual_at,
             running: self.operation.as_ref().map(running),
-            // Agents report whether a base backup has completed, not that one runs; backups that are operations are seen above.
-            backup_running: false,
+            backup_running: self.backup_running,
             // Without a working way in nothing can be switched, whatever the reason.
             access_lost: self.environment.as_ref().is_none_or(|environment| environment.status != EnvironmentStatus::Connected),
             resume_seconds: self.database.resume_seconds.clone(),

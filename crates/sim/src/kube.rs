@@ -270,6 +270,7 @@ impl Kube {
             published: BTreeMap::new(),
             current: running.is_some_and(|r| ready == instances && r.rolling == 0),
             zones: BTreeMap::new(),
+            backup_running: false,
             backup_completed: false,
         }
     }

@@ -29,9 +29,13 @@ pub(super) fn observe(database: &DatabaseId, cluster: &str, seen: &Seen) -> Obse
         published: seen.services.iter().filter_map(published).collect(),
         current: super::current::current(object, seen),
         zones: super::current::zones(seen),
+        backup_running: seen.backups.iter().any(|backup| text(&backup["status"]["phase"]).is_some_and(|phase| UNDER_WAY.contains(&phase.as_str()))),
         backup_completed: seen.backups.iter().any(|backup| backup["status"]["phase"] == "completed"),
     }
 }
+
+/// Phases of a Backup that has not come to its end (CloudNativePG's API, `BackupPhase`).
+const UNDER_WAY: [&str; 4] = ["pending", "started", "running", "finalizing"];
 
 fn text(value: &Value) -> Option<String> {
     value.as_str().filter(|text| !text.is_empty()).map(ToOwned::to_owned)

@@ -20,7 +20,6 @@ const TRANSITIONS_MAX: usize = 4;
 
 /// A schedule as asked for: what is left out takes its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ScheduleRequest {
@@ -40,7 +39,6 @@ pub struct ScheduleRequest {
 
 /// A window as asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WindowRequest {
@@ -54,7 +52,6 @@ pub struct WindowRequest {
 
 /// An exception as asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExceptionRequest {
@@ -66,7 +63,6 @@ pub struct ExceptionRequest {
 
 /// Hours as asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HoursRequest {
@@ -150,9 +146,6 @@ impl fmt::Display for Hours {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
 pub struct TimeOfDay(u16);
 
-#[cfg(feature = "schema")]
-crate::schema::text!(TimeOfDay, "TimeOfDay", "A time on a clock: `HH:MM`, from 00:00 to 24:00.", "^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$", "08:00");
-
 impl TimeOfDay {
     /// Reads `HH:MM`; `None` when it is written otherwise or is no time.
     #[must_use]
@@ -195,7 +188,6 @@ impl From<TimeOfDay> for String {
 
 /// A day of the week.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Day {
@@ -261,9 +253,6 @@ pub struct Zone {
     name: String,
     rules: TimeZone,
 }
-
-#[cfg(feature = "schema")]
-crate::schema::text!(Zone, "Zone", "A name of the IANA time zone database.", "^[A-Za-z0-9_+/-]+$", "Europe/Paris");
 
 impl Zone {
     /// Reads a zone's name, in the database's own letters.
