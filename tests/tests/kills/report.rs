@@ -5,7 +5,7 @@ use std::path::Path;
 
 const INTRODUCTION: &str = "# Reliability: the kill matrix
 
-`KIVEN_KILLS=all cargo test -p kiven-tests --test kills` wrote this page. In each cell one process is ended as `kill -9` ends it, once, at one point of one step of an operation. A cell holds when:
+`cargo xtask test kills` wrote this page; with `KIVEN_KILLS_ONLY=word` it runs the cells whose name has the word. In each cell one process is ended as `kill -9` ends it, once, at one point of one step of an operation. A cell holds when:
 
 - the operation still succeeds, within 60 s, without anybody's help;
 - the database answers with the recorded system identifier; after a resume every row that was written before the pause is there, on the same volumes; while paused no PostgreSQL process is left;
@@ -16,29 +16,54 @@ Failpoints (`crates/failpoint`, not in release builds) end a process exactly the
 
 ";
 
-/// Writes the page.
+const HELD: &str = "held";
+const MISSED: &str = "not struck";
+const FAILED: &str = "**failed**";
+
+/// A cell's row: its victim, operation, step and point, then how it came out and in how many seconds.
+type Row = ([String; 4], String, String);
+
+fn row(Outcome { cell, result }: &Outcome) -> Row {
+    let name = [cell.victim.to_owned(), cell.operation.to_string(), cell.step.to_owned(), cell.point.to_owned()];
+    match result {
+        Ok(held) if held.struck => (name, HELD.to_owned(), format!("{:.1}", held.seconds)),
+        Ok(held) => (name, MISSED.to_owned(), format!("{:.1}", held.seconds)),
+        Err(_) => (name, FAILED.to_owned(), String::new()),
+    }
+}
+
+/// The rows that are there, of cells that the matrix still has.
+fn known(page: &str) -> Vec<Row> {
+    let cells: Vec<String> = matrix::cells().iter().chain(&matrix::terraform_cells()).map(ToString::to_string).collect();
+    let read = |line: &str| {
+        let parts: Vec<String> = line.trim_matches('|').split('|').map(|part| part.trim().to_owned()).collect();
+        let [victim, operation, step, point, word, seconds] = parts.try_into().ok()?;
+        Some(([victim, operation, step, point], word, seconds))
+    };
+    page.lines().filter(|line| line.starts_with("| ")).filter_map(read).filter(|(name, ..)| cells.contains(&name.join(" × "))).collect()
+}
+
+/// Writes the page: what these cells have shown now, and of the others what they showed last.
 pub fn write(outcomes: &[Outcome]) -> anyhow::Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reliability.md");
     let whole = matrix::cells().len() + matrix::terraform_cells().len();
-    let mut rows: Vec<&Outcome> = outcomes.iter().collect();
-    rows.sort_by_key(|outcome| (outcome.cell.victim, outcome.cell.operation, outcome.cell.point));
-    let held = rows.iter().filter(|row| row.result.as_ref().is_ok_and(|held| held.struck)).count();
-    let missed = rows.iter().filter(|row| row.result.as_ref().is_ok_and(|held| !held.struck)).count();
+    let mut rows: Vec<Row> = outcomes.iter().map(row).collect();
+    let new: Vec<[String; 4]> = rows.iter().map(|(name, ..)| name.clone()).collect();
+    rows.extend(known(&std::fs::read_to_string(&path).unwrap_or_default()).into_iter().filter(|(name, ..)| !new.contains(name)));
+    rows.sort();
+    let count = |word: &str| rows.iter().filter(|row| row.1 == word).count();
     let mut page = INTRODUCTION.to_owned();
     writeln!(
         page,
-        "{} of {whole} cells ran (a run that is ended early has shown a part, in random order): {held} held, {missed} not struck, {} failed.\n",
+        "{} of {whole} cells: {} held, {} not struck, {} failed. A cell that is run again shows its last run.\n",
         rows.len(),
-        rows.len() - held - missed
+        count(HELD),
+        count(MISSED),
+        count(FAILED)
     )?;
     writeln!(page, "| victim | operation | step | point | result | seconds |\n|---|---|---|---|---|---:|")?;
-    for Outcome { cell, result } in rows {
-        let (word, seconds) = match result {
-            Ok(held) if held.struck => ("held", format!("{:.1}", held.seconds)),
-            Ok(held) => ("not struck", format!("{:.1}", held.seconds)),
-            Err(_) => ("**failed**", String::new()),
-        };
-        writeln!(page, "| {} | {} | {} | {} | {word} | {seconds} |", cell.victim, cell.operation, cell.step, cell.point)?;
+    for ([victim, operation, step, point], word, seconds) in &rows {
+        writeln!(page, "| {victim} | {operation} | {step} | {point} | {word} | {seconds} |")?;
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reliability.md");
     Ok(std::fs::write(path, page)?)
 }
