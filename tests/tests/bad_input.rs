@@ -164,8 +164,9 @@ fn changes() -> Vec<(Value, &'static str, &'static str)> {
     vec![
         (json!({ "storage_gb": 10 }), "KV-104", "storage_gb"),
         (json!({ "name": "renamed" }), "KV-131", "name"),
-        (json!({ "instances": 2 }), "KV-130", "instances"),
-        (json!({ "parameters": { "work_mem": "8MB" } }), "KV-130", "parameters"),
+        (json!({ "postgres_version": 16 }), "KV-130", "postgres_version"),
+        (json!({ "instances": 0 }), "KV-105", "instances"),
+        (json!({ "parameters": { "work_mem": "8 elephants" } }), "KV-108", "parameters.work_mem"),
     ]
 }
 
