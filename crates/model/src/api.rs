@@ -11,6 +11,7 @@ use crate::database::{Connection, Database, Power, Published};
 use crate::environment::{ConnectionSpec, Environment, EnvironmentStatus};
 use crate::ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId};
 use crate::lifecycle::DatabaseStatus;
+use crate::maintenance::MaintenanceWindowRequest;
 use crate::names::{DatabaseName, POSTGRES_PORT};
 use crate::operation::{Operation, OperationEvent, OperationKind, OperationStatus, Subject};
 use crate::organization::Role;
@@ -242,6 +243,8 @@ pub struct DatabaseRequest {
     pub deletion_protection: Option<bool>,
     /// Defaults inside.
     pub deletion: DeletionRequest,
+    /// Defaults inside.
+    pub maintenance_window: MaintenanceWindowRequest,
 }
 
 /// A database as it is. Nothing in it is secret.
@@ -360,7 +363,7 @@ impl DatabaseView {
             delete_after: database.delete_after,
             pending_change: database.pending_change(),
             storage_grown_at: database.storage_grown_at,
-            spec: spec.clone(),
+            spec: crate::database::DatabaseSpec { maintenance_window: Some(spec.maintenance()), ..spec.clone() },
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A database: what was asked for, and the record of what is.
 use crate::change::{Change, change};
 use crate::lifecycle::DatabaseStatus;
+use crate::maintenance::MaintenanceWindow;
 use crate::names::{DatabaseName, GenerationNames};
 use crate::plan::PlanName;
 use crate::report::Volume;
@@ -107,6 +108,17 @@ pub struct DatabaseSpec {
     pub deletion_protection: bool,
     /// What a deletion does.
     pub deletion: DeletionSpec,
+    /// When Kiven may start maintenance by itself; nothing stands here in records that are older than maintenance windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance_window: Option<MaintenanceWindow>,
+}
+
+impl DatabaseSpec {
+    /// When Kiven may start maintenance by itself.
+    #[must_use]
+    pub fn maintenance(&self) -> MaintenanceWindow {
+        self.maintenance_window.clone().unwrap_or_default()
+    }
 }
 
 /// What is known of a running database's addresses and identity.

@@ -11,6 +11,7 @@ pub mod database;
 pub mod environment;
 pub mod ids;
 pub mod lifecycle;
+pub mod maintenance;
 pub mod names;
 pub mod operation;
 pub mod organization;

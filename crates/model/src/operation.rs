@@ -23,13 +23,36 @@ pub enum OperationKind {
     Delete,
     /// Removes what the grace kept.
     Purge,
+    /// New machine images under the database.
+    PatchNodes,
+    /// A new server certificate from the database's own authority.
+    RotateCertificates,
 }
 
 impl OperationKind {
     /// Those that change a database.
-    pub const OF_DATABASES: [OperationKind; 6] = [Self::Provision, Self::Pause, Self::Resume, Self::Change, Self::Delete, Self::Purge];
+    pub const OF_DATABASES: [OperationKind; 8] = [
+        Self::Provision,
+        Self::Pause,
+        Self::Resume,
+        Self::Change,
+        Self::Delete,
+        Self::Purge,
+        Self::PatchNodes,
+        Self::RotateCertificates,
+    ];
     /// All of them.
-    pub const ALL: [OperationKind; 7] = [Self::Connect, Self::Provision, Self::Pause, Self::Resume, Self::Change, Self::Delete, Self::Purge];
+    pub const ALL: [OperationKind; 9] = [
+        Self::Connect,
+        Self::Provision,
+        Self::Pause,
+        Self::Resume,
+        Self::Change,
+        Self::Delete,
+        Self::Purge,
+        Self::PatchNodes,
+        Self::RotateCertificates,
+    ];
     /// The word as customers see it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -41,6 +64,8 @@ impl OperationKind {
             Self::Change => "change",
             Self::Delete => "delete",
             Self::Purge => "purge",
+            Self::PatchNodes => "patch_nodes",
+            Self::RotateCertificates => "rotate_certificates",
         }
     }
 }

@@ -69,6 +69,12 @@ pub struct Observation {
     /// Instances by zone, as far as their nodes are known.
     #[serde(default)]
     pub zones: BTreeMap<String, u32>,
+    /// The primary's zone, as far as its node is known.
+    #[serde(default)]
+    pub primary_zone: Option<String>,
+    /// When the server certificate ends, as far as the operator says.
+    #[serde(default)]
+    pub certificate_ends_at: Option<Timestamp>,
     /// The base backup of the provisioning: whether one is completed.
     pub backup_completed: bool,
 }
