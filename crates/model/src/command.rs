@@ -190,8 +190,8 @@ pub enum CommandOutput {
     Certificate {
         /// Its Secret's UID.
         uid: String,
-        /// When it ends.
-        ends_at: Timestamp,
+        /// When it ends, as far as the operator says.
+        ends_at: Option<Timestamp>,
     },
     /// The last WAL segment that was confirmed archived.
     Archived {

@@ -110,7 +110,11 @@ pub fn accept_database(
     // What only stops or removes is about what is there; what is wanted may be ahead of it.
     let spec = match kind {
         OperationKind::Connect | OperationKind::Provision | OperationKind::Resume | OperationKind::Change => &database.spec,
-        OperationKind::Pause | OperationKind::Delete | OperationKind::Purge => database.applied.as_ref().unwrap_or(&database.spec),
+        OperationKind::Pause
+        | OperationKind::Delete
+        | OperationKind::Purge
+        | OperationKind::PatchNodes
+        | OperationKind::RotateCertificates => database.applied.as_ref().unwrap_or(&database.spec),
     };
     let settings = revision(&database, spec, kind, &id, &made_by);
     let grace = SignedDuration::from_hours(24 * i64::from(database.spec.deletion.grace_days));
@@ -178,7 +182,12 @@ fn power_of(status: DatabaseStatus) -> Power {
 /// What only ever goes forward cannot be cancelled either: there is no state that its unwinding could end in.
 pub(crate) fn forward_only(kind: OperationKind) -> bool {
     match kind {
-        OperationKind::Connect | OperationKind::Provision | OperationKind::Pause | OperationKind::Change => false,
+        OperationKind::Connect
+        | OperationKind::Provision
+        | OperationKind::Pause
+        | OperationKind::Change
+        | OperationKind::PatchNodes
+        | OperationKind::RotateCertificates => false,
         OperationKind::Resume | OperationKind::Delete | OperationKind::Purge => true,
     }
 }

@@ -1,15 +1,18 @@
 //! The steps, by what they touch, and how they talk to an agent.
 mod access;
 mod archive;
+mod certificate;
 mod cluster;
 mod connect;
 mod nodes;
 mod observed;
+mod patch;
 mod retire;
 mod rolled;
 mod verify;
 
 pub use archive::{EnsureBackupBucket, EnsureBackupRole};
+pub use certificate::{ReadCertificate, RenewCertificate, ServerCertificate};
 pub use cluster::{
     ApplyCluster, ApplyNetworkPolicy, ApplyPooler, ApplyScheduledBackup, ArchiveWal, EnsureInitialDatabase, EnsureSecrets, HibernateCluster,
     WakeCluster,
@@ -17,6 +20,7 @@ pub use cluster::{
 pub use connect::{ClaimEksCluster, EnsureOidcProvider, HearAgent, ProveAccess, ReadEksCluster};
 pub use nodes::{AwaitNodeGroup, DeleteNodeGroup, EnsureNodeGroup, ScaleNodeGroup};
 pub use observed::{AwaitHealthy, AwaitHibernated, AwaitStopped, Identity, ReadConnection, RecordVolumes, Stopped, VerifyIdentity, VerifyVolumes};
+pub use patch::{AwaitPatch, AwaitWhole, LeaveZone, PATCH_ATTEMPTS_MAX, ReadPrimaryZone, StartPatch};
 pub use retire::{BeginPurge, PurgeCluster, RetireCluster};
 pub use rolled::{AwaitCurrent, ReadPlacement, VerifyRevision};
 pub use verify::{VerifyOperator, VerifyStorageClass};
