@@ -180,7 +180,8 @@ async fn update<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted
     let now = app.ports.clock().now();
     let applied = known.applied.as_ref().unwrap_or(&known.spec);
     let change = change::change(applied, &wanted, known.storage_grown_at, now).map_err(Problem::from)?;
-    if change.is_some() || known.spec.deletion_protection != wanted.deletion_protection || known.spec.deletion != wanted.deletion {
+    let kept = known.spec.deletion_protection == wanted.deletion_protection && known.spec.deletion == wanted.deletion;
+    if change.is_some() || !kept || known.spec.maintenance() != wanted.maintenance() {
         caller.may_more()?;
     }
     // Power is written by the operation that changes it.
@@ -250,6 +251,29 @@ pub(crate) async fn pause<P: Ports>(State(app): State<App<P>>, caller: Caller, P
 pub(crate) async fn resume<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
     let known = app.database(&caller, &id).await?;
     power(&app, &caller, known, Power::On).await
+}
+
+/// Maintenance by hand: at any time, on a database that is up and that nothing else is done to.
+async fn maintain<P: Ports>(app: &App<P>, caller: &Caller, id: &str, kind: OperationKind) -> Answer<Viewed> {
+    let known = app.database(caller, id).await?;
+    match known.status {
+        status if status.moving() => return Err(running(&known)),
+        DatabaseStatus::Available => {}
+        _ => return Err(gone(&known)),
+    }
+    let environment = app.environment(caller, known.spec.environment_id.as_str()).await?;
+    let started = app.start(caller, &environment, known, kind).await?;
+    Ok(view(StatusCode::ACCEPTED, &started))
+}
+
+/// `POST /v1/databases/{id}/patch-nodes`
+pub(crate) async fn patch_nodes<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
+    maintain(&app, &caller, &id, OperationKind::PatchNodes).await
+}
+
+/// `POST /v1/databases/{id}/rotate-certificates`
+pub(crate) async fn rotate_certificates<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
+    maintain(&app, &caller, &id, OperationKind::RotateCertificates).await
 }
 
 /// `DELETE /v1/databases/{id}`

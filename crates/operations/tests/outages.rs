@@ -26,7 +26,8 @@ fn status(stage: &Stage) -> EnvironmentStatus {
 
 #[test]
 fn without_its_role_an_operation_waits_undoes_nothing_and_goes_on_when_it_is_back() {
-    for kind in OperationKind::OF_DATABASES {
+    // New certificates need nothing of AWS.
+    for kind in OperationKind::OF_DATABASES.into_iter().filter(|kind| *kind != OperationKind::RotateCertificates) {
         let (mut stage, before) = stage(kind, SEED);
         let id = stage.accept(kind, 0).expect("it is allowed");
         stage.run_for(&id, 1);
