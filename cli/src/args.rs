@@ -54,6 +54,9 @@ pub(crate) enum Api {
     /// Look at environments: connected EKS clusters.
     #[command(subcommand, visible_alias = "environment")]
     Environments(Environments),
+    /// Look at power schedules, and delete them.
+    #[command(subcommand, visible_alias = "schedule")]
+    Schedules(Schedules),
     /// List the plans on offer.
     Plans,
     /// Open psql on a database of the local stack.
@@ -79,6 +82,11 @@ pub(crate) enum Databases {
     },
     /// Show one database.
     Show {
+        /// Its name or id.
+        database: String,
+    },
+    /// What its schedules decided, and why, the newest last.
+    Events {
         /// Its name or id.
         database: String,
     },
@@ -123,6 +131,24 @@ pub(crate) enum Operations {
         /// The operation's id, or a database (name or id) whose last operation is meant.
         #[arg(value_name = "ID_OR_DATABASE")]
         target: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Schedules {
+    /// List power schedules.
+    List,
+    /// Show one power schedule.
+    Show {
+        /// Its id, or a database (name or id) that follows it.
+        #[arg(value_name = "ID_OR_DATABASE")]
+        schedule: String,
+    },
+    /// Delete a power schedule; the power of its databases stays as it is.
+    Delete {
+        /// Its id, or a database (name or id) that follows it.
+        #[arg(value_name = "ID_OR_DATABASE")]
+        schedule: String,
     },
 }
 

@@ -1,13 +1,13 @@
 //! What each command asks of the API, and how its answer is told.
-use crate::args::{Api, Databases, Environments, Maintenance, Operations};
+use crate::args::{Api, Databases, Environments, Maintenance, Operations, Schedules};
 use crate::fail::Fail;
 use crate::show::{self, Names};
-use crate::{environment, local_state, psql, say};
+use crate::{environment, local_state, psql, say, show_schedules};
 use kiven_client::{Client, Followed, credentials_path};
-use kiven_model::api::{DatabaseView, EnvironmentView, OperationView};
+use kiven_model::api::{DatabaseView, EnvironmentView, OperationView, ScheduleView};
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::{OperationEvent, OperationKind, OperationStatus};
-use kiven_model::{DatabaseId, EnvironmentId, OperationId};
+use kiven_model::{DatabaseId, EnvironmentId, OperationId, ScheduleId};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ pub(crate) async fn run(client: &Client, command: Api, json: bool) -> Result<(),
             let names = teller.names_of(&[]).await?;
             teller.tell(&database, || show::database(&database, &names))
         }
+        Api::Databases(Databases::Events { database }) => teller.events(&database).await,
         Api::Databases(Databases::Pause(power)) => teller.power(&power.database, DatabaseStatus::Paused, power.no_wait).await,
         Api::Databases(Databases::Resume(power)) => teller.power(&power.database, DatabaseStatus::Available, power.no_wait).await,
         Api::Databases(Databases::PatchNodes(asked)) => teller.maintain(&asked, OperationKind::PatchNodes).await,
@@ -43,6 +44,21 @@ pub(crate) async fn run(client: &Client, command: Api, json: bool) -> Result<(),
         Api::Environments(Environments::Show { environment }) => {
             let environment = teller.environment(&environment).await?;
             teller.tell(&environment, || show::environment(&environment))
+        }
+        Api::Schedules(Schedules::List) => {
+            let list = client.schedule_list().await?;
+            let names = teller.names_of(&client.database_list(None).await?).await?;
+            teller.tell(&list, || show_schedules::schedules(&list, &names))
+        }
+        Api::Schedules(Schedules::Show { schedule }) => {
+            let schedule = teller.schedule(&schedule).await?;
+            let names = teller.names_of(&client.database_list(None).await?).await?;
+            teller.tell(&schedule, || show_schedules::schedule(&schedule, &names))
+        }
+        Api::Schedules(Schedules::Delete { schedule }) => {
+            let schedule = teller.schedule(&schedule).await?;
+            client.schedule_delete(&schedule.id).await?;
+            teller.tell(&schedule, || format!("{} is deleted; the power of its databases stays as it is\n", schedule.id))
         }
         Api::Plans => {
             let list = client.plan_list().await?;
@@ -100,6 +116,24 @@ impl Teller<'_> {
             Ok(id) => Ok(self.client.database_get(&id).await?),
             Err(_) => pick_database(self.client.database_list(None).await?, text),
         }
+    }
+
+    /// A schedule by its id, or by a database that follows it.
+    async fn schedule(&self, text: &str) -> Result<ScheduleView, Fail> {
+        if let Ok(id) = ScheduleId::parse(text) {
+            return Ok(self.client.schedule_get(&id).await?);
+        }
+        let database = self.database(text).await?;
+        let none = || Fail::not_found(format!("`{}` follows no schedule", database.spec.name), "`kiven schedules list` shows them.");
+        Ok(self.client.schedule_get(database.schedule_id.as_ref().ok_or_else(none)?).await?)
+    }
+
+    /// What schedules decided about a database; read from top to bottom.
+    async fn events(&self, text: &str) -> Result<(), Fail> {
+        let database = self.database(text).await?;
+        let mut events = self.client.power_events(&database.id).await?;
+        events.reverse();
+        self.tell(&events, || show_schedules::events(&events))
     }
 
     /// An environment by id or name.

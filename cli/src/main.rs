@@ -11,6 +11,7 @@ mod fail;
 mod local_state;
 mod psql;
 mod show;
+mod show_schedules;
 mod table;
 
 use clap::{CommandFactory, Parser};

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 /// Names by id, so that lists show what people call things.
 pub(crate) type Names = BTreeMap<String, String>;
 
-fn named(names: &Names, id: &str) -> String {
+pub(crate) fn named(names: &Names, id: &str) -> String {
     names.get(id).cloned().unwrap_or_else(|| id.to_owned())
 }
 
-fn dollars(amount: f64) -> String {
+pub(crate) fn dollars(amount: f64) -> String {
     format!("{amount:.2}")
 }
 
@@ -71,6 +71,8 @@ pub(crate) fn database(d: &DatabaseView, environments: &Names) -> String {
         ("system_identifier", optional(&d.system_identifier)),
         ("deletion_protection", d.spec.deletion_protection.to_string()),
         ("delete_after", d.delete_after.map_or(String::new(), |at| at.to_string())),
+        ("schedule", d.schedule_id.as_ref().map_or(String::new(), ToString::to_string)),
+        ("next_switch", d.next_switch.as_ref().map_or(String::new(), crate::show_schedules::switch)),
         ("operation", d.operation_id.as_ref().map_or(String::new(), ToString::to_string)),
         ("problem", told(d.problem.as_ref())),
     ])

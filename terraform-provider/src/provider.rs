@@ -3,6 +3,7 @@ use crate::data_sources::plans::Plans;
 use crate::resources::database::Database;
 use crate::resources::environment::Environment;
 use crate::resources::environment_connection::EnvironmentConnection;
+use crate::resources::power_schedule::PowerSchedule;
 use crate::session::Shared;
 use kiven_client::{Client, Credentials};
 use kiven_tfplugin::{Attr, DataSource, Diagnostic, Diagnostics, Path, Provider, Resource, Schema, Value, async_trait};
@@ -39,6 +40,7 @@ impl Provider for Kiven {
             ("kiven_environment", Arc::new(Environment(self.session.clone()))),
             ("kiven_environment_connection", Arc::new(EnvironmentConnection(self.session.clone()))),
             ("kiven_database", Arc::new(Database::new(self.session.clone()))),
+            ("kiven_power_schedule", Arc::new(PowerSchedule(self.session.clone()))),
         ]
     }
 

@@ -7,6 +7,8 @@
     reason = "a test: it panics where something is not as expected, and nobody reads its documentation"
 )]
 mod fake_api;
+#[path = "stories/schedules.rs"]
+mod schedules;
 
 use fake_api::Fake;
 use kiven_model::lifecycle::DatabaseStatus;

@@ -50,6 +50,7 @@ pub(crate) fn status(code: Code) -> StatusCode {
         | Code::ENVIRONMENT_NOT_READY
         | Code::ENVIRONMENT_IN_USE
         | Code::CLUSTER_TAKEN
+        | Code::IN_ANOTHER_SCHEDULE
         | Code::NOT_CANCELLABLE => StatusCode::CONFLICT,
         Code::METHOD_UNKNOWN => StatusCode::METHOD_NOT_ALLOWED,
         Code::BODY_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,

@@ -47,10 +47,14 @@ pub(crate) struct Reading {
 
 impl<P: Ports> App<P> {
     /// Reads a database of the caller's organization.
-    async fn database(&self, caller: &Caller, id: &str) -> Answer<Database> {
+    pub(crate) async fn database(&self, caller: &Caller, id: &str) -> Answer<Database> {
         let parsed = DatabaseId::parse(id).map_err(|_| missing("database", id))?;
         let found = self.ports.records().database_get(&parsed).await?;
         found.filter(|database| database.organization_id == caller.organization_id).ok_or_else(|| missing("database", id))
+    }
+
+    async fn answered(&self, status: StatusCode, database: &Database) -> Answer<Viewed> {
+        Ok((status, Json(self.viewed(database).await?)))
     }
 
     /// Accepts an operation and rings for it.
@@ -72,7 +76,7 @@ pub(crate) async fn list<P: Ports>(State(app): State<App<P>>, caller: Caller, Qu
             && filter.environment_id.as_ref().is_none_or(|id| database.spec.environment_id == *id)
             && filter.name.as_deref().is_none_or(|name| database.spec.name.as_str() == name)
     };
-    Ok(Json(databases.iter().filter(wanted).map(DatabaseView::of).collect()))
+    Ok(Json(app.listed(&caller, databases.iter().filter(wanted)).await?))
 }
 
 /// `GET /v1/databases/{id}`; with `?claim=true` it can no longer be adopted by another create.
@@ -92,7 +96,7 @@ pub(crate) async fn show<P: Ports>(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(Json(DatabaseView::of(&database)))
+    Ok(Json(app.viewed(&database).await?))
 }
 
 /// `PUT /v1/databases/{id}`
@@ -184,15 +188,16 @@ async fn update<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted
     if change.is_some() || !kept || known.spec.maintenance() != wanted.maintenance() {
         caller.may_more()?;
     }
+    let follows = app.schedule_of(&known.id).await?.is_some();
     // Power is written by the operation that changes it.
     let spec = DatabaseSpec { power: known.spec.power, ..wanted.clone() };
     if change.is_some() && known.status == DatabaseStatus::Available {
         let environment = app.environment(caller, known.spec.environment_id.as_str()).await?;
         let started = app.start(caller, &environment, Database { spec, ..known }, OperationKind::Change).await?;
-        return Ok(view(StatusCode::ACCEPTED, &started));
+        return app.answered(StatusCode::ACCEPTED, &started).await;
     }
     if known.spec == spec {
-        return power(app, caller, known, wanted.power).await;
+        return declared_power(app, caller, known, wanted.power, follows).await;
     }
     // Only what needs no operation changes beside one, and a paused database keeps changes until it is resumed.
     let asleep = matches!(known.status, DatabaseStatus::Paused | DatabaseStatus::Stuck);
@@ -202,15 +207,45 @@ async fn update<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted
     let expected = Some(known.version);
     let record = Database { spec, version: known.version + 1, updated_at: now, ..known };
     app.ports.records().records_commit(vec![Write::Database { record: Box::new(record.clone()), expected }]).await?;
-    power(app, caller, record, wanted.power).await
+    declared_power(app, caller, record, wanted.power, follows).await
 }
 
-/// Brings power to what is wanted; nothing happens when it is there, or on its way.
-async fn power<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted: Power) -> Answer<Viewed> {
+/// Power as a whole request declares it. In a schedule what is only said again is the schedule's, or of whoever acted after it.
+async fn declared_power<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted: Power, follows: bool) -> Answer<Viewed> {
+    if follows && known.spec.power == wanted {
+        return app.answered(if known.status.moving() { StatusCode::ACCEPTED } else { StatusCode::OK }, &known).await;
+    }
+    power(app, caller, known, wanted, wanted).await
+}
+
+/// A pause or a resume by hand. In a schedule it holds until the next boundary, so that what is declared stays.
+async fn by_hand<P: Ports>(app: &App<P>, caller: &Caller, id: &str, wanted: Power) -> Answer<Viewed> {
+    let known = app.database(caller, id).await?;
+    let declared = if app.schedule_of(&known.id).await?.is_some() { known.spec.power } else { wanted };
+    power(app, caller, known, wanted, declared).await
+}
+
+/// Nothing to switch: that a person wants it so is recorded where somebody may want it otherwise.
+async fn noted<P: Ports>(app: &App<P>, known: Database, declared: Power) -> Answer<Database> {
+    let follows = app.ports.records().scheduled_power_get(&known.id).await?.is_some();
+    if !follows && known.spec.power == declared {
+        return Ok(known);
+    }
+    let (expected, now) = (Some(known.version), app.ports.clock().now());
+    let spec = DatabaseSpec { power: declared, ..known.spec.clone() };
+    let record = Database { spec, last_manual_at: Some(now), version: known.version + 1, updated_at: now, ..known };
+    app.ports.records().records_commit(vec![Write::Database { record: Box::new(record.clone()), expected }]).await?;
+    Ok(record)
+}
+
+/// Brings power to what is wanted, and records what is declared; nothing is switched when it is there, or on its way.
+async fn power<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted: Power, declared: Power) -> Answer<Viewed> {
     let kind = match (wanted, known.status) {
-        (Power::On, DatabaseStatus::Available) | (Power::Off, DatabaseStatus::Paused) => return Ok(view(StatusCode::OK, &known)),
+        (Power::On, DatabaseStatus::Available) | (Power::Off, DatabaseStatus::Paused) => {
+            return app.answered(StatusCode::OK, &noted(app, known, declared).await?).await;
+        }
         (Power::On, DatabaseStatus::Resuming | DatabaseStatus::Provisioning | DatabaseStatus::Changing) | (Power::Off, DatabaseStatus::Pausing) => {
-            return Ok(view(StatusCode::ACCEPTED, &known));
+            return app.answered(StatusCode::ACCEPTED, &noted(app, known, declared).await?).await;
         }
         (_, status) if status.moving() => return Err(running(&known)),
         (_, status) if status.released() => return Err(gone(&known)),
@@ -220,9 +255,9 @@ async fn power<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted:
         (Power::Off, _) => OperationKind::Pause,
     };
     let environment = app.environment(caller, known.spec.environment_id.as_str()).await?;
-    let spec = DatabaseSpec { power: wanted, ..known.spec.clone() };
+    let spec = DatabaseSpec { power: declared, ..known.spec.clone() };
     let started = app.start(caller, &environment, Database { spec, ..known }, kind).await?;
-    Ok(view(StatusCode::ACCEPTED, &started))
+    app.answered(StatusCode::ACCEPTED, &started).await
 }
 
 fn running(database: &Database) -> Failure {
@@ -243,14 +278,12 @@ fn gone(database: &Database) -> Failure {
 
 /// `POST /v1/databases/{id}/pause`
 pub(crate) async fn pause<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
-    let known = app.database(&caller, &id).await?;
-    power(&app, &caller, known, Power::Off).await
+    by_hand(&app, &caller, &id, Power::Off).await
 }
 
 /// `POST /v1/databases/{id}/resume`
 pub(crate) async fn resume<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
-    let known = app.database(&caller, &id).await?;
-    power(&app, &caller, known, Power::On).await
+    by_hand(&app, &caller, &id, Power::On).await
 }
 
 /// Maintenance by hand: at any time, on a database that is up and that nothing else is done to.

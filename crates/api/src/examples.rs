@@ -1,5 +1,6 @@
 //! Whole valid bodies, shown in the OpenAPI document and used by the table of roles.
 use kiven_model::api::{BackupRequest, ConnectionRequest, DatabaseRequest, DeletionRequest, EnvironmentRequest, PoolerRequest};
+use kiven_model::schedule::{ExceptionRequest, HoursRequest, ScheduleRequest, WindowRequest};
 
 pub(crate) fn environment() -> EnvironmentRequest {
     EnvironmentRequest {
@@ -35,5 +36,20 @@ pub(crate) fn database() -> DatabaseRequest {
         deletion_protection: Some(true),
         deletion: DeletionRequest { grace_days: Some(7), ..DeletionRequest::default() },
         ..DatabaseRequest::default()
+    }
+}
+
+pub(crate) fn schedule() -> ScheduleRequest {
+    let (text, workdays) = (str::to_owned, ["mon", "tue", "wed", "thu", "fri"]);
+    ScheduleRequest {
+        database_ids: vec![text("db_0123456789abcdefghjk")],
+        time_zone: text("Europe/Paris"),
+        windows: vec![WindowRequest { days: workdays.map(text).into(), start: text("08:00"), end: text("18:00") }],
+        exceptions: vec![
+            ExceptionRequest { date: text("2026-12-24"), on: Some(HoursRequest { start: text("08:00"), end: text("12:00") }) },
+            ExceptionRequest { date: text("2026-12-25"), on: None },
+        ],
+        ready_by: Some(true),
+        enabled: Some(true),
     }
 }

@@ -18,6 +18,7 @@ mod operations;
 mod plans;
 mod route;
 mod routes;
+mod schedules;
 
 use axum::Router;
 use kiven_model::api::Backend;

@@ -1,20 +1,21 @@
 //! The one table of routes. The router, the role check, the OpenAPI document and the golden table of roles come from it: a
 //! route without a role or without words does not compile, one without an answer or a fixture fails a test.
 use crate::route::{Entry, Route, delete, get, post, put};
-use crate::{App, answer, auth, databases, document, environments, examples, operations, plans};
+use crate::{App, answer, auth, databases, document, environments, examples, operations, plans, schedules};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use kiven_model::Code;
 use kiven_model::api::{
-    BODY_BYTES_MAX, ConnectionRequest, DatabaseRequest, DatabaseView, EnvironmentRequest, EnvironmentView, Me, OperationView, PlanView,
+    BODY_BYTES_MAX, ConnectionRequest, DatabaseRequest, DatabaseView, EnvironmentRequest, EnvironmentView, Me, OperationView, PlanView, ScheduleView,
 };
 use kiven_model::organization::Role;
+use kiven_model::schedule::{PowerEvent, ScheduleRequest};
 use kiven_ports::Ports;
 #[cfg(feature = "openapi")]
 use {
     crate::route::Shape,
-    kiven_model::{DatabaseId, EnvironmentId, OperationId},
+    kiven_model::{DatabaseId, EnvironmentId, OperationId, ScheduleId},
 };
 
 /// The rules that a database's body can break.
@@ -47,6 +48,15 @@ const ENVIRONMENT_RULES: &[Code] =
     &[Code::NAME_INVALID, Code::AWS_ACCOUNT_INVALID, Code::AWS_REGION_INVALID, Code::EKS_CLUSTER_INVALID, Code::ID_INVALID, Code::NEVER_CHANGEABLE];
 /// The rules that a connection's body can break.
 const CONNECTION_RULES: &[Code] = &[Code::ROLE_INVALID, Code::SUBNETS_INVALID, Code::LAUNCH_TEMPLATE_INVALID];
+/// The rules that a schedule's body can break.
+const SCHEDULE_RULES: &[Code] = &[
+    Code::ID_INVALID,
+    Code::TIME_ZONE_UNKNOWN,
+    Code::WINDOW_INVALID,
+    Code::WINDOWS_OVERLAP,
+    Code::EXCEPTION_INVALID,
+    Code::SCHEDULE_DATABASES_INVALID,
+];
 /// What stands in the way of a change to a database.
 const DATABASE_BUSY: &[Code] = &[Code::OPERATION_RUNNING, Code::WRONG_STATE];
 /// What stands in the way of a change to an environment.
@@ -56,12 +66,17 @@ const STARTED: &str = "Accepted: the operation that `operation_id` names is unde
 /// What `{id}` is, by the collection that a path begins with.
 #[cfg(feature = "openapi")]
 pub(crate) fn collections() -> Vec<(&'static str, Shape)> {
-    vec![("environments", Shape::of::<EnvironmentId>()), ("databases", Shape::of::<DatabaseId>()), ("operations", Shape::of::<OperationId>())]
+    vec![
+        ("environments", Shape::of::<EnvironmentId>()),
+        ("databases", Shape::of::<DatabaseId>()),
+        ("operations", Shape::of::<OperationId>()),
+        ("schedules", Shape::of::<ScheduleId>()),
+    ]
 }
 
 /// Every route with its handler.
 fn table<P: Ports>() -> Vec<Entry<P>> {
-    [account(), environments(), databases(), operations()].into_iter().flatten().collect()
+    [account(), environments(), databases(), schedules(), operations()].into_iter().flatten().collect()
 }
 
 fn account<P: Ports>() -> Vec<Entry<P>> {
@@ -144,6 +159,26 @@ fn databases<P: Ports>() -> Vec<Entry<P>> {
             .about("From the same authority: `ca_certificate` stays, and so do open connections.")
             .answers::<DatabaseView>(202, STARTED)
             .refuses(DATABASE_BUSY),
+    ]
+}
+
+fn schedules<P: Ports>() -> Vec<Entry<P>> {
+    const ONE: &str = "/v1/schedules/{id}";
+    vec![
+        get("/v1/databases/{id}/power-events", Role::Viewer, "power_events", "What schedules decided about a database", schedules::power_events::<P>)
+            .answers::<Vec<PowerEvent>>(200, "The newest hundred of ninety days, newest first, each with its reason."),
+        get("/v1/schedules", Role::Viewer, "schedule_list", "Every power schedule", schedules::list::<P>)
+            .answers::<Vec<ScheduleView>>(200, "The organization's schedules, oldest first."),
+        get(ONE, Role::Viewer, "schedule_get", "One power schedule", schedules::show::<P>).answers::<ScheduleView>(200, "The schedule as it is."),
+        put(ONE, Role::Operator, "schedule_put", "Make or change a power schedule", schedules::put::<P>)
+            .about("Under an id of the caller's. A database is in one schedule at most: when one of them is in another, nothing is changed.")
+            .creates()
+            .body::<ScheduleRequest>(&examples::schedule(), SCHEDULE_RULES)
+            .answers::<ScheduleView>(200, "The schedule as it is now.")
+            .refuses(&[Code::IN_ANOTHER_SCHEDULE]),
+        delete(ONE, Role::Operator, "schedule_delete", "Remove a power schedule", schedules::delete::<P>)
+            .about("The power of its databases stays as it is.")
+            .answers_nothing(204, "It is removed."),
     ]
 }
 

@@ -13,6 +13,7 @@ use kiven_model::ids::ApiKeyId;
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::organization::{ApiKey, Organization, Role, api_key_text};
 use kiven_model::report::AgentFacts;
+use kiven_model::schedule::ScheduledPower;
 use kiven_model::{EnvironmentId, OrganizationId, request};
 use kiven_ports::{Records, Write, contract};
 use kiven_sim::{Odds, World};
@@ -78,6 +79,18 @@ fn fixture(collection: &str, seed: u8) -> Option<(String, Vec<Write>)> {
             let record = Box::new(contract::operation(seed, 9));
             Some((record.id.to_string(), vec![environment_write, Write::Operation { record, expected: None }]))
         }
+        "schedules" => {
+            let schedule = contract::schedule(seed, 9).unwrap();
+            let database = Box::new(database(seed));
+            let power = Box::new(ScheduledPower::joined(&schedule, database.id.clone(), schedule.created_at));
+            let writes = vec![
+                environment_write,
+                Write::Database { record: database, expected: None },
+                Write::ScheduledPower { record: power, expected: None },
+                Write::Schedule { record: Box::new(schedule.clone()), expected: None },
+            ];
+            Some((schedule.id.to_string(), writes))
+        }
         _ => None,
     }
 }
@@ -136,6 +149,9 @@ fn body(route: &Route) -> Option<Value> {
     let mut body = route.body.as_ref()?.example.clone();
     if body.get("environment_id").is_some() {
         body["environment_id"] = json!(environment(OWN).id);
+    }
+    if body.get("database_ids").is_some() {
+        body["database_ids"] = json!([database(OWN).id]);
     }
     Some(body)
 }

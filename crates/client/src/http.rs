@@ -2,9 +2,11 @@
 use crate::{ClientError, Credentials};
 use kiven_model::api::{
     ConnectionRequest, DatabaseRequest, DatabaseView, EnvironmentRequest, EnvironmentView, IDEMPOTENCY_HEADER, Me, OperationView, PlanView,
+    ScheduleView,
 };
 use kiven_model::names::DatabaseName;
-use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Problem};
+use kiven_model::schedule::{PowerEvent, ScheduleRequest};
+use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Problem, ScheduleId};
 use reqwest::{Method, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -211,6 +213,41 @@ impl Client {
     /// When it is protected, or the API refuses or cannot be reached.
     pub async fn database_delete(&self, id: &DatabaseId) -> Result<DatabaseView, ClientError> {
         self.change::<(), _>(Method::DELETE, &format!("/v1/databases/{id}"), None).await
+    }
+    /// What schedules decided about a database, newest first.
+    ///
+    /// # Errors
+    /// When there is none, or the API refuses or cannot be reached.
+    pub async fn power_events(&self, id: &DatabaseId) -> Result<Vec<PowerEvent>, ClientError> {
+        self.get(&format!("/v1/databases/{id}/power-events")).await
+    }
+    /// Every power schedule of the organization.
+    ///
+    /// # Errors
+    /// When the API refuses or cannot be reached.
+    pub async fn schedule_list(&self) -> Result<Vec<ScheduleView>, ClientError> {
+        self.get("/v1/schedules").await
+    }
+    /// One power schedule.
+    ///
+    /// # Errors
+    /// When there is none, or the API refuses or cannot be reached.
+    pub async fn schedule_get(&self, id: &ScheduleId) -> Result<ScheduleView, ClientError> {
+        self.get(&format!("/v1/schedules/{id}")).await
+    }
+    /// Makes or changes a power schedule under an id of the caller's.
+    ///
+    /// # Errors
+    /// When one of its databases is in another, or the API refuses or cannot be reached.
+    pub async fn schedule_put(&self, id: &ScheduleId, request: &ScheduleRequest) -> Result<ScheduleView, ClientError> {
+        self.change(Method::PUT, &format!("/v1/schedules/{id}"), Some(request)).await
+    }
+    /// Removes a power schedule; the power of its databases stays as it is.
+    ///
+    /// # Errors
+    /// When there is none, or the API refuses or cannot be reached.
+    pub async fn schedule_delete(&self, id: &ScheduleId) -> Result<(), ClientError> {
+        self.send::<()>(Method::DELETE, &format!("/v1/schedules/{id}"), None).await.map(drop)
     }
     /// Operations of the organization, or of one database.
     ///

@@ -6,7 +6,8 @@ use axum::routing::any;
 use kiven_client::{Client, Credentials};
 use kiven_model::api::{ConnectionRequest, DatabaseRequest, EnvironmentRequest};
 use kiven_model::names::DatabaseName;
-use kiven_model::{DatabaseId, EnvironmentId, OperationId};
+use kiven_model::schedule::ScheduleRequest;
+use kiven_model::{DatabaseId, EnvironmentId, OperationId, ScheduleId};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -38,6 +39,7 @@ async fn call(client: &Client, name: &str, operation: &Value) {
     let environment = EnvironmentId::from_random([1; 16]);
     let database = DatabaseId::from_random([2; 16]);
     let followed = OperationId::from_random([3; 16]);
+    let schedule = ScheduleId::from_random([4; 16]);
     match name {
         "document_get" => drop(client.document_get().await),
         "me" => drop(client.me().await),
@@ -63,6 +65,11 @@ async fn call(client: &Client, name: &str, operation: &Value) {
         "database_delete" => drop(client.database_delete(&database).await),
         "database_pause" => drop(client.database_pause(&database).await),
         "database_resume" => drop(client.database_resume(&database).await),
+        "power_events" => drop(client.power_events(&database).await),
+        "schedule_list" => drop(client.schedule_list().await),
+        "schedule_get" => drop(client.schedule_get(&schedule).await),
+        "schedule_put" => drop(client.schedule_put(&schedule, &example::<ScheduleRequest>(operation)).await),
+        "schedule_delete" => drop(client.schedule_delete(&schedule).await),
         "operation_list" => {
             drop(client.operation_list(None).await);
             drop(client.operation_list(Some(&database)).await);

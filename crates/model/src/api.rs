@@ -9,7 +9,7 @@ use crate::change::Change;
 use crate::command::Consent;
 use crate::database::{Connection, Database, Power, Published};
 use crate::environment::{ConnectionSpec, Environment, EnvironmentStatus};
-use crate::ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId};
+use crate::ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId, ScheduleId};
 use crate::lifecycle::DatabaseStatus;
 use crate::maintenance::MaintenanceWindowRequest;
 use crate::names::{DatabaseName, POSTGRES_PORT};
@@ -17,6 +17,8 @@ use crate::operation::{Operation, OperationEvent, OperationKind, OperationStatus
 use crate::organization::Role;
 use crate::plan::PlanName;
 use crate::price::monthly_usd;
+use crate::schedule::NextSwitch;
+pub use crate::schedule::ScheduleView;
 use crate::sizing::sizing;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -258,7 +260,7 @@ pub struct DatabaseView {
     pub spec: crate::database::DatabaseSpec,
     /// Where it is in its life.
     pub status: DatabaseStatus,
-    /// What Terraform compares `power` with: where it is, or is going.
+    /// What Terraform compares `power` with: where it is, or is going; in a schedule what people have asked for last.
     pub power_state: Power,
     /// The addresses; deterministic, inside the cluster.
     #[serde(flatten)]
@@ -283,6 +285,12 @@ pub struct DatabaseView {
     pub problem: Option<Problem>,
     /// When the grace ends.
     pub delete_after: Option<Timestamp>,
+    /// The schedule that it follows.
+    #[serde(default)]
+    pub schedule_id: Option<ScheduleId>,
+    /// What that schedule wants next.
+    #[serde(default)]
+    pub next_switch: Option<NextSwitch>,
     /// What was changed while it was off, and comes with the next resume.
     pub pending_change: Option<Change>,
     /// When the volumes last grew: AWS takes the next growth hours later.
@@ -361,6 +369,8 @@ impl DatabaseView {
             operation_id: database.operation_id.clone(),
             problem: database.problem.clone(),
             delete_after: database.delete_after,
+            schedule_id: None,
+            next_switch: None,
             pending_change: database.pending_change(),
             storage_grown_at: database.storage_grown_at,
             spec: crate::database::DatabaseSpec { maintenance_window: Some(spec.maintenance()), ..spec.clone() },

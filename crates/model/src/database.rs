@@ -185,6 +185,12 @@ pub struct Database {
     pub claimed: bool,
     /// When the grace ends, while there is one.
     pub delete_after: Option<Timestamp>,
+    /// When a person last asked for power on or off; holds against a schedule until its next boundary.
+    #[serde(default)]
+    pub last_manual_at: Option<Timestamp>,
+    /// How long its latest resumes took, in seconds, oldest first.
+    #[serde(default)]
+    pub resume_seconds: Vec<u32>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When this record last changed.
@@ -213,6 +219,8 @@ impl Database {
             connection: None,
             claimed: false,
             delete_after: None,
+            last_manual_at: None,
+            resume_seconds: Vec::new(),
             created_at: at,
             updated_at: at,
             version: 1,

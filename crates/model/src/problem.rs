@@ -65,6 +65,7 @@ codes! {
     CLUSTER_TAKEN = 211, "This EKS cluster is already an environment";
     TOO_MANY_REQUESTS = 212, "Too many requests";
     NOT_CANCELLABLE = 213, "The operation is past its point of no return";
+    IN_ANOTHER_SCHEDULE = 214, "The database is in another schedule";
     QUERY_INVALID = 220, "A parameter of the query is not valid";
     METHOD_UNKNOWN = 221, "The route has no such method";
     UNAVAILABLE = 299, "Kiven cannot answer right now";

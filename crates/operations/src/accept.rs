@@ -6,6 +6,7 @@ use kiven_model::database::{Database, DatabaseSpec, Power};
 use kiven_model::environment::{ConnectionSpec, Environment, EnvironmentStatus};
 use kiven_model::lifecycle::{DatabaseStatus, Event, next};
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
+use kiven_model::schedule::is_schedule_actor;
 use kiven_model::{Code, OperationId, Problem};
 use kiven_ports::Write;
 use kiven_ports::account::Access;
@@ -106,6 +107,9 @@ pub fn accept_database(
         Some(_) => next(database.status, Event::Started(kind)).map_err(|e| wrong_state(&database, &e.to_string()))?,
     };
     let made_by = database.made_by.clone().unwrap_or_else(|| id.clone());
+    let by_schedule = is_schedule_actor(actor);
+    let manual = !by_schedule && matches!(kind, OperationKind::Pause | OperationKind::Resume);
+    let last_manual_at = if manual { Some(now) } else { database.last_manual_at };
     let destroys = matches!(kind, OperationKind::Delete | OperationKind::Purge);
     // What only stops or removes is about what is there; what is wanted may be ahead of it.
     let spec = match kind {
@@ -133,11 +137,20 @@ pub fn accept_database(
         },
         consent: (destroys || loses(&database, spec)).then(|| consent(&database.id, actor, now)),
         delete_after: destroys.then(|| now + grace),
+        by_schedule,
         access,
     };
     let operation = head(environment, kind, Subject::Database(database.id.clone()), id, &input, now)?;
-    let record =
-        Database { status, made_by: Some(made_by), operation_id: Some(operation.id.clone()), problem: None, updated_at: now, version, ..database };
+    let record = Database {
+        status,
+        made_by: Some(made_by),
+        operation_id: Some(operation.id.clone()),
+        problem: None,
+        last_manual_at,
+        updated_at: now,
+        version,
+        ..database
+    };
     let mut writes = vec![
         Write::Database { record: Box::new(record.clone()), expected },
         Write::Operation { record: Box::new(operation.clone()), expected: None },

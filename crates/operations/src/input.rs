@@ -88,6 +88,9 @@ pub struct DatabaseInput {
     pub consent: Option<Consent>,
     /// When the grace ends, for delete and purge.
     pub delete_after: Option<Timestamp>,
+    /// Whether a schedule asked for it, not a person.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_schedule: bool,
 }
 
 /// What a database was.

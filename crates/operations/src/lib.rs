@@ -16,6 +16,8 @@ mod resume;
 mod rotate_certificates;
 mod settle;
 pub mod steps;
+mod sweep;
+mod tick;
 
 pub use accept::{Accepted, accept_connect, accept_database, access_of};
 pub use change::Change;
@@ -29,3 +31,5 @@ pub use provision::Provision;
 pub use purge::Purge;
 pub use resume::Resume;
 pub use rotate_certificates::RotateCertificates;
+pub use sweep::{ring_schedules, tick_all};
+pub use tick::{Ticked, tick};

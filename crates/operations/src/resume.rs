@@ -40,6 +40,6 @@ impl<P: Ports> Body<P> for Resume {
     }
 
     async fn settle(ports: &P, operation: &Operation, outcome: &Outcome) -> Result<Vec<Write>, PortError> {
-        settle::database(ports, operation, outcome, settle::changed).await
+        settle::database(ports, operation, outcome, settle::resumed).await
     }
 }

@@ -36,7 +36,7 @@ pub(crate) async fn database<P: Ports>(ports: &P, operation: &Operation, outcome
     let mut writes = Vec::new();
     if *outcome == Outcome::Succeeded {
         writes = edit(ports, operation, &mut database);
-    } else if operation.kind == OperationKind::Pause && *outcome == Outcome::Failed {
+    } else if operation.kind == OperationKind::Pause && *outcome == Outcome::Failed && !by_schedule(operation) {
         database.spec.power = kiven_model::database::Power::On;
     } else if operation.kind == OperationKind::Change && *outcome == Outcome::Failed {
         take_back(&mut database);
@@ -51,6 +51,18 @@ pub(crate) async fn database<P: Ports>(ports: &P, operation: &Operation, outcome
 fn free_name(database: &Database) -> Write {
     let claim = NameClaim::Database(database.spec.environment_id.clone(), database.spec.name.to_string());
     Write::NameFreed { claim, owner: database.id.to_string() }
+}
+
+/// Whether a schedule asked for it: then what people have asked for stands as it is.
+fn by_schedule(operation: &Operation) -> bool {
+    serde_json::from_value::<DatabaseInput>(operation.input.clone()).is_ok_and(|input| input.by_schedule)
+}
+
+/// How long it took is known from now on: schedules begin early enough. What was kept while it was off has come with it.
+pub(crate) fn resumed<P: Ports>(ports: &P, operation: &Operation, database: &mut Database) -> Vec<Write> {
+    let seconds = operation.updated_at.duration_since(operation.created_at).as_secs();
+    database.resumed_in(u32::try_from(seconds).unwrap_or(0));
+    changed(ports, operation, database)
 }
 
 /// Nothing but the state.

@@ -6,7 +6,8 @@ use kiven_model::environment::Environment;
 use kiven_model::ids::ApiKeyId;
 use kiven_model::operation::{Operation, OperationEvent, StepRecord};
 use kiven_model::organization::{ApiKey, Organization};
-use kiven_model::{DatabaseId, EnvironmentId, OperationId, OrganizationId};
+use kiven_model::schedule::{PowerEvent, Schedule, ScheduledPower};
+use kiven_model::{DatabaseId, EnvironmentId, OperationId, OrganizationId, ScheduleId};
 use std::future::Future;
 
 /// Most writes in one transaction.
@@ -72,6 +73,37 @@ pub enum Write {
     Step(OperationId, Box<StepRecord>),
     /// An event, by sequence; fenced by its operation's head.
     Event(OperationId, Box<OperationEvent>),
+    /// A power schedule.
+    Schedule {
+        /// The whole record.
+        record: Box<Schedule>,
+        /// The fence.
+        expected: Option<u64>,
+    },
+    /// A schedule's end.
+    ScheduleGone {
+        /// Which.
+        id: ScheduleId,
+        /// The fence.
+        expected: u64,
+    },
+    /// What a schedule remembers of a database; the due index follows its `next_due`. There is one by database, so `None` as
+    /// the fence also says that the database is in no other schedule.
+    ScheduledPower {
+        /// The whole record.
+        record: Box<ScheduledPower>,
+        /// The fence.
+        expected: Option<u64>,
+    },
+    /// A database leaves its schedule.
+    ScheduledPowerGone {
+        /// Which database.
+        id: DatabaseId,
+        /// The fence.
+        expected: u64,
+    },
+    /// What a schedule decided about a database; it goes by itself after [`kiven_model::schedule::POWER_EVENT_DAYS`].
+    PowerEvent(DatabaseId, Box<PowerEvent>),
     /// Claims a name; the transaction conflicts when another owner has it.
     NameTaken {
         /// The name.
@@ -116,6 +148,16 @@ pub trait Records: Send + Sync {
     fn operation_events(&self, id: &OperationId, after: u64) -> impl Future<Output = Result<Vec<OperationEvent>, PortError>> + Send;
     /// An organization's operations, newest first, at most 100; without their inputs.
     fn operation_list(&self, organization: &OrganizationId) -> impl Future<Output = Result<Vec<Operation>, PortError>> + Send;
+    /// Reads a schedule.
+    fn schedule_get(&self, id: &ScheduleId) -> impl Future<Output = Result<Option<Schedule>, PortError>> + Send;
+    /// An organization's schedules, oldest first.
+    fn schedule_list(&self, organization: &OrganizationId) -> impl Future<Output = Result<Vec<Schedule>, PortError>> + Send;
+    /// What its schedule remembers of a database; `None` when it is in no schedule.
+    fn scheduled_power_get(&self, id: &DatabaseId) -> impl Future<Output = Result<Option<ScheduledPower>, PortError>> + Send;
+    /// What schedules decided about a database, newest first, at most [`kiven_model::schedule::POWER_EVENTS_MAX`].
+    fn power_events(&self, id: &DatabaseId) -> impl Future<Output = Result<Vec<PowerEvent>, PortError>> + Send;
+    /// Databases whose schedule has to decide, oldest first, at most `limit`. Never in the way of [`Records::operations_due`].
+    fn powers_due(&self, now: Timestamp, limit: usize) -> impl Future<Output = Result<Vec<DatabaseId>, PortError>> + Send;
     /// Operations whose due time has come, oldest first, at most `limit`.
     fn operations_due(&self, now: Timestamp, limit: usize) -> impl Future<Output = Result<Vec<OperationId>, PortError>> + Send;
 }

@@ -1,8 +1,8 @@
 //! Time, randomness, the doorbell and blobs.
 use crate::PortError;
 use jiff::Timestamp;
-use kiven_model::OperationId;
 use kiven_model::report::Report;
+use kiven_model::{DatabaseId, OperationId};
 use std::future::Future;
 use std::time::Duration;
 
@@ -20,10 +20,15 @@ pub trait Random: Send + Sync {
     fn bits(&self) -> [u8; 16];
 }
 
-/// Wakes a worker for an operation. A hint only: lost, late or doubled rings are harmless.
+/// Most databases in one ring for schedules.
+pub const TICKS_MAX: usize = 50;
+
+/// Wakes a worker for an operation, or for what is due in schedules. A hint only: lost, late or doubled rings are harmless.
 pub trait Doorbell: Send + Sync {
     /// Rings after `delay`, at most 15 minutes; longer waits are the sweep's.
     fn doorbell_ring(&self, operation: &OperationId, delay: Duration) -> impl Future<Output = Result<(), PortError>> + Send;
+    /// Rings for databases whose schedule has to decide, at most [`TICKS_MAX`].
+    fn doorbell_tick(&self, databases: &[DatabaseId]) -> impl Future<Output = Result<(), PortError>> + Send;
 }
 
 /// Payloads by digest.

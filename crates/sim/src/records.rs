@@ -6,7 +6,8 @@ use kiven_model::environment::Environment;
 use kiven_model::ids::ApiKeyId;
 use kiven_model::operation::{Operation, OperationEvent, StepRecord};
 use kiven_model::organization::{ApiKey, Organization};
-use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, OrganizationId, Problem};
+use kiven_model::schedule::{POWER_EVENTS_MAX, PowerEvent, Schedule, ScheduledPower};
+use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, OrganizationId, Problem, ScheduleId};
 use kiven_ports::records::{EVENTS_MAX, WRITES_MAX};
 use kiven_ports::{NameClaim, PortError, Records, Write};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,9 @@ pub(crate) struct Store {
     steps: BTreeMap<OperationId, BTreeMap<String, StepRecord>>,
     events: BTreeMap<OperationId, BTreeMap<u64, OperationEvent>>,
     names: BTreeMap<NameClaim, String>,
+    schedules: BTreeMap<ScheduleId, Schedule>,
+    pub(crate) powers: BTreeMap<DatabaseId, ScheduledPower>,
+    power_events: BTreeMap<DatabaseId, Vec<PowerEvent>>,
 }
 
 fn refused(why: impl Into<String>) -> PortError {
@@ -42,6 +46,10 @@ fn fence(what: &str, stored: Option<u64>, expected: Option<u64>, version: u64) -
     Ok(())
 }
 
+fn same(what: &str, stored: Option<u64>, expected: u64) -> Result<(), PortError> {
+    if stored == Some(expected) { Ok(()) } else { Err(PortError::Conflict(what.to_owned())) }
+}
+
 /// What a write is about, to find two writes of one thing in a transaction.
 fn item(write: &Write) -> String {
     match write {
@@ -53,6 +61,11 @@ fn item(write: &Write) -> String {
         Write::Operation { record, .. } => record.id.to_string(),
         Write::Step(id, step) => format!("{id}/{}", step.key),
         Write::Event(id, event) => format!("{id}#{}", event.sequence),
+        Write::Schedule { record, .. } => record.id.to_string(),
+        Write::ScheduleGone { id, .. } => id.to_string(),
+        Write::ScheduledPower { record, .. } => format!("{}/power", record.database_id),
+        Write::ScheduledPowerGone { id, .. } => format!("{id}/power"),
+        Write::PowerEvent(id, event) => format!("{id}/power/{}", event.at),
         Write::NameTaken { claim, .. } | Write::NameFreed { claim, .. } => format!("{claim:?}"),
     }
 }
@@ -68,13 +81,12 @@ impl Store {
 
     fn check(&self, write: &Write) -> Result<(), PortError> {
         match write {
-            Write::Organization(_) | Write::ApiKey(_) | Write::NameFreed { .. } => Ok(()),
+            Write::Organization(_) | Write::ApiKey(_) | Write::NameFreed { .. } | Write::PowerEvent(..) => Ok(()),
             Write::Environment { record, expected } => {
                 fence("the environment", self.environments.get(&record.id).map(|e| e.version), *expected, record.version)
             }
             Write::EnvironmentGone { id, expected } | Write::EnvironmentKept { id, version: expected } => {
-                let stored = self.environments.get(id).map(|e| e.version);
-                if stored == Some(*expected) { Ok(()) } else { Err(PortError::Conflict("the environment".to_owned())) }
+                same("the environment", self.environments.get(id).map(|e| e.version), *expected)
             }
             Write::Database { record, expected } => {
                 fence("the database", self.databases.get(&record.id).map(|d| d.version), *expected, record.version)
@@ -85,6 +97,14 @@ impl Store {
                 Some(known) if known != &**event => Err(refused("an event is never rewritten")),
                 Some(_) | None => Ok(()),
             },
+            Write::Schedule { record, expected } => {
+                fence("the schedule", self.schedules.get(&record.id).map(|s| s.version), *expected, record.version)
+            }
+            Write::ScheduleGone { id, expected } => same("the schedule", self.schedules.get(id).map(|s| s.version), *expected),
+            Write::ScheduledPower { record, expected } => {
+                fence("the database's schedule", self.powers.get(&record.database_id).map(|p| p.version), *expected, record.version)
+            }
+            Write::ScheduledPowerGone { id, expected } => same("the database's schedule", self.powers.get(id).map(|p| p.version), *expected),
             Write::NameTaken { claim, owner } => match self.names.get(claim) {
                 Some(known) if known != owner => Err(PortError::Conflict("the name".to_owned())),
                 Some(_) | None => Ok(()),
@@ -129,6 +149,11 @@ impl Store {
             Write::Operation { record, .. } => drop(self.operations.insert(record.id.clone(), *record)),
             Write::Step(id, step) => drop(self.steps.entry(id).or_default().insert(step.key.clone(), *step)),
             Write::Event(id, event) => drop(self.events.entry(id).or_default().insert(event.sequence, *event)),
+            Write::Schedule { record, .. } => drop(self.schedules.insert(record.id.clone(), *record)),
+            Write::ScheduleGone { id, .. } => drop(self.schedules.remove(&id)),
+            Write::ScheduledPower { record, .. } => drop(self.powers.insert(record.database_id.clone(), *record)),
+            Write::ScheduledPowerGone { id, .. } => drop(self.powers.remove(&id)),
+            Write::PowerEvent(id, event) => self.power_events.entry(id).or_default().push(*event),
             Write::NameTaken { claim, owner } => drop(self.names.insert(claim, owner)),
             Write::NameFreed { claim, owner } => {
                 if self.names.get(&claim) == Some(&owner) {
@@ -237,6 +262,33 @@ impl Records for World {
             list.truncate(OPERATIONS_MAX);
             list.iter_mut().for_each(|operation| operation.input = serde_json::Value::Null);
             Ok(list)
+        })
+    }
+    async fn schedule_get(&self, id: &ScheduleId) -> Result<Option<Schedule>, PortError> {
+        self.call("schedule_get", |state| Ok(state.store.schedules.get(id).cloned()))
+    }
+    async fn schedule_list(&self, organization: &OrganizationId) -> Result<Vec<Schedule>, PortError> {
+        self.call("schedule_list", |state| {
+            let mut list: Vec<Schedule> = state.store.schedules.values().filter(|s| s.organization_id == *organization).cloned().collect();
+            list.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+            Ok(list)
+        })
+    }
+    async fn scheduled_power_get(&self, id: &DatabaseId) -> Result<Option<ScheduledPower>, PortError> {
+        self.call("scheduled_power_get", |state| Ok(state.store.powers.get(id).cloned()))
+    }
+    async fn power_events(&self, id: &DatabaseId) -> Result<Vec<PowerEvent>, PortError> {
+        self.call("power_events", |state| {
+            let events = state.store.power_events.get(id).into_iter().flatten();
+            Ok(events.rev().take(POWER_EVENTS_MAX).cloned().collect())
+        })
+    }
+    async fn powers_due(&self, now: Timestamp, limit: usize) -> Result<Vec<DatabaseId>, PortError> {
+        self.call("powers_due", |state| {
+            let due = |power: &ScheduledPower| Some((power.next_due.filter(|at| *at <= now)?, power.database_id.clone()));
+            let mut due: Vec<(Timestamp, DatabaseId)> = state.store.powers.values().filter_map(due).collect();
+            due.sort();
+            Ok(due.into_iter().take(limit).map(|(_, id)| id).collect())
         })
     }
     async fn operations_due(&self, now: Timestamp, limit: usize) -> Result<Vec<OperationId>, PortError> {

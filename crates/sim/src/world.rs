@@ -8,7 +8,8 @@ use crate::records::Store;
 use jiff::{SignedDuration, Timestamp};
 use kiven_model::environment::{ConnectionSpec, Environment, EnvironmentSpec, EnvironmentStatus};
 use kiven_model::operation::{Lease, Operation};
-use kiven_model::{EnvironmentId, OperationId, OrganizationId};
+use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, OrganizationId, Problem};
+use kiven_ports::runtime::TICKS_MAX;
 use kiven_ports::{Clock, Doorbell, PortError, Ports, Random};
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,6 +36,7 @@ pub(crate) struct State {
     pub(crate) kube: Kube,
     pub(crate) agent: Agent,
     pub(crate) rings: Vec<(i64, OperationId)>,
+    pub(crate) ticks: Vec<Vec<DatabaseId>>,
     pub(crate) effects: u64,
     pub(crate) violations: Vec<String>,
 }
@@ -122,6 +124,7 @@ impl World {
             kube: Kube::new(seed),
             agent: Agent::new(environment.id.clone(), BEGIN_MS),
             rings: Vec::new(),
+            ticks: Vec::new(),
             effects: 0,
             violations: Vec::new(),
             random,
@@ -233,6 +236,16 @@ impl World {
         let first = (0..state.rings.len()).filter(|&i| state.rings[i].0 <= now).min_by_key(|&i| (state.rings[i].0, i))?;
         Some(state.rings.remove(first).1)
     }
+    /// Takes a ring for what is due in schedules.
+    pub fn take_tick(&self) -> Option<Vec<DatabaseId>> {
+        let mut state = self.state();
+        if state.ticks.is_empty() { None } else { Some(state.ticks.remove(0)) }
+    }
+    /// When the sweep next finds a schedule that has to decide.
+    #[must_use]
+    pub fn next_tick_ms(&self) -> Option<i64> {
+        self.state().store.powers.values().filter_map(|power| power.next_due).min().map(Timestamp::as_millisecond)
+    }
     /// When the sweep next finds something due.
     #[must_use]
     pub fn next_due_ms(&self) -> Option<i64> {
@@ -289,6 +302,17 @@ impl Doorbell for World {
     async fn doorbell_ring(&self, operation: &OperationId, delay: Duration) -> Result<(), PortError> {
         self.call("sqs:SendMessage", |state| {
             state.ring(operation, delay);
+            Ok(())
+        })
+    }
+    async fn doorbell_tick(&self, databases: &[DatabaseId]) -> Result<(), PortError> {
+        self.call("sqs:SendMessage", |state| {
+            if databases.len() > TICKS_MAX {
+                return Err(PortError::Refused(Problem::new(Code::REPLAY_DIFFERS, format!("{} databases in one ring", databases.len()))));
+            }
+            let lost = state.faults.dice.hits(state.faults.odds.ring_lost);
+            let rings = if lost { 0 } else { 1 + usize::from(state.faults.dice.hits(state.faults.odds.ring_doubled)) };
+            state.ticks.extend(std::iter::repeat_n(databases.to_vec(), rings));
             Ok(())
         })
     }

@@ -1,5 +1,6 @@
 //! The function `sweep`: every minute, rings again for everything that is due.
 use kiven_lambdas::{Config, World, start_logs};
+use kiven_operations::ring_schedules;
 use kiven_ports::{Clock, Doorbell, Ports, Records};
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
@@ -21,7 +22,8 @@ async fn main() -> anyhow::Result<()> {
                 kiven_failpoint::pass("sweep", "due", "operation");
                 world.doorbell().doorbell_ring(operation, Duration::ZERO).await?;
             }
-            Ok::<_, lambda_runtime::Error>(serde_json::json!({ "rung": due.len() }))
+            let scheduled = ring_schedules(&*world).await?;
+            Ok::<_, lambda_runtime::Error>(serde_json::json!({ "rung": due.len(), "scheduled": scheduled }))
         }
     });
     lambda_runtime::run(sweep).await.map_err(|error| anyhow::anyhow!(error))

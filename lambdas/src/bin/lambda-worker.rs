@@ -1,8 +1,8 @@
-//! The function `worker`: each ring drives one operation.
+//! The function `worker`: each ring drives one operation, or lets the schedules of some databases decide.
 use kiven_lambdas::drive::answer_ring;
-use kiven_lambdas::records::{Batch, Failures};
+use kiven_lambdas::records::{Batch, Failures, Ring};
 use kiven_lambdas::{Config, World, start_logs};
-use kiven_model::OperationId;
+use kiven_operations::tick_all;
 use lambda_runtime::{LambdaEvent, service_fn};
 use std::sync::Arc;
 
@@ -16,13 +16,15 @@ async fn main() -> anyhow::Result<()> {
         async move {
             let mut failures = Failures::default();
             for message in &event.payload.records {
-                let Ok(id) = OperationId::parse(&message.body) else {
-                    tracing::warn!(message_id = message.message_id, "a ring for no operation");
-                    continue;
-                };
-                if let Err(error) = answer_ring(&world, &id, lease).await {
-                    tracing::warn!(%error, operation_id = %id, "the ring comes again");
-                    failures.add(message);
+                match Ring::parse(&message.body) {
+                    Some(Ring::Operation(id)) => {
+                        if let Err(error) = answer_ring(&world, &id, lease).await {
+                            tracing::warn!(%error, operation_id = %id, "the ring comes again");
+                            failures.add(message);
+                        }
+                    }
+                    Some(Ring::Schedules(databases)) => tick_all(&*world, &databases).await,
+                    None => tracing::warn!(message_id = message.message_id, "a ring for nothing"),
                 }
             }
             Ok::<_, lambda_runtime::Error>(failures)

@@ -236,7 +236,11 @@ async fn power(client: &Client, mut view: DatabaseView, planned: &Value, patienc
     let view = match planned.get("power").as_str() {
         Some(wanted) if !view.status.moving() && wanted != power_word(view.power_state) => {
             let id = view.id;
-            if wanted == power_word(Power::Off) {
+            if view.schedule_id.is_some() {
+                // A pause by hand holds until the schedule's next boundary; only a whole request says what is declared.
+                let request = Asked::read(planned).request;
+                patience.ask(client, || client.database_put(&id, &request)).await?
+            } else if wanted == power_word(Power::Off) {
                 patience.ask(client, || client.database_pause(&id)).await?
             } else {
                 patience.ask(client, || client.database_resume(&id)).await?

@@ -92,10 +92,13 @@ pub(super) fn update(prior: &Value, config: &Value, mut proposed: Value, seen: &
     (proposed, wrong)
 }
 
-/// Whether nothing moves any more: neither an operation nor people are at work.
+/// Whether nothing moves any more: neither an operation nor people are at work. A database that its schedule is switching
+/// is nothing to wait for: what a schedule does is no change.
 fn settled(state: &Value) -> bool {
     let status = state.get("status").as_str().unwrap_or_default();
-    [DatabaseStatus::Available, DatabaseStatus::Paused].iter().any(|settled| settled.as_str() == status)
+    let is = |all: &[DatabaseStatus]| all.iter().any(|settled| settled.as_str() == status);
+    let switched = [DatabaseStatus::Pausing, DatabaseStatus::Resuming];
+    is(&[DatabaseStatus::Available, DatabaseStatus::Paused]) || (state.get("schedule_id").as_str().is_some() && is(&switched))
 }
 
 /// What a change comes to: refusals, each on its attribute, or a word on how it is carried out. Nothing is said of what is not

@@ -73,7 +73,10 @@ fn settings() -> Vec<Attr> {
         Attr::nested("backup", Nesting::Single, backup).optional().computed().describe("Backups."),
         Attr::set("allowed_namespaces", Type::String).optional().computed().describe("Kubernetes namespaces whose pods may connect."),
         Attr::set("extensions", Type::String).optional().computed().describe("Extensions made in the initial database."),
-        Attr::string("power").optional().computed().describe("`on` (default) or `off`: no PostgreSQL, no node, the volumes and the address stay."),
+        Attr::string("power").optional().computed().describe(
+            "`on` (default) or `off`: no PostgreSQL, no node, the volumes and the address stay. In a schedule, a change of it holds until the \
+             schedule's next boundary, and what the schedule does is not shown here.",
+        ),
         Attr::bool("deletion_protection").optional().computed().describe("While `true` (default) every destroy is refused at plan."),
         Attr::nested("deletion", Nesting::Single, deletion).optional().computed().describe("What a destroy does."),
         Attr::nested("maintenance_window", Nesting::Single, window)
@@ -98,6 +101,7 @@ fn answered() -> Vec<Attr> {
         Attr::string("node_type").computed().describe("The node class, EC2's name."),
         Attr::number("monthly_cost_usd").computed().describe("USD a month on your own AWS bill when always on, at most."),
         Attr::string("operation_id").computed().describe("The operation that runs or ran last."),
+        Attr::string("schedule_id").computed().describe("The `kiven_power_schedule` that it follows."),
     ]
 }
 

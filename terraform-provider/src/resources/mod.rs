@@ -4,6 +4,7 @@ mod database_plan;
 mod database_schema;
 pub(crate) mod environment;
 pub(crate) mod environment_connection;
+pub(crate) mod power_schedule;
 
 use kiven_model::{Code, EnvironmentId, Violation};
 use kiven_tfplugin::{Applied, Diagnostic, Schema, Value, from_json};

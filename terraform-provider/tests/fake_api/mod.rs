@@ -5,7 +5,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
-use kiven_model::api::{Backend, DatabaseView, EnvironmentView, Me, OperationView, PlanView};
+use kiven_model::api::{Backend, DatabaseView, EnvironmentView, Me, OperationView, PlanView, ScheduleView};
 use kiven_model::database::{Connection, Database, DatabaseSpec, Power};
 use kiven_model::environment::{Connected, Environment, EnvironmentStatus};
 use kiven_model::lifecycle::{Event, next};
@@ -13,7 +13,8 @@ use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject}
 use kiven_model::organization::Role;
 use kiven_model::plan::PlanName;
 use kiven_model::report::AgentFacts;
-use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, OrganizationId, Problem, Valid, request};
+use kiven_model::schedule::{Schedule, ScheduleRequest};
+use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, OrganizationId, Problem, ScheduleId, Valid, Violation, request};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
@@ -25,7 +26,10 @@ const LOOKS: u32 = 2;
 pub struct World {
     pub environments: BTreeMap<EnvironmentId, Environment>,
     pub databases: BTreeMap<DatabaseId, Database>,
+    pub schedules: BTreeMap<ScheduleId, Schedule>,
     operations: BTreeMap<OperationId, (Operation, u32)>,
+    /// What time it is, in hours since 1970: what follows from it moves.
+    pub hours: i64,
     /// While set, operations stay where they are.
     pub hold: bool,
     /// The next operation fails and is undone.
@@ -81,7 +85,7 @@ async fn handle(State(fake): State<Fake>, request: Request) -> Response {
         let status = match problem.code {
             Code::NOT_FOUND => StatusCode::NOT_FOUND,
             Code::UNAUTHENTICATED => StatusCode::UNAUTHORIZED,
-            Code::OPERATION_RUNNING | Code::NAME_TAKEN | Code::DELETION_PROTECTED => StatusCode::CONFLICT,
+            Code::OPERATION_RUNNING | Code::NAME_TAKEN | Code::IN_ANOTHER_SCHEDULE | Code::DELETION_PROTECTED => StatusCode::CONFLICT,
             _ => StatusCode::BAD_REQUEST,
         };
         (status, Json(problem)).into_response()
@@ -128,9 +132,22 @@ impl World {
                 ok(EnvironmentView::of(environment, &backend()))
             }
             ("GET", ["databases", id]) => {
-                let database = self.database(id)?;
-                database.claimed = true;
-                ok(DatabaseView::of(database))
+                let id = {
+                    let database = self.database(id)?;
+                    database.claimed = true;
+                    database.id.clone()
+                };
+                self.database_view(&id)
+            }
+            ("GET", ["schedules"]) => ok(self.schedules.values().map(|schedule| self.schedule_view(schedule)).collect::<Vec<_>>()),
+            ("GET", ["schedules", id]) => {
+                let id = ScheduleId::parse(id).unwrap();
+                ok(self.schedule_view(self.schedules.get(&id).ok_or_else(gone)?))
+            }
+            ("PUT", ["schedules", id]) => self.schedule_put(id, body),
+            ("DELETE", ["schedules", id]) => {
+                self.schedules.remove(&ScheduleId::parse(id).unwrap()).ok_or_else(gone)?;
+                Ok(StatusCode::NO_CONTENT.into_response())
             }
             ("PUT", ["databases", id]) => self.database_put(id, body),
             ("DELETE", ["databases", id]) => self.database_delete(id),
@@ -148,6 +165,37 @@ impl World {
 
     fn database(&mut self, id: &str) -> Result<&mut Database, Problem> {
         self.databases.get_mut(&DatabaseId::parse(id).map_err(|_| gone())?).ok_or_else(gone)
+    }
+
+    fn schedule_of(&self, database: &DatabaseId) -> Option<&Schedule> {
+        self.schedules.values().find(|schedule| schedule.spec.database_ids.contains(database))
+    }
+
+    fn database_view(&self, id: &DatabaseId) -> Answer {
+        ok(DatabaseView::of(&self.databases[id]).scheduled(self.schedule_of(id), self.now()))
+    }
+
+    fn now(&self) -> jiff::Timestamp {
+        at() + jiff::SignedDuration::from_hours(self.hours)
+    }
+
+    fn schedule_view(&self, schedule: &Schedule) -> ScheduleView {
+        ScheduleView::of(schedule, schedule.spec.database_ids.iter().filter_map(|id| self.databases.get(id)), self.now())
+    }
+
+    fn schedule_put(&mut self, id: &str, body: &Bytes) -> Answer {
+        let id = ScheduleId::parse(id).unwrap();
+        let spec = serde_json::from_slice::<ScheduleRequest>(body).unwrap().validate().map_err(Problem::from)?.into_inner();
+        let other = spec.database_ids.iter().find_map(|database| self.schedule_of(database).filter(|schedule| schedule.id != id));
+        if let Some(other) = other {
+            let message = format!("it follows the schedule {} already", other.id);
+            return Err(Problem::from(vec![Violation::new(Code::IN_ANOTHER_SCHEDULE, "database_ids", message, "Take it out of that one.")]));
+        }
+        let organization_id = OrganizationId::from_random([9; 16]);
+        let schedule = Schedule { id: id.clone(), organization_id, spec, created_at: at(), updated_at: at(), version: 1 };
+        let view = self.schedule_view(&schedule);
+        self.schedules.insert(id, schedule);
+        ok(view)
     }
 
     fn environment_put(&mut self, id: &str, body: &Bytes) -> Answer {
@@ -198,7 +246,7 @@ impl World {
         let kind = match (before, after) {
             (Power::On, Power::Off) => OperationKind::Pause,
             (Power::Off, Power::On) => OperationKind::Resume,
-            (Power::On, Power::On) | (Power::Off, Power::Off) => return ok(DatabaseView::of(database)),
+            (Power::On, Power::On) | (Power::Off, Power::Off) => return self.database_view(&id),
         };
         self.move_database(&id, kind)
     }
@@ -235,7 +283,7 @@ impl World {
         let database = self.databases.get_mut(id).unwrap();
         database.status = next(database.status, Event::Started(kind)).unwrap();
         database.operation_id = Some(operation);
-        ok(DatabaseView::of(database))
+        self.database_view(id)
     }
 
     fn begin(&mut self, kind: OperationKind, subject: Subject, environment_id: &EnvironmentId) -> OperationId {

@@ -9,6 +9,9 @@
 //! | operation's head, input | `OP#id` | `HEAD`, `INPUT` | owned, due |
 //! | step, event | `OP#id` | `STEP#key`, `EVENT#n` | |
 //! | name | `NAME#kind#scope` | the name | |
+//! | schedule | `SCHED#id` | `HEAD` | owned |
+//! | a schedule's memory of a database | `DB#id` | `POWER` | due, in partitions of its own |
+//! | decision of a schedule | `DB#id` | `POWER#instant#schedule` | |
 //! | agent, observation | `ENV#id`, `DB#id` | `AGENT`, `SEEN#cluster` | |
 //! | command | `CMD#id` | `HEAD` | |
 //! | open command | `CMDS#environment` | `OPEN#n` | |
@@ -21,6 +24,7 @@ mod item;
 mod names;
 mod queue;
 mod records;
+mod schedules;
 mod schema;
 
 use aws_sdk_dynamodb::Client;

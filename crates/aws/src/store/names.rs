@@ -1,7 +1,7 @@
 //! Keys of the table, in one place.
 
 use jiff::Timestamp;
-use kiven_model::{EnvironmentId, OperationId};
+use kiven_model::EnvironmentId;
 use kiven_ports::NameClaim;
 use sha2::{Digest, Sha256};
 
@@ -27,15 +27,21 @@ pub(super) fn claim(claim: &NameClaim) -> Attributes {
     }
 }
 
-/// The shard of an operation in the due index.
-pub(super) fn due_shard(operation: &OperationId, shards: u32) -> u32 {
-    let digest = Sha256::digest(operation.as_str().as_bytes());
+/// The shard of an operation or a database in the due index.
+pub(super) fn due_shard(id: &str, shards: u32) -> u32 {
+    let digest = Sha256::digest(id.as_bytes());
     u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) % shards
 }
 
-/// The partition of a shard.
+/// The partition of a shard of operations.
 pub(super) fn due_partition(shard: u32) -> String {
     format!("DUE#{shard}")
+}
+
+/// The partition of a shard of schedules' decisions. Apart from the operations': ten thousand decisions that fall due in one
+/// minute never stand before an operation.
+pub(super) fn power_due_partition(shard: u32) -> String {
+    format!("DUE#POWER#{shard}")
 }
 
 /// An instant whose text sorts like its time. Instants before 1970 count as 1970: nothing is due earlier.
@@ -52,6 +58,6 @@ mod tests {
         let early = instant(Timestamp::UNIX_EPOCH);
         let late = instant(Timestamp::MAX);
         assert!(early < late && early.len() == late.len());
-        assert!((0..=255).all(|n| due_shard(&OperationId::from_random([n; 16]), 64) < 64));
+        assert!((0..=255).all(|n| due_shard(&format!("op_{n}"), 64) < 64));
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
-use kiven_model::OperationId;
+use kiven_model::{DatabaseId, OperationId};
 use kiven_ports::{Doorbell, PortError};
 use serde::Serialize;
 
@@ -42,7 +42,7 @@ impl Queue {
     }
 }
 
-/// The doorbell: a message that carries only an operation's id.
+/// The doorbell: a message that carries only an operation's id, or ids of databases with spaces between them.
 #[derive(Clone, Debug)]
 pub struct SqsDoorbell {
     queue: Queue,
@@ -59,6 +59,10 @@ impl SqsDoorbell {
 impl Doorbell for SqsDoorbell {
     async fn doorbell_ring(&self, operation: &OperationId, delay: Duration) -> Result<(), PortError> {
         self.queue.send_text(operation.to_string(), delay_seconds(delay)).await
+    }
+    async fn doorbell_tick(&self, databases: &[DatabaseId]) -> Result<(), PortError> {
+        let ids: Vec<&str> = databases.iter().map(DatabaseId::as_str).collect();
+        self.queue.send_text(ids.join(" "), 0).await
     }
 }
 

@@ -11,7 +11,8 @@ use kiven_model::ids::ApiKeyId;
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::{Operation, OperationEvent, StepRecord};
 use kiven_model::organization::{ApiKey, Organization};
-use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, OrganizationId, Problem};
+use kiven_model::schedule::{PowerEvent, Schedule, ScheduledPower};
+use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, OrganizationId, Problem, ScheduleId};
 use kiven_ports::records::{EVENTS_MAX, WRITES_MAX};
 use kiven_ports::{NameClaim, PortError, Records, Write};
 use serde::de::DeserializeOwned;
@@ -19,7 +20,7 @@ use serde_json::Value;
 
 use super::Store;
 use super::item::{Attributes, HEAD_BYTES_MAX, PAYLOAD_BYTES_MAX, expires, key, number, pack, text, text_of, unpack};
-use super::names::{HEAD, INPUT, claim as claim_key, database_names, due_partition, due_shard, instant};
+use super::names::{HEAD, INPUT, claim as claim_key, database_names, due_partition, due_shard, instant, power_due_partition};
 use super::schema::{DUE, OWNED};
 use crate::error::port_error;
 
@@ -100,7 +101,7 @@ impl Store {
         Ok(values)
     }
 
-    async fn owned<T: DeserializeOwned>(
+    pub(super) async fn owned<T: DeserializeOwned>(
         &self,
         organization: &OrganizationId,
         kind: &str,
@@ -162,6 +163,11 @@ impl Store {
                 pack(&mut item, &*record, PAYLOAD_BYTES_MAX, &self.blobs).await?;
                 self.put(item, Fence::None)?
             }
+            Write::Schedule { record, expected } => self.prepare_schedule(*record, expected).await?,
+            Write::ScheduleGone { id, expected } => self.delete(super::schedules::schedule_key(&id), "version = :fence", number(expected))?,
+            Write::ScheduledPower { record, expected } => self.prepare_power(*record, expected).await?,
+            Write::ScheduledPowerGone { id, expected } => self.delete(super::schedules::power_key(&id), "version = :fence", number(expected))?,
+            Write::PowerEvent(database, event) => self.prepare_power_event(&database, *event).await?,
             Write::NameTaken { claim, owner } => {
                 let mut item = claim_key(&claim);
                 item.insert("owner".to_owned(), text(&owner));
@@ -178,6 +184,23 @@ impl Store {
         Ok(vec![one])
     }
 
+    /// What is due in the partitions of one kind, oldest first.
+    async fn due<T: Ord>(&self, now: Timestamp, limit: usize, partition: fn(u32) -> String, id: fn(&str) -> Option<T>) -> Result<Vec<T>, PortError> {
+        let pages: Vec<Vec<Attributes>> = stream::iter(0..self.due_shards)
+            .map(|shard| {
+                let sort = Some(("due_sk <= :sk", instant(now)));
+                self.range(Range { index: Some(DUE), partition: partition(shard), sort, newest_first: false, items_max: limit })
+            })
+            .buffer_unordered(SHARDS_AT_ONCE)
+            .try_collect()
+            .await?;
+        let read = |item: &Attributes| Some((text_of(item, "due_sk")?.to_owned(), id(text_of(item, "pk")?)?));
+        let mut due: Vec<(String, T)> = pages.iter().flatten().filter_map(read).collect();
+        due.sort();
+        due.truncate(limit);
+        Ok(due.into_iter().map(|(_, id)| id).collect())
+    }
+
     /// The head is read and written all the time and stays small: what never changes has an item of its own.
     async fn prepare_operation(&self, record: Operation, expected: Option<u64>) -> Result<Vec<TransactWriteItem>, PortError> {
         let pk = format!("OP#{}", record.id);
@@ -192,7 +215,7 @@ impl Store {
         let order = format!("{}#{}", instant(record.created_at), record.id);
         owned_by(&mut item, &record.organization_id, "OP", order, record.version);
         if let Some(due_at) = record.due_at {
-            let shard = due_shard(&record.id, self.due_shards);
+            let shard = due_shard(record.id.as_str(), self.due_shards);
             item.insert("due_pk".to_owned(), text(due_partition(shard)));
             item.insert("due_sk".to_owned(), text(instant(due_at)));
         } else {
@@ -203,7 +226,7 @@ impl Store {
         Ok(items)
     }
 
-    fn put(&self, item: Attributes, fence: Fence) -> Result<TransactWriteItem, PortError> {
+    pub(super) fn put(&self, item: Attributes, fence: Fence) -> Result<TransactWriteItem, PortError> {
         let mut put = Put::builder().table_name(&self.table).set_item(Some(item));
         match fence {
             Fence::None => {}
@@ -253,7 +276,7 @@ impl Store {
     }
 }
 
-enum Fence {
+pub(super) enum Fence {
     None,
     Absent,
     Version(u64),
@@ -261,12 +284,12 @@ enum Fence {
 }
 
 impl Fence {
-    fn version(expected: Option<u64>) -> Self {
+    pub(super) fn version(expected: Option<u64>) -> Self {
         expected.map_or(Self::Absent, Self::Version)
     }
 }
 
-fn owned_by(item: &mut Attributes, organization: &OrganizationId, kind: &str, order: String, version: u64) {
+pub(super) fn owned_by(item: &mut Attributes, organization: &OrganizationId, kind: &str, order: String, version: u64) {
     item.insert("owned_pk".to_owned(), text(format!("ORG#{organization}#{kind}")));
     item.insert("owned_sk".to_owned(), text(order));
     item.insert("version".to_owned(), number(version));
@@ -368,30 +391,27 @@ impl Records for Store {
         self.owned(organization, "OP", true, OPERATIONS_MAX).await
     }
 
+    async fn schedule_get(&self, id: &ScheduleId) -> Result<Option<Schedule>, PortError> {
+        self.head(format!("SCHED#{id}")).await
+    }
+
+    async fn schedule_list(&self, organization: &OrganizationId) -> Result<Vec<Schedule>, PortError> {
+        self.owned(organization, "SCHED", false, usize::MAX).await
+    }
+
+    async fn scheduled_power_get(&self, id: &DatabaseId) -> Result<Option<ScheduledPower>, PortError> {
+        self.power(id).await
+    }
+
+    async fn power_events(&self, id: &DatabaseId) -> Result<Vec<PowerEvent>, PortError> {
+        self.power_event_list(id).await
+    }
+
+    async fn powers_due(&self, now: Timestamp, limit: usize) -> Result<Vec<DatabaseId>, PortError> {
+        self.due(now, limit, power_due_partition, |pk| DatabaseId::parse(pk.strip_prefix("DB#")?).ok()).await
+    }
+
     async fn operations_due(&self, now: Timestamp, limit: usize) -> Result<Vec<OperationId>, PortError> {
-        let pages: Vec<Vec<Attributes>> = stream::iter(0..self.due_shards)
-            .map(|shard| {
-                self.range(Range {
-                    index: Some(DUE),
-                    partition: due_partition(shard),
-                    sort: Some(("due_sk <= :sk", instant(now))),
-                    newest_first: false,
-                    items_max: limit,
-                })
-            })
-            .buffer_unordered(SHARDS_AT_ONCE)
-            .try_collect()
-            .await?;
-        let mut due: Vec<(String, OperationId)> = pages
-            .iter()
-            .flatten()
-            .filter_map(|item| {
-                let id = OperationId::parse(text_of(item, "pk")?.strip_prefix("OP#")?).ok()?;
-                Some((text_of(item, "due_sk")?.to_owned(), id))
-            })
-            .collect();
-        due.sort();
-        due.truncate(limit);
-        Ok(due.into_iter().map(|(_, id)| id).collect())
+        self.due(now, limit, due_partition, |pk| OperationId::parse(pk.strip_prefix("OP#")?).ok()).await
     }
 }

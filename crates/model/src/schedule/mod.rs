@@ -15,9 +15,11 @@
 mod calendar;
 mod decide;
 mod lead;
+mod record;
 mod savings;
 mod spec;
 mod validate;
+mod view;
 
 pub use calendar::HORIZON_DAYS;
 pub use decide::{
@@ -25,10 +27,15 @@ pub use decide::{
     Why, decide,
 };
 pub use lead::{LEAD_SAMPLES_MAX, LEAD_SECONDS_DEFAULT, LEAD_SECONDS_MAX, LEAD_SECONDS_MIN, lead_seconds};
+pub use record::{
+    NextSwitch, POWER_EVENT_DAYS, POWER_EVENTS_MAX, PowerEvent, PowerEventKind, Schedule, ScheduledPower, is_schedule_actor, schedule_actor,
+};
 pub use spec::{
     DATABASES_MAX, Day, EXCEPTIONS_MAX, Exception, ExceptionRequest, Hours, HoursRequest, ScheduleRequest, ScheduleSpec, TimeOfDay, WINDOWS_MAX,
     Window, WindowRequest, Zone,
 };
+
+pub use view::ScheduleView;
 
 #[cfg(test)]
 mod calendar_tests;

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::LazyLock;
 
-/// Most databases of a schedule.
-pub const DATABASES_MAX: usize = 100;
+/// Most databases of a schedule: those that leave and those that join are written in one transaction with it.
+pub const DATABASES_MAX: usize = 49;
 /// Most windows of a schedule.
 pub const WINDOWS_MAX: usize = 20;
 /// Most dated exceptions of a schedule.
@@ -20,9 +20,10 @@ const TRANSITIONS_MAX: usize = 4;
 
 /// A schedule as asked for: what is left out takes its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleRequest {
-    /// Required: 1 to [`DATABASES_MAX`].
+    /// Required: 1 to 49.
     pub database_ids: Vec<String>,
     /// Required: a name of the IANA database.
     pub time_zone: String,
@@ -38,6 +39,7 @@ pub struct ScheduleRequest {
 
 /// A window as asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct WindowRequest {
     /// `mon` to `sun`: the days on which it begins.
@@ -50,6 +52,7 @@ pub struct WindowRequest {
 
 /// An exception as asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ExceptionRequest {
     /// `YYYY-MM-DD`.
@@ -60,6 +63,7 @@ pub struct ExceptionRequest {
 
 /// Hours as asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct HoursRequest {
     /// `HH:MM`.
@@ -70,6 +74,7 @@ pub struct HoursRequest {
 
 /// A schedule with every default filled in; on the wire it looks as its request does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ScheduleSpec {
     /// The databases that follow it.
     pub database_ids: Vec<DatabaseId>,
@@ -87,6 +92,7 @@ pub struct ScheduleSpec {
 
 /// On in these hours on these days.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Window {
     /// The days on which it begins.
     pub days: Vec<Day>,
@@ -97,6 +103,7 @@ pub struct Window {
 
 /// A date that goes otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Exception {
     /// The date.
     pub date: Date,
@@ -106,6 +113,7 @@ pub struct Exception {
 
 /// From a time of a day to a later time, of the same day or the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Hours {
     /// When it begins.
     pub start: TimeOfDay,
@@ -136,6 +144,9 @@ impl fmt::Display for Hours {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TimeOfDay(u16);
+
+#[cfg(feature = "schema")]
+crate::schema::text!(TimeOfDay, "TimeOfDay", "A time on a clock: `HH:MM`, from 00:00 to 24:00.", "^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$", "08:00");
 
 impl TimeOfDay {
     /// The end of a day.
@@ -185,6 +196,7 @@ impl From<TimeOfDay> for String {
 
 /// A day of the week.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Day {
     /// Monday.
@@ -248,6 +260,9 @@ pub struct Zone {
     name: String,
     rules: TimeZone,
 }
+
+#[cfg(feature = "schema")]
+crate::schema::text!(Zone, "Zone", "A name of the IANA time zone database.", "^[A-Za-z0-9_+/-]+$", "Europe/Paris");
 
 impl Zone {
     /// Reads a zone's name, in the database's own letters.

@@ -28,7 +28,7 @@ pub(crate) struct Stage {
     pub(crate) drives: u32,
 }
 
-fn now<F: Future>(future: F) -> F::Output {
+pub(crate) fn now<F: Future>(future: F) -> F::Output {
     block_on(future).expect("the world never waits")
 }
 
@@ -42,7 +42,7 @@ impl Stage {
     }
 
     /// Asks until a port that fails now and then has answered; test code only.
-    fn ask<T>(&self, mut call: impl FnMut() -> Result<T, PortError>) -> T {
+    pub(crate) fn ask<T>(&self, mut call: impl FnMut() -> Result<T, PortError>) -> T {
         for _ in 0..100 {
             match call() {
                 Ok(answer) => return answer,
@@ -133,7 +133,7 @@ impl Stage {
     }
 
     /// One ring: a drive, and what a worker makes of its outcome.
-    fn drive(&mut self, id: &OperationId) {
+    pub(crate) fn drive(&mut self, id: &OperationId) {
         let owner = format!("{:02x?}", &Random::bits(&*self.world)[..4]);
         let how = Drive { owner, lease: LEASE, faults: Arc::clone(&self.faults) };
         for _ in 0..3 {

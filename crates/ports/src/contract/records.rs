@@ -5,15 +5,15 @@ use jiff::{SignedDuration, Timestamp};
 use kiven_model::operation::{EventKind, OperationEvent, StepRecord, StepStatus};
 use serde_json::json;
 
-fn holds(condition: bool, rule: &str) -> Result<(), String> {
+pub(super) fn holds(condition: bool, rule: &str) -> Result<(), String> {
     if condition { Ok(()) } else { Err(rule.to_owned()) }
 }
 
-fn failed(error: PortError) -> String {
+pub(super) fn failed(error: PortError) -> String {
     format!("unexpected: {error}")
 }
 
-fn conflicts(result: Result<(), PortError>, rule: &str) -> Result<(), String> {
+pub(super) fn conflicts(result: Result<(), PortError>, rule: &str) -> Result<(), String> {
     holds(matches!(result, Err(PortError::Conflict(_))), rule)
 }
 
@@ -25,7 +25,8 @@ pub async fn records<R: Records>(store: &R) -> Result<(), String> {
     fences(store).await?;
     names(store).await?;
     operations(store).await?;
-    isolation(store).await
+    isolation(store).await?;
+    super::schedules::schedules(store).await
 }
 
 async fn fences<R: Records>(store: &R) -> Result<(), String> {

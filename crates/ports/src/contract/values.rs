@@ -4,7 +4,8 @@ use kiven_model::api::DatabaseRequest;
 use kiven_model::database::Database;
 use kiven_model::environment::{Environment, EnvironmentSpec, EnvironmentStatus};
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
-use kiven_model::{DatabaseId, EnvironmentId, OperationId, OrganizationId, request};
+use kiven_model::schedule::{Schedule, ScheduleRequest, WindowRequest};
+use kiven_model::{DatabaseId, EnvironmentId, OperationId, OrganizationId, ScheduleId, request};
 
 fn random(seed: u8, salt: u8) -> [u8; 16] {
     let mut bytes = [seed; 16];
@@ -75,4 +76,25 @@ pub fn operation(seed: u8, salt: u8) -> Operation {
         updated_at: Timestamp::UNIX_EPOCH,
         version: 1,
     }
+}
+
+/// A schedule of [`database`] of the same seed; `None` only if the calendar itself were invalid.
+#[must_use]
+pub fn schedule(seed: u8, salt: u8) -> Option<Schedule> {
+    let database = database(seed)?;
+    let window = WindowRequest { days: vec!["mon".to_owned()], start: "08:00".to_owned(), end: "18:00".to_owned() };
+    let asked = ScheduleRequest {
+        database_ids: vec![database.id.to_string()],
+        time_zone: "Europe/Paris".to_owned(),
+        windows: vec![window],
+        ..ScheduleRequest::default()
+    };
+    Some(Schedule {
+        id: ScheduleId::from_random(random(seed, salt)),
+        organization_id: database.organization_id,
+        spec: asked.validate().ok()?.into_inner(),
+        created_at: Timestamp::UNIX_EPOCH,
+        updated_at: Timestamp::UNIX_EPOCH,
+        version: 1,
+    })
 }
