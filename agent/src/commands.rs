@@ -80,9 +80,7 @@ impl Commands {
                 maintenance::switchover(&self.client, &self.world, command, cluster, away_from_zone).await
             }
             CommandBody::ReadCertificate { cluster } => maintenance::certificate(&self.client, command, cluster, None).await,
-            CommandBody::RenewCertificate { cluster, replaces } => {
-                maintenance::certificate(&self.client, command, cluster, Some(replaces)).await
-            }
+            CommandBody::RenewCertificate { cluster, replaces } => maintenance::certificate(&self.client, command, cluster, Some(replaces)).await,
             CommandBody::HandOver { cluster } => retire::hand_over(&self.client, command, cluster).await,
             CommandBody::Discard { cluster } => retire::discard(&self.client, command, cluster).await,
             CommandBody::Retire { cluster, services, delete_after, .. } => {

@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
+use jiff::Timestamp;
 use kiven_model::api::{DatabaseRequest, DatabaseView};
 use kiven_model::database::{Database, DatabaseSpec, Power};
 use kiven_model::environment::{Environment, EnvironmentStatus};
@@ -193,7 +194,7 @@ async fn update<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted
     let spec = DatabaseSpec { power: known.spec.power, ..wanted.clone() };
     if change.is_some() && known.status == DatabaseStatus::Available {
         let environment = app.environment(caller, known.spec.environment_id.as_str()).await?;
-        let started = app.start(caller, &environment, Database { spec, ..known }, OperationKind::Change).await?;
+        let started = app.start(caller, &environment, wanting(known, spec, now), OperationKind::Change).await?;
         return app.answered(StatusCode::ACCEPTED, &started).await;
     }
     if known.spec == spec {
@@ -205,7 +206,8 @@ async fn update<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted
         return Err(running(&known));
     }
     let expected = Some(known.version);
-    let record = Database { spec, version: known.version + 1, updated_at: now, ..known };
+    let record = wanting(known, spec, now);
+    let record = Database { version: record.version + 1, updated_at: now, ..record };
     app.ports.records().records_commit(vec![Write::Database { record: Box::new(record.clone()), expected }]).await?;
     declared_power(app, caller, record, wanted.power, follows).await
 }
@@ -286,6 +288,16 @@ pub(crate) async fn resume<P: Ports>(State(app): State<App<P>>, caller: Caller, 
     by_hand(&app, &caller, &id, Power::On).await
 }
 
+/// The database with another wish; where its maintenance window moves, the next one counts.
+fn wanting(known: Database, spec: DatabaseSpec, now: Timestamp) -> Database {
+    let moved = known.spec.maintenance() != spec.maintenance();
+    let mut database = Database { spec, ..known };
+    if moved {
+        database.maintenance_planned(now);
+    }
+    database
+}
+
 /// Maintenance by hand: at any time, on a database that is up and that nothing else is done to.
 async fn maintain<P: Ports>(app: &App<P>, caller: &Caller, id: &str, kind: OperationKind) -> Answer<Viewed> {
     let known = app.database(caller, id).await?;
@@ -296,7 +308,7 @@ async fn maintain<P: Ports>(app: &App<P>, caller: &Caller, id: &str, kind: Opera
     }
     let environment = app.environment(caller, known.spec.environment_id.as_str()).await?;
     let started = app.start(caller, &environment, known, kind).await?;
-    Ok(view(StatusCode::ACCEPTED, &started))
+    app.answered(StatusCode::ACCEPTED, &started).await
 }
 
 /// `POST /v1/databases/{id}/patch-nodes`

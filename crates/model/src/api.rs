@@ -11,7 +11,7 @@ use crate::database::{Connection, Database, Power, Published};
 use crate::environment::{ConnectionSpec, Environment, EnvironmentStatus};
 use crate::ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId, ScheduleId};
 use crate::lifecycle::DatabaseStatus;
-use crate::maintenance::MaintenanceWindowRequest;
+use crate::maintenance::{MaintenanceDecision, MaintenanceWindowRequest};
 use crate::names::{DatabaseName, POSTGRES_PORT};
 use crate::operation::{Operation, OperationEvent, OperationKind, OperationStatus, Subject};
 use crate::organization::Role;
@@ -293,6 +293,10 @@ pub struct DatabaseView {
     pub next_switch: Option<NextSwitch>,
     /// What was changed while it was off, and comes with the next resume.
     pub pending_change: Option<Change>,
+    /// When it is next looked at whether it needs maintenance.
+    pub maintenance_due: Option<Timestamp>,
+    /// What was last decided about its maintenance.
+    pub maintenance: Option<MaintenanceDecision>,
     /// When the volumes last grew: AWS takes the next growth hours later.
     pub storage_grown_at: Option<Timestamp>,
 }
@@ -373,6 +377,8 @@ impl DatabaseView {
             next_switch: None,
             pending_change: database.pending_change(),
             storage_grown_at: database.storage_grown_at,
+            maintenance_due: database.maintenance_due,
+            maintenance: database.maintenance.clone(),
             spec: crate::database::DatabaseSpec { maintenance_window: Some(spec.maintenance()), ..spec.clone() },
         }
     }

@@ -127,7 +127,9 @@ pub fn next(state: DatabaseStatus, event: Event) -> Result<DatabaseStatus, Impos
         (S::Provisioning, Completed(K::Provision))
         | (S::Resuming, Completed(K::Resume))
         | (S::Pausing, Unwound(K::Pause))
-        | (S::Changing, Completed(K::Change | K::PatchNodes | K::RotateCertificates) | Unwound(K::Change | K::PatchNodes | K::RotateCertificates)) => Ok(S::Available),
+        | (S::Changing, Completed(K::Change | K::PatchNodes | K::RotateCertificates) | Unwound(K::Change | K::PatchNodes | K::RotateCertificates)) => {
+            Ok(S::Available)
+        }
         (S::Provisioning, Unwound(K::Provision)) => Ok(S::Failed),
         (S::Pausing, Completed(K::Pause)) => Ok(S::Paused),
         (S::Deleting, Completed(K::Delete)) => Ok(S::Grace),

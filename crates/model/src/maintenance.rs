@@ -3,9 +3,11 @@
 //! A window is laid onto the line of time as a power schedule's is ([`crate::schedule`]), changes of clocks included: one that
 //! lies wholly inside a gap of the clocks does not happen that day, one that is passed twice is longer.
 use crate::database::Power;
+use crate::lifecycle::DatabaseStatus;
+use crate::operation::OperationKind;
 use crate::request::{Checks, clip};
 use crate::schedule::{Day, Hours, ScheduleSpec, TimeOfDay, Window, Zone};
-use crate::{Code, Violation};
+use crate::{Code, OperationId, Violation};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -150,6 +152,57 @@ impl Default for MaintenanceWindow {
     }
 }
 
+/// What a maintenance decision looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Where the database is in its life.
+    pub status: DatabaseStatus,
+    /// Whether its window is open: a look that comes late may find it closed.
+    pub open: bool,
+    /// Whether the way into the account works.
+    pub connected: bool,
+    /// The releases of its node groups' machine images.
+    pub releases: Vec<String>,
+    /// When its server certificate ends, as far as it is known.
+    pub certificate_ends_at: Option<Timestamp>,
+}
+
+/// What was decided about a database's maintenance, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct MaintenanceDecision {
+    /// When.
+    pub at: Timestamp,
+    /// What is started; nothing where none is needed or something stands in the way.
+    pub starts: Option<OperationKind>,
+    /// Why, in words for people.
+    pub reason: String,
+    /// The operation that was started.
+    pub operation_id: Option<OperationId>,
+}
+
+/// What is to be started now, and why: one operation a window, so that a window is never longer than it says by more than one.
+/// What stands in the way is waited for until the next window.
+#[must_use]
+pub fn decide(facts: &Facts, now: Timestamp) -> (Option<OperationKind>, String) {
+    if facts.status != DatabaseStatus::Available {
+        return (None, format!("the database is {}: looked at again in the next window", facts.status));
+    }
+    if !facts.connected {
+        return (None, "the environment is not connected: looked at again in the next window".to_owned());
+    }
+    if !facts.open {
+        return (None, "the window was over before anything could be looked at: the next one".to_owned());
+    }
+    if let Some(old) = facts.releases.iter().find(|release| outdated(release, now)) {
+        return (Some(OperationKind::PatchNodes), format!("nodes run release {old}, which is older than {RELEASE_DAYS_MAX} days"));
+    }
+    match facts.certificate_ends_at.filter(|ends_at| expiring(*ends_at, now)) {
+        Some(ends_at) => (Some(OperationKind::RotateCertificates), format!("the server certificate ends at {ends_at}")),
+        None => (None, "nodes and certificate are young enough".to_owned()),
+    }
+}
+
 /// Whether a node group's AMI release, written `1.34.1-20260301`, is old enough to be replaced. One that is written otherwise is
 /// not: then there is nothing to tell its age by.
 #[must_use]
@@ -228,6 +281,27 @@ mod tests {
         for (start, end) in [("02:00", "02:29"), ("02:00", "02:00"), ("02:00", "14:01")] {
             assert_eq!(wrong(asked(&["sun"], start, end, "UTC")), ["maintenance_window.end"], "{start} to {end}");
         }
+    }
+
+    #[test]
+    fn one_thing_a_window_and_nothing_where_something_stands_in_the_way() {
+        let now = at("2026-03-29T02:00:00Z");
+        let needs = Facts {
+            status: DatabaseStatus::Available,
+            open: true,
+            connected: true,
+            releases: vec!["1.34.1-20260301".to_owned(), "1.34.1-20260101".to_owned()],
+            certificate_ends_at: Some(at("2026-04-01T00:00:00Z")),
+        };
+        let starts = |facts: Facts| decide(&facts, now).0;
+        assert_eq!(starts(needs.clone()), Some(OperationKind::PatchNodes), "nodes first");
+        assert_eq!(starts(Facts { releases: vec![], ..needs.clone() }), Some(OperationKind::RotateCertificates));
+        assert_eq!(starts(Facts { releases: vec![], certificate_ends_at: None, ..needs.clone() }), None);
+        for status in DatabaseStatus::ALL.into_iter().filter(|status| *status != DatabaseStatus::Available) {
+            assert_eq!(starts(Facts { status, ..needs.clone() }), None, "{status}");
+        }
+        assert_eq!(starts(Facts { open: false, ..needs.clone() }), None);
+        assert_eq!(starts(Facts { connected: false, ..needs }), None);
     }
 
     #[test]

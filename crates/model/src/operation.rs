@@ -31,16 +31,8 @@ pub enum OperationKind {
 
 impl OperationKind {
     /// Those that change a database.
-    pub const OF_DATABASES: [OperationKind; 8] = [
-        Self::Provision,
-        Self::Pause,
-        Self::Resume,
-        Self::Change,
-        Self::Delete,
-        Self::Purge,
-        Self::PatchNodes,
-        Self::RotateCertificates,
-    ];
+    pub const OF_DATABASES: [OperationKind; 8] =
+        [Self::Provision, Self::Pause, Self::Resume, Self::Change, Self::Delete, Self::Purge, Self::PatchNodes, Self::RotateCertificates];
     /// All of them.
     pub const ALL: [OperationKind; 9] = [
         Self::Connect,

@@ -114,11 +114,9 @@ pub fn accept_database(
     // What only stops or removes is about what is there; what is wanted may be ahead of it.
     let spec = match kind {
         OperationKind::Connect | OperationKind::Provision | OperationKind::Resume | OperationKind::Change => &database.spec,
-        OperationKind::Pause
-        | OperationKind::Delete
-        | OperationKind::Purge
-        | OperationKind::PatchNodes
-        | OperationKind::RotateCertificates => database.applied.as_ref().unwrap_or(&database.spec),
+        OperationKind::Pause | OperationKind::Delete | OperationKind::Purge | OperationKind::PatchNodes | OperationKind::RotateCertificates => {
+            database.applied.as_ref().unwrap_or(&database.spec)
+        }
     };
     let settings = revision(&database, spec, kind, &id, &made_by);
     let grace = SignedDuration::from_hours(24 * i64::from(database.spec.deletion.grace_days));
@@ -165,7 +163,8 @@ pub fn accept_database(
 /// The operation whose settings PostgreSQL will run with: this one, when it changes them.
 fn revision(database: &Database, spec: &DatabaseSpec, kind: OperationKind, id: &OperationId, made_by: &OperationId) -> OperationId {
     let brings = matches!(kind, OperationKind::Change | OperationKind::Resume);
-    let as_applied = |applied: &DatabaseSpec| DatabaseSpec { power: spec.power, ..applied.clone() } == *spec;
+    let as_applied =
+        |applied: &DatabaseSpec| DatabaseSpec { power: spec.power, maintenance_window: spec.maintenance_window.clone(), ..applied.clone() } == *spec;
     if brings && !database.applied.as_ref().is_none_or(as_applied) {
         return id.clone();
     }

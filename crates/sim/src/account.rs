@@ -1,5 +1,7 @@
 //! [`CustomerAccount`] over a simulated account: one EKS cluster, node groups, IAM and S3, each thing with its tags.
-use crate::nodegroups::{Delays, GroupChange, GroupSpec, GroupStatus, LaunchTemplate, NodeGroup as Group, NodeGroups, Refusal, Scaling, UpdateKind, UpdateStatus};
+use crate::nodegroups::{
+    Delays, GroupChange, GroupSpec, GroupStatus, LaunchTemplate, NodeGroup as Group, NodeGroups, Refusal, Scaling, UpdateKind, UpdateStatus,
+};
 use crate::world::{State, World};
 use kiven_model::environment::{ConnectionSpec, Environment};
 use kiven_model::{Code, Problem};
@@ -78,8 +80,7 @@ impl Cloud {
     pub(crate) fn zones_of(&self, database: &str) -> Vec<String> {
         let of = |group: &Group| group.spec.labels.get(DATABASE).is_some_and(|label| label == database);
         let running = self.list().into_iter().filter(of);
-        let mut zones: Vec<String> =
-            running.flat_map(|group| std::iter::repeat_n(self.zone_of(&group), group.nodes_running() as usize)).collect();
+        let mut zones: Vec<String> = running.flat_map(|group| std::iter::repeat_n(self.zone_of(&group), group.nodes_running() as usize)).collect();
         zones.sort();
         zones
     }

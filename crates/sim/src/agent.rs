@@ -175,7 +175,11 @@ impl State {
             CommandBody::VerifyRevision { .. } => later(Code::AGENT_FAILED, "PostgreSQL has not taken its new settings yet"),
             CommandBody::Switchover { cluster, away_from_zone } => {
                 let zones = self.cloud.zones_of(id);
-                if self.kube.switch_over(cluster, &zones, away_from_zone) { done() } else { later(Code::AGENT_FAILED, "there is no standby to switch to") }
+                if self.kube.switch_over(cluster, &zones, away_from_zone) {
+                    done()
+                } else {
+                    later(Code::AGENT_FAILED, "there is no standby to switch to")
+                }
             }
             CommandBody::ReadCertificate { cluster } => self.certificate(id, cluster, None),
             CommandBody::RenewCertificate { cluster, replaces } => self.certificate(id, cluster, Some(replaces)),

@@ -102,7 +102,9 @@ impl World {
         };
         Snapshot {
             node_groups: groups
-                .map(|g| (g.spec.name.clone(), GroupSeen { status: g.status.as_str(), nodes: g.spec.scaling_config.desired_size, release: g.release }))
+                .map(|g| {
+                    (g.spec.name.clone(), GroupSeen { status: g.status.as_str(), nodes: g.spec.scaling_config.desired_size, release: g.release })
+                })
                 .collect(),
             roles: state.cloud.roles.keys().cloned().collect(),
             buckets: state.cloud.buckets.keys().cloned().collect(),

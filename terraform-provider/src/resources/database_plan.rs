@@ -300,7 +300,8 @@ mod tests {
     #[test]
     fn bad_values_are_on_their_attributes_with_code_and_hint() {
         let parameters = Value::Map([("wrok_mem".to_owned(), "8MB".into())].into());
-        let window = Value::object([("days", Value::Set(vec!["sunday".into()])), ("start", Value::Null), ("end", Value::Null), ("time_zone", Value::Null)]);
+        let window =
+            Value::object([("days", Value::Set(vec!["sunday".into()])), ("start", Value::Null), ("end", Value::Null), ("time_zone", Value::Null)]);
         let deletion = Value::object([("final_backup", true.into()), ("grace_days", Value::Null)]);
         let wrong = check(
             &config(&[

@@ -53,9 +53,7 @@ pub(super) async fn get(sdk: &Sdk, cluster: &str, name: &str, id: &str) -> Resul
     };
     Ok(match update.status() {
         Some(UpdateStatus::Successful) => UpdateState::Done,
-        Some(UpdateStatus::Failed | UpdateStatus::Cancelled) => {
-            UpdateState::Failed(update.errors().iter().map(words).collect::<Vec<_>>().join("; "))
-        }
+        Some(UpdateStatus::Failed | UpdateStatus::Cancelled) => UpdateState::Failed(update.errors().iter().map(words).collect::<Vec<_>>().join("; ")),
         _ => UpdateState::Running,
     })
 }

@@ -183,9 +183,7 @@ impl<P: Ports> Step<P> for AwaitPatch {
         let look = |access| async move { ports.account().node_group_update(&access, &self.cluster, &self.name, &self.update).await };
         match enter(ports, &self.access, look).await? {
             UpdateState::Done => Ok(Progress::Done(true)),
-            UpdateState::Running => {
-                Ok(Progress::Pending { after: at.look_again(LOOK_LEAST, LOOK_MOST), on: format!("new nodes of {}", self.name) })
-            }
+            UpdateState::Running => Ok(Progress::Pending { after: at.look_again(LOOK_LEAST, LOOK_MOST), on: format!("new nodes of {}", self.name) }),
             UpdateState::Failed(_) if self.attempt < PATCH_ATTEMPTS_MAX => Ok(Progress::Done(false)),
             UpdateState::Failed(words) => {
                 let problem = Problem::new(Code::AWS_REFUSED, format!("EKS could not replace the nodes of `{}`", self.name));
