@@ -4,7 +4,8 @@ mod common;
 use common::{judge, stage};
 use kiven_model::Code;
 use kiven_model::operation::{OperationKind, OperationStatus};
-use kiven_sim::Odds;
+use kiven_operations::{Ticked, maintain};
+use kiven_sim::{Odds, block_on};
 
 const SEED: u64 = 5;
 
@@ -53,4 +54,48 @@ fn a_bad_day_does_not_keep_maintenance_from_its_end() {
         assert_ne!(head.status, OperationStatus::Failed, "seed {seed}: {:?}", head.problem);
         judge(&stage, &head, &before).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
     }
+}
+
+#[test]
+fn every_window_is_looked_at_once_and_starts_one_thing_at_most() {
+    let (mut stage, _) = stage(OperationKind::PatchNodes, SEED);
+    let database = stage.database().expect("it is there").id;
+    let mut started = Vec::new();
+    for _ in 0..7 {
+        let due = stage.database().and_then(|database| database.maintenance_due).expect("it is always looked at again");
+        stage.world.advance_to(due.as_millisecond());
+        let now = kiven_ports::Clock::now(&*stage.world);
+        let decided = block_on(maintain(&*stage.world, &database)).expect("the world never waits").unwrap();
+        assert_eq!(block_on(maintain(&*stage.world, &database)).expect("the world never waits").unwrap(), Ticked::Idle, "asked twice");
+        let decision = stage.database().and_then(|database| database.maintenance).expect("it is remembered");
+        assert_eq!((decision.at, Ticked::Decided(decision.operation_id.clone())), (now, decided), "{}", decision.reason);
+        if let Some(id) = &decision.operation_id {
+            let head = stage.run(id);
+            assert_eq!(head.status, OperationStatus::Succeeded, "{:?}", head.problem);
+        }
+        started.push(decision.starts);
+    }
+    let (patch, rotate) = (Some(OperationKind::PatchNodes), Some(OperationKind::RotateCertificates));
+    // The first look comes weeks late. Then 15 February; 22 February and 1 March; 8 March, when February's release is 35 days
+    // old and the certificate has 24 days left: nodes first; 15 March; 22 March.
+    assert_eq!(started, [None, patch, None, None, patch, rotate, None]);
+    assert!(stage.world.violations().is_empty(), "{:?}", stage.world.violations());
+}
+
+#[test]
+fn what_runs_or_sleeps_is_left_alone_until_the_next_window() {
+    let (mut stage, _) = stage(OperationKind::PatchNodes, SEED);
+    let database = stage.database().expect("it is there").id;
+    let look = |stage: &common::Stage| {
+        let due = stage.database().and_then(|database| database.maintenance_due).expect("it is always looked at again");
+        stage.world.advance_to(due.as_millisecond());
+        block_on(maintain(&*stage.world, &database)).expect("the world never waits").unwrap()
+    };
+    assert_eq!(look(&stage), Ticked::Decided(None), "the first look comes weeks late");
+    let pause = stage.accept(OperationKind::Pause, 0).expect("it is allowed");
+    assert_eq!(look(&stage), Ticked::Decided(None), "a pause runs");
+    assert_eq!(stage.run(&pause).status, OperationStatus::Succeeded);
+    assert_eq!(look(&stage), Ticked::Decided(None), "it sleeps");
+    let reason = stage.database().and_then(|database| database.maintenance).map(|decision| decision.reason).unwrap_or_default();
+    assert!(reason.contains("paused"), "{reason}");
 }

@@ -29,6 +29,9 @@ pub(crate) struct Agent {
     seen: BTreeMap<String, Observation>,
 }
 
+fn certificate_ends_at(making: u64) -> Timestamp {
+    at(CERTIFICATES_BEGIN_MS.saturating_add(i64::try_from(making).unwrap_or(0) * CERTIFICATE_MS))
+}
 fn refused(why: impl Into<String>) -> CommandOutcome {
     CommandOutcome::Refused(Problem::new(Code::AGENT_REFUSED, why))
 }
@@ -108,6 +111,7 @@ impl State {
         }
         for (name, database) in names {
             let mut now = self.kube.observe(&database, &name);
+            now.certificate_ends_at = self.kube.clusters.get(&name).map(|running| certificate_ends_at(running.certificate));
             now.primary_zone = self.kube.primary_zone(database.as_str(), &self.cloud.zones_of(database.as_str()));
             if everything || self.agent.seen.get(&name) != Some(&now) {
                 self.agent.seen.insert(name, now.clone());
@@ -234,7 +238,7 @@ impl State {
             cluster.certificate += 1;
             return later(Code::AGENT_FAILED, "the new certificate is not served yet");
         }
-        let ends_at = at(CERTIFICATES_BEGIN_MS.saturating_add(i64::try_from(cluster.certificate).unwrap_or(0) * CERTIFICATE_MS));
+        let ends_at = certificate_ends_at(cluster.certificate);
         CommandOutcome::Done(CommandOutput::Certificate { uid, ends_at: Some(ends_at) })
     }
 
