@@ -88,18 +88,12 @@ pub fn accept_database(
     actor: &str,
     now: Timestamp,
 ) -> Result<Accepted<Database>, Problem> {
-    let not_ready = || {
-        let hint = "Apply its kiven_environment_connection first and wait until it is connected.";
-        Problem::new(Code::ENVIRONMENT_NOT_READY, format!("environment `{}` is not connected", environment.spec.name)).hint(hint)
-    };
+    let not_ready = || not_ready(environment);
     let access = access_of(environment, &id).ok_or_else(not_ready)?;
     let connected = environment.connected.as_ref().ok_or_else(not_ready)?;
     let connection = environment.connection.clone().ok_or_else(not_ready)?;
     if kind == OperationKind::Provision && environment.status == EnvironmentStatus::AccessLost {
-        let why = environment.problem.as_ref().map(ToString::to_string).unwrap_or_default();
-        let problem =
-            Problem::new(Code::ACCESS_DENIED, format!("Kiven has lost its way into the account of environment `{}`", environment.spec.name));
-        return Err(problem.detail(why).hint("Restore the role's trust policy, or apply the connection with another role."));
+        return Err(way_in_lost(environment));
     }
     let version = expected.map_or(1, |version| version + 1);
     let status = match expected {
@@ -111,13 +105,7 @@ pub fn accept_database(
     let manual = !by_schedule && matches!(kind, OperationKind::Pause | OperationKind::Resume);
     let last_manual_at = if manual { Some(now) } else { database.last_manual_at };
     let destroys = matches!(kind, OperationKind::Delete | OperationKind::Purge);
-    // What only stops or removes is about what is there; what is wanted may be ahead of it.
-    let spec = match kind {
-        OperationKind::Connect | OperationKind::Provision | OperationKind::Resume | OperationKind::Change => &database.spec,
-        OperationKind::Pause | OperationKind::Delete | OperationKind::Purge | OperationKind::PatchNodes | OperationKind::RotateCertificates => {
-            database.applied.as_ref().unwrap_or(&database.spec)
-        }
-    };
+    let spec = basis(&database, kind);
     let settings = revision(&database, spec, kind, &id, &made_by);
     let grace = SignedDuration::from_hours(24 * i64::from(database.spec.deletion.grace_days));
     let input = DatabaseInput {
@@ -158,6 +146,27 @@ pub fn accept_database(
         writes.push(Write::EnvironmentKept { id: environment.id.clone(), version: environment.version });
     }
     Ok(Accepted { record, operation, writes })
+}
+
+fn not_ready(environment: &Environment) -> Problem {
+    let hint = "Apply its kiven_environment_connection first and wait until it is connected.";
+    Problem::new(Code::ENVIRONMENT_NOT_READY, format!("environment `{}` is not connected", environment.spec.name)).hint(hint)
+}
+
+fn way_in_lost(environment: &Environment) -> Problem {
+    let why = environment.problem.as_ref().map(ToString::to_string).unwrap_or_default();
+    let problem = Problem::new(Code::ACCESS_DENIED, format!("Kiven has lost its way into the account of environment `{}`", environment.spec.name));
+    problem.detail(why).hint("Restore the role's trust policy, or apply the connection with another role.")
+}
+
+/// What an operation is about: what only stops, removes or keeps up is about what is there; what is wanted may be ahead of it.
+fn basis(database: &Database, kind: OperationKind) -> &DatabaseSpec {
+    match kind {
+        OperationKind::Connect | OperationKind::Provision | OperationKind::Resume | OperationKind::Change => &database.spec,
+        OperationKind::Pause | OperationKind::Delete | OperationKind::Purge | OperationKind::PatchNodes | OperationKind::RotateCertificates => {
+            database.applied.as_ref().unwrap_or(&database.spec)
+        }
+    }
 }
 
 /// The operation whose settings PostgreSQL will run with: this one, when it changes them.
