@@ -86,8 +86,10 @@ data "aws_iam_policy_document" "nodes" {
       "eks:DeleteNodegroup",
       "eks:DescribeNodegroup",
       "eks:DescribeUpdate",
+      "eks:ListUpdates",
       "eks:TagResource",
       "eks:UpdateNodegroupConfig",
+      "eks:UpdateNodegroupVersion",
     ]
     resources = ["${local.eks}:nodegroup/${var.eks_cluster_name}/kiven-*/*"]
   }

@@ -4,7 +4,7 @@ use crate::ledger::Ledger;
 use crate::objects::{api, applicable, apply};
 use crate::runner::CarryOut;
 use crate::watch::World;
-use crate::{archive, backup, retire, revision, secrets};
+use crate::{archive, backup, maintenance, retire, revision, secrets};
 use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
 use kiven_model::names::DATABASE_NAMESPACE;
 use kiven_model::{Code, EnvironmentId, Problem};
@@ -76,6 +76,11 @@ impl Commands {
                 Some(database) => Ok(revision::verify(&self.client, database, cluster, revision).await),
                 None => Ok(no_database()),
             },
+            CommandBody::Switchover { cluster, away_from_zone } => {
+                maintenance::switchover(&self.client, &self.world, command, cluster, away_from_zone).await
+            }
+            CommandBody::ReadCertificate { cluster } => maintenance::certificate(&self.client, command, cluster, None).await,
+            CommandBody::RenewCertificate { cluster, replaces } => maintenance::certificate(&self.client, command, cluster, Some(replaces)).await,
             CommandBody::HandOver { cluster } => retire::hand_over(&self.client, command, cluster).await,
             CommandBody::Discard { cluster } => retire::discard(&self.client, command, cluster).await,
             CommandBody::Retire { cluster, services, delete_after, .. } => {

@@ -9,6 +9,7 @@ mod enrol;
 mod guardrails;
 mod lanes;
 mod ledger;
+mod maintenance;
 mod objects;
 mod outbox;
 mod retire;

@@ -37,7 +37,7 @@ fn mark_of(object: &DynamicObject) -> Option<Timestamp> {
 }
 
 /// Whether a Cluster is the command's own database's.
-fn is_of(object: &DynamicObject, command: &Command) -> bool {
+pub(crate) fn is_of(object: &DynamicObject, command: &Command) -> bool {
     command.database_id.as_ref().is_some_and(|id| object.labels().get(DATABASE_LABEL).is_some_and(|label| label == id.as_str()))
 }
 

@@ -3,8 +3,12 @@ use crate::objects::{api, cnpg, resource};
 use kiven_model::DatabaseId;
 use kiven_model::names::{AGENT_ROLE, DATABASE_NAMESPACE, DatabaseName, role_secret};
 use kube::{Client, ResourceExt};
-use rustls::pki_types::CertificateDer;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, SignatureScheme};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -23,6 +27,60 @@ pub(crate) enum SqlError {
 
 /// Connects to the primary's pod under the agent's own role, verifying the database's own authority.
 pub(crate) async fn connect(client: &Client, database: &DatabaseId, cluster: &str) -> Result<tokio_postgres::Client, SqlError> {
+    Ok(open(client, database, cluster).await?.0)
+}
+
+/// Whether a new connection to the primary is shown this certificate, PEM.
+pub(crate) async fn shows(client: &Client, database: &DatabaseId, cluster: &str, certificate: &str) -> Result<bool, SqlError> {
+    let expected = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(|_| SqlError::Tls)?;
+    let (_, shown) = open(client, database, cluster).await?;
+    Ok(shown.as_ref() == Some(&expected))
+}
+
+/// Verifies as usual, and remembers the certificate that it was shown.
+#[derive(Debug)]
+struct Remembers {
+    inner: Arc<WebPkiServerVerifier>,
+    seen: Arc<Mutex<Option<CertificateDer<'static>>>>,
+}
+
+impl ServerCertVerifier for Remembers {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(end_entity.clone().into_owned());
+        Ok(verified)
+    }
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, certificate, signature)
+    }
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, certificate, signature)
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+type Opened = (tokio_postgres::Client, Option<CertificateDer<'static>>);
+
+async fn open(client: &Client, database: &DatabaseId, cluster: &str) -> Result<Opened, SqlError> {
     let object = cnpg(client, DATABASE_NAMESPACE, "Cluster", "clusters").get(cluster).await?;
     let spec = &object.data["spec"];
     let authority = spec["certificates"]["serverCASecret"].as_str().ok_or(SqlError::Missing("the Cluster names no authority"))?;
@@ -34,7 +92,10 @@ pub(crate) async fn connect(client: &Client, database: &DatabaseId, cluster: &st
     let password = crate::secrets::read(client, &role_secret(&name, database, AGENT_ROLE), "password").await?;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(|_| SqlError::Tls)?).map_err(|_| SqlError::Tls)?;
-    let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let inner = WebPkiServerVerifier::builder(Arc::new(roots)).build().map_err(|_| SqlError::Tls)?;
+    let seen = Arc::new(Mutex::new(None));
+    let verifier = Arc::new(Remembers { inner, seen: Arc::clone(&seen) });
+    let tls = rustls::ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     let mut config = tokio_postgres::Config::new();
     config.host(host).hostaddr(address).port(port).user(AGENT_ROLE).password(password).dbname("postgres");
     config.ssl_mode(tokio_postgres::config::SslMode::Require).connect_timeout(Duration::from_secs(5)).application_name("kiven-agent");
@@ -44,7 +105,8 @@ pub(crate) async fn connect(client: &Client, database: &DatabaseId, cluster: &st
             tracing::debug!(%error, "connection to PostgreSQL ended");
         }
     });
-    Ok(sql)
+    let shown = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+    Ok((sql, shown))
 }
 
 /// The primary pod's address and PostgreSQL port.

@@ -112,6 +112,12 @@ impl World {
         Cnpg.observe(database, name, &seen)
     }
 
+    /// The zone of one of the databases' nodes.
+    pub(crate) fn zone_of(&self, node: &str) -> Option<String> {
+        let found = self.nodes.state().into_iter().find(|known| known.name_any() == node)?;
+        found.labels().get("topology.kubernetes.io/zone").cloned()
+    }
+
     /// What the agent says of itself and its cluster.
     pub(crate) async fn facts(&self) -> AgentFacts {
         let version = self.client.apiserver_version().await.map(|v| v.git_version).unwrap_or_default();

@@ -96,6 +96,10 @@ pub(crate) enum Databases {
     Resume(Power),
     /// Take a deletion back while its grace lasts: the database is paused again.
     Undelete(Power),
+    /// Replace the nodes by such of the newest machine image: the standbys' first, the primary's after a switchover.
+    PatchNodes(Maintenance),
+    /// Renew the server certificate from the database's own authority; open connections stay.
+    RotateCertificates(Maintenance),
 }
 
 #[derive(Debug, clap::Args)]
@@ -105,6 +109,15 @@ pub(crate) struct Power {
     /// Return as soon as the operation is accepted.
     #[arg(long)]
     pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Maintenance {
+    #[command(flatten)]
+    pub(crate) power: Power,
+    /// At once, also outside of the maintenance window; inside of it Kiven does by itself what is needed.
+    #[arg(long)]
+    pub(crate) now: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,12 +1,12 @@
 //! What each command asks of the API, and how its answer is told.
-use crate::args::{Api, Databases, Environments, Operations, Schedules};
+use crate::args::{Api, Databases, Environments, Maintenance, Operations, Schedules};
 use crate::fail::Fail;
 use crate::show::{self, Names};
 use crate::{environment, local_state, psql, say, show_schedules};
 use kiven_client::{Client, Followed, credentials_path};
 use kiven_model::api::{DatabaseView, EnvironmentView, OperationView, ScheduleView};
 use kiven_model::lifecycle::DatabaseStatus;
-use kiven_model::operation::{OperationEvent, OperationStatus};
+use kiven_model::operation::{OperationEvent, OperationKind, OperationStatus};
 use kiven_model::{DatabaseId, EnvironmentId, OperationId, ScheduleId};
 use serde::Serialize;
 use std::time::Duration;
@@ -38,6 +38,8 @@ pub(crate) async fn run(client: &Client, command: Api, json: bool) -> Result<(),
             let answer = teller.client.database_undelete(&database.id).await?;
             teller.started(&answer, power.no_wait).await
         }
+        Api::Databases(Databases::PatchNodes(asked)) => teller.maintain(&asked, OperationKind::PatchNodes).await,
+        Api::Databases(Databases::RotateCertificates(asked)) => teller.maintain(&asked, OperationKind::RotateCertificates).await,
         Api::Operations(Operations::List { database }) => teller.operations(database.as_deref()).await,
         Api::Operations(Operations::Watch { target }) => teller.watch(&target).await,
         Api::Environments(Environments::List) => {
@@ -167,6 +169,24 @@ impl Teller<'_> {
         self.started(&answer, no_wait).await
     }
 
+    /// Maintenance begins at once, or, outside of the window and unless it is to, not at all: then it is said when.
+    async fn maintain(&self, asked: &Maintenance, kind: OperationKind) -> Result<(), Fail> {
+        let database = self.database(&asked.power.database).await?;
+        let (window, now) = (database.spec.maintenance(), now());
+        if !asked.now && !window.open_at(now) {
+            let next = window.next_open(now).map_or(String::new(), |(from, _)| format!("; the next one begins at {from}"));
+            return Err(Fail::Refused {
+                message: format!("the maintenance window of `{}` is {window}{next}", database.spec.name),
+                hint: "Kiven does by itself what is needed then; `--now` does it at once.".to_owned(),
+            });
+        }
+        let answer = match kind {
+            OperationKind::PatchNodes => self.client.database_patch_nodes(&database.id).await?,
+            _ => self.client.database_rotate_certificates(&database.id).await?,
+        };
+        self.started(&answer, asked.power.no_wait).await
+    }
+
     /// Follows what was accepted, unless nobody wants to wait.
     async fn started(&self, answer: &DatabaseView, no_wait: bool) -> Result<(), Fail> {
         match &answer.operation_id {
@@ -222,6 +242,11 @@ impl Teller<'_> {
             }
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the command line's own clock: it only says whether a window is open")]
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
 }
 
 /// The database that people mean by a name: one that still holds it, else the last that did.

@@ -6,7 +6,7 @@ mod support;
 use kiven_aws::account::Account;
 use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, OrganizationId};
 use kiven_ports::PortError;
-use kiven_ports::account::{Access, BackupBucket, BackupRole, CustomerAccount, Inventory, NodeGroup, NodeGroupState, ResourceKind};
+use kiven_ports::account::{Access, BackupBucket, BackupRole, CustomerAccount, Inventory, NodeGroup, NodeGroupState, ResourceKind, UpdateState};
 use serde_json::json;
 use support::{CUSTOMER, DELAY_MS, Local, REGION, SAAS};
 
@@ -104,6 +104,30 @@ async fn a_cluster_is_read_and_its_provider_made_once() {
     let made = account.oidc_provider_ensure(&access(), &facts.oidc_issuer).await.unwrap();
     let found = account.oidc_provider_ensure(&access(), &facts.oidc_issuer).await.unwrap();
     assert_eq!((&made, made.as_str()), (&found, "arn:aws:iam::111122223333:oidc-provider/oidc.local/id/1"));
+}
+
+#[tokio::test]
+async fn nodes_are_patched_once_there_is_a_newer_release() {
+    const MONTH_MS: i64 = 31 * 24 * 3_600_000;
+    let (_folder, local, account) = start().await;
+    let (access, group) = (access(), group(1));
+    let (cluster, name) = (group.cluster.as_str(), group.name.as_str());
+    assert_eq!(account.node_group_release(&access, cluster, name).await.unwrap(), None);
+    account.node_group_ensure(&access, &group, "t").await.unwrap();
+    local.advance(DELAY_MS);
+    let old = account.node_group_release(&access, cluster, name).await.unwrap().unwrap();
+    assert_eq!(account.node_group_patch(&access, cluster, name, "p").await.unwrap(), None, "there is none newer than {old}");
+    local.advance(MONTH_MS);
+    // Sessions last a quarter of an hour.
+    let account = Account::new(local.sdk("KIVEN"));
+    let update = account.node_group_patch(&access, cluster, name, "p2").await.unwrap().unwrap();
+    assert_eq!(account.node_group_patch(&access, cluster, name, "p2").await.unwrap().as_ref(), Some(&update), "same token, same update");
+    assert_eq!(account.node_group_patch(&access, cluster, name, "p3").await.unwrap().as_ref(), Some(&update), "the one that runs");
+    assert_eq!(account.node_group_update(&access, cluster, name, &update).await.unwrap(), UpdateState::Running);
+    local.advance(DELAY_MS);
+    assert_eq!(account.node_group_update(&access, cluster, name, &update).await.unwrap(), UpdateState::Done);
+    assert!(account.node_group_release(&access, cluster, name).await.unwrap().unwrap() > old);
+    assert_eq!(account.node_group_get(&access, cluster, name).await.unwrap(), NodeGroupState::Active { nodes: 1 });
 }
 
 #[tokio::test]

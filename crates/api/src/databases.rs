@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
+use jiff::Timestamp;
 use kiven_model::api::{DatabaseRequest, DatabaseView};
 use kiven_model::database::{Database, DatabaseSpec, Power};
 use kiven_model::environment::{Environment, EnvironmentStatus};
@@ -184,14 +185,15 @@ async fn update<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted
     let now = app.ports.clock().now();
     let applied = known.applied.as_ref().unwrap_or(&known.spec);
     let change = change::change(applied, &wanted, known.storage_grown_at, now).map_err(Problem::from)?;
-    if change.is_some() || known.spec.deletion_protection != wanted.deletion_protection || known.spec.deletion != wanted.deletion {
+    let as_safe = known.spec.deletion_protection == wanted.deletion_protection && known.spec.deletion == wanted.deletion;
+    if change.is_some() || !as_safe || known.spec.maintenance() != wanted.maintenance() {
         caller.may_more()?;
     }
     // Power is written by the operation that changes it.
     let spec = DatabaseSpec { power: known.spec.power, ..wanted.clone() };
     if change.is_some() && known.status == DatabaseStatus::Available {
         let environment = app.environment(caller, known.spec.environment_id.as_str()).await?;
-        let started = app.start(caller, &environment, Database { spec, ..known }, OperationKind::Change).await?;
+        let started = app.start(caller, &environment, wanting(known, spec, now), OperationKind::Change).await?;
         return app.answered(StatusCode::ACCEPTED, &started).await;
     }
     let declared = known.spec.power;
@@ -211,7 +213,8 @@ async fn kept<P: Ports>(app: &App<P>, known: Database, spec: DatabaseSpec) -> An
         return Err(running(&known));
     }
     let expected = Some(known.version);
-    let record = Database { spec, version: known.version + 1, updated_at: now, ..known };
+    let record = wanting(known, spec, now);
+    let record = Database { version: record.version + 1, updated_at: now, ..record };
     app.ports.records().records_commit(vec![Write::Database { record: Box::new(record.clone()), expected }]).await?;
     Ok(record)
 }
@@ -322,6 +325,39 @@ pub(crate) async fn undelete<P: Ports>(State(app): State<App<P>>, caller: Caller
 fn name_taken(database: &Database, owner: &str) -> Problem {
     let problem = Problem::new(Code::NAME_TAKEN, format!("the name `{}` has been taken by database `{owner}` meanwhile", database.spec.name));
     problem.hint("A database keeps its name for life: delete the other one first, and undelete this one before its grace ends.")
+}
+
+/// The database with another wish; where its maintenance window moves, the next one counts.
+fn wanting(known: Database, spec: DatabaseSpec, now: Timestamp) -> Database {
+    let moved = known.spec.maintenance() != spec.maintenance();
+    let mut database = Database { spec, ..known };
+    if moved {
+        database.maintenance_planned(now);
+    }
+    database
+}
+
+/// Maintenance by hand: at any time, on a database that is up and that nothing else is done to.
+async fn maintain<P: Ports>(app: &App<P>, caller: &Caller, id: &str, kind: OperationKind) -> Answer<Viewed> {
+    let known = app.database(caller, id).await?;
+    match known.status {
+        status if status.moving() => return Err(running(&known)),
+        DatabaseStatus::Available => {}
+        _ => return Err(gone(&known)),
+    }
+    let environment = app.environment(caller, known.spec.environment_id.as_str()).await?;
+    let started = app.start(caller, &environment, known, kind).await?;
+    app.answered(StatusCode::ACCEPTED, &started).await
+}
+
+/// `POST /v1/databases/{id}/patch-nodes`
+pub(crate) async fn patch_nodes<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
+    maintain(&app, &caller, &id, OperationKind::PatchNodes).await
+}
+
+/// `POST /v1/databases/{id}/rotate-certificates`
+pub(crate) async fn rotate_certificates<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
+    maintain(&app, &caller, &id, OperationKind::RotateCertificates).await
 }
 
 /// `DELETE /v1/databases/{id}`

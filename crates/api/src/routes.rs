@@ -41,6 +41,7 @@ const DATABASE_RULES: &[Code] = &[
     Code::NOT_YET_CHANGEABLE,
     Code::NEVER_CHANGEABLE,
     Code::STORAGE_COOLDOWN,
+    Code::MAINTENANCE_INVALID,
 ];
 /// The rules that an environment's body can break.
 const ENVIRONMENT_RULES: &[Code] =
@@ -160,6 +161,14 @@ fn databases<P: Ports>() -> Vec<Entry<P>> {
             .refuses(DATABASE_BUSY),
         post("/v1/databases/{id}/resume", Role::Operator, "database_resume", "Power on", databases::resume::<P>)
             .answers::<DatabaseView>(200, "It is on.")
+            .answers::<DatabaseView>(202, STARTED)
+            .refuses(DATABASE_BUSY),
+        post("/v1/databases/{id}/patch-nodes", Role::Operator, "database_patch_nodes", "Patch the nodes now", databases::patch_nodes::<P>)
+            .about("Outside of the maintenance window too. Standbys' nodes first, then one switchover and the primary's: writes stop for seconds. Where there is no newer machine image nothing happens.")
+            .answers::<DatabaseView>(202, STARTED)
+            .refuses(DATABASE_BUSY),
+        post("/v1/databases/{id}/rotate-certificates", Role::Operator, "database_rotate_certificates", "Renew the server certificate now", databases::rotate_certificates::<P>)
+            .about("From the same authority: `ca_certificate` stays, and so do open connections.")
             .answers::<DatabaseView>(202, STARTED)
             .refuses(DATABASE_BUSY),
     ]

@@ -214,6 +214,20 @@ impl Client {
     pub async fn database_undelete(&self, id: &DatabaseId) -> Result<DatabaseView, ClientError> {
         self.change::<(), _>(Method::POST, &format!("/v1/databases/{id}/undelete"), None).await
     }
+    /// Patches the nodes now, where there is a newer machine image.
+    ///
+    /// # Errors
+    /// When the API refuses or cannot be reached.
+    pub async fn database_patch_nodes(&self, id: &DatabaseId) -> Result<DatabaseView, ClientError> {
+        self.change::<(), _>(Method::POST, &format!("/v1/databases/{id}/patch-nodes"), None).await
+    }
+    /// Renews the server certificate now, from the same authority.
+    ///
+    /// # Errors
+    /// When the API refuses or cannot be reached.
+    pub async fn database_rotate_certificates(&self, id: &DatabaseId) -> Result<DatabaseView, ClientError> {
+        self.change::<(), _>(Method::POST, &format!("/v1/databases/{id}/rotate-certificates"), None).await
+    }
     /// Deletes a database: to its grace, or out of the world when it has none.
     ///
     /// # Errors

@@ -60,6 +60,8 @@ async fn call(client: &Client, name: &str, operation: &Value) {
             drop(client.database_claim(&database).await);
         }
         "database_put" => drop(client.database_put(&database, &example::<DatabaseRequest>(operation)).await),
+        "database_patch_nodes" => drop(client.database_patch_nodes(&database).await),
+        "database_rotate_certificates" => drop(client.database_rotate_certificates(&database).await),
         "database_delete" => drop(client.database_delete(&database).await),
         "database_pause" => drop(client.database_pause(&database).await),
         "database_resume" => drop(client.database_resume(&database).await),

@@ -12,6 +12,7 @@ use crate::environment::{ConnectionSpec, Environment, EnvironmentStatus};
 use crate::ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId, ScheduleId};
 pub use crate::inspection::{CheckView, DriftView, OrphanView, OrphansView};
 use crate::lifecycle::DatabaseStatus;
+use crate::maintenance::{MaintenanceDecision, MaintenanceWindowRequest};
 use crate::names::{DatabaseName, POSTGRES_PORT};
 use crate::operation::{Operation, OperationEvent, OperationKind, OperationStatus, Subject};
 use crate::organization::Role;
@@ -245,6 +246,8 @@ pub struct DatabaseRequest {
     pub deletion_protection: Option<bool>,
     /// Defaults inside.
     pub deletion: DeletionRequest,
+    /// Defaults inside.
+    pub maintenance_window: MaintenanceWindowRequest,
 }
 
 /// A database as it is. Nothing in it is secret.
@@ -293,6 +296,10 @@ pub struct DatabaseView {
     /// What that schedule wants next.
     #[serde(default)]
     pub next_switch: Option<NextSwitch>,
+    /// When it is next looked at whether it needs maintenance.
+    pub maintenance_due: Option<Timestamp>,
+    /// What was last decided about its maintenance.
+    pub maintenance: Option<MaintenanceDecision>,
 }
 
 /// The addresses of a database: a function of its name alone, so known at plan.
@@ -371,7 +378,9 @@ impl DatabaseView {
             storage_grown_at: database.storage_grown_at,
             schedule_id: None,
             next_switch: None,
-            spec: spec.clone(),
+            maintenance_due: database.maintenance_due,
+            maintenance: database.maintenance.clone(),
+            spec: crate::database::DatabaseSpec { maintenance_window: Some(spec.maintenance()), ..spec.clone() },
         }
     }
 }

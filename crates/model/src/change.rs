@@ -112,6 +112,7 @@ pub fn change(is: &DatabaseSpec, wanted: &DatabaseSpec, grown_at: Option<Timesta
         power: _,
         deletion_protection: _,
         deletion: _,
+        maintenance_window: _,
     } = is;
     let mut violations = Vec::new();
     for (field, changed) in [("name", *name != wanted.name), ("environment_id", *environment_id != wanted.environment_id)] {

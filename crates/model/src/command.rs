@@ -93,6 +93,26 @@ pub enum CommandBody {
         /// The CNPG Cluster.
         cluster: String,
     },
+    /// Let a standby on a node of another zone take over, where the primary is in this one.
+    Switchover {
+        /// The CNPG Cluster.
+        cluster: String,
+        /// The zone that the primary is to leave.
+        away_from_zone: String,
+    },
+    /// Which server certificate is there? Answers with [`CommandOutput::Certificate`].
+    ReadCertificate {
+        /// The CNPG Cluster.
+        cluster: String,
+    },
+    /// Have the operator issue another server certificate than this one, from the same authority, and wait until PostgreSQL
+    /// shows it. Answers with [`CommandOutput::Certificate`].
+    RenewCertificate {
+        /// The CNPG Cluster.
+        cluster: String,
+        /// The one that is replaced: its Secret's UID.
+        replaces: String,
+    },
     /// The database is the customer's now: its objects are no longer removed by an undo.
     HandOver {
         /// The CNPG Cluster.
@@ -145,6 +165,9 @@ impl CommandBody {
             Self::Apply { .. } => "apply",
             Self::VerifyRevision { .. } => "verify_revision",
             Self::ArchiveWal { .. } => "archive_wal",
+            Self::Switchover { .. } => "switchover",
+            Self::ReadCertificate { .. } => "read_certificate",
+            Self::RenewCertificate { .. } => "renew_certificate",
             Self::HandOver { .. } => "hand_over",
             Self::Discard { .. } => "discard",
             Self::Retire { .. } => "retire",
@@ -177,6 +200,13 @@ pub enum CommandOutput {
     Facts(crate::report::AgentFacts),
     /// The public certificates of authorities, by Secret, PEM.
     Certificates(BTreeMap<String, String>),
+    /// The server certificate.
+    Certificate {
+        /// Its Secret's UID.
+        uid: String,
+        /// When it ends, as far as the operator says.
+        ends_at: Option<Timestamp>,
+    },
     /// The last WAL segment that was confirmed archived.
     Archived {
         /// Its file name.

@@ -1,6 +1,7 @@
 //! A database: what was asked for, and the record of what is.
 use crate::change::{Change, change};
 use crate::lifecycle::DatabaseStatus;
+use crate::maintenance::{MaintenanceDecision, MaintenanceWindow};
 use crate::names::{DatabaseName, GenerationNames};
 use crate::plan::PlanName;
 use crate::report::Volume;
@@ -107,6 +108,17 @@ pub struct DatabaseSpec {
     pub deletion_protection: bool,
     /// What a deletion does.
     pub deletion: DeletionSpec,
+    /// When Kiven may start maintenance by itself; nothing stands here in records that are older than maintenance windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance_window: Option<MaintenanceWindow>,
+}
+
+impl DatabaseSpec {
+    /// When Kiven may start maintenance by itself.
+    #[must_use]
+    pub fn maintenance(&self) -> MaintenanceWindow {
+        self.maintenance_window.clone().unwrap_or_default()
+    }
 }
 
 /// What is known of a running database's addresses and identity.
@@ -182,6 +194,12 @@ pub struct Database {
     /// How long its latest resumes took, in seconds, oldest first.
     #[serde(default)]
     pub resume_seconds: Vec<u32>,
+    /// When it is next looked at whether it needs maintenance.
+    #[serde(default)]
+    pub maintenance_due: Option<Timestamp>,
+    /// What was last decided about its maintenance.
+    #[serde(default)]
+    pub maintenance: Option<MaintenanceDecision>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When this record last changed.
@@ -213,6 +231,8 @@ impl Database {
             archived_wal: None,
             last_manual_at: None,
             resume_seconds: Vec::new(),
+            maintenance_due: None,
+            maintenance: None,
             created_at: at,
             updated_at: at,
             version: 1,
@@ -223,6 +243,13 @@ impl Database {
     pub fn pending_change(&self) -> Option<Change> {
         let applied = self.applied.as_ref().filter(|_| matches!(self.status, DatabaseStatus::Paused | DatabaseStatus::Stuck))?;
         change(applied, &self.spec, None, self.updated_at).ok().flatten()
+    }
+    /// After a change of its window or its state: looked at when the window opens next, as long as there is something to keep up.
+    pub fn maintenance_planned(&mut self, now: Timestamp) {
+        use DatabaseStatus::{Available, Changing, Paused, Pausing, Resuming, Stuck};
+        let lives = matches!(self.status, Available | Changing | Paused | Pausing | Resuming | Stuck);
+        let next = || self.spec.maintenance().next_open(now).map(|(from, _)| from);
+        self.maintenance_due = if lives { next() } else { None };
     }
     /// The names of the current generation.
     #[must_use]

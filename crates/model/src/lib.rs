@@ -12,6 +12,7 @@ pub mod environment;
 pub mod ids;
 pub mod inspection;
 pub mod lifecycle;
+pub mod maintenance;
 pub mod names;
 pub mod operation;
 pub mod organization;

@@ -18,7 +18,7 @@ pub enum DatabaseStatus {
     Paused,
     /// On its way back.
     Resuming,
-    /// Taking another size or other settings; it answers meanwhile.
+    /// Taking another size, other settings or maintenance; it answers meanwhile.
     Changing,
     /// On its way to its grace, or out of the world.
     Deleting,
@@ -125,7 +125,7 @@ pub fn next(state: DatabaseStatus, event: Event) -> Result<DatabaseStatus, Impos
     match (state, event) {
         (S::Available | S::Stuck, Started(K::Pause)) => Ok(S::Pausing),
         (S::Paused | S::Stuck, Started(K::Resume)) => Ok(S::Resuming),
-        (S::Available, Started(K::Change)) => Ok(S::Changing),
+        (S::Available, Started(K::Change | K::PatchNodes | K::RotateCertificates)) => Ok(S::Changing),
         (S::Available | S::Paused | S::Stuck, Started(K::Delete)) => Ok(S::Deleting),
         (S::Grace, Started(K::Purge)) => Ok(S::Purging),
         (S::Grace, Started(K::Undelete)) => Ok(S::Undeleting),
@@ -133,7 +133,7 @@ pub fn next(state: DatabaseStatus, event: Event) -> Result<DatabaseStatus, Impos
         (S::Provisioning, Completed(K::Provision))
         | (S::Resuming, Completed(K::Resume))
         | (S::Pausing, Unwound(K::Pause))
-        | (S::Changing, Completed(K::Change) | Unwound(K::Change))
+        | (S::Changing, Completed(K::Change | K::PatchNodes | K::RotateCertificates) | Unwound(K::Change | K::PatchNodes | K::RotateCertificates))
         | (S::Deleting, Unwound(K::Delete)) => Ok(S::Available),
         (S::Provisioning, Unwound(K::Provision)) => Ok(S::Failed),
         (S::Pausing, Completed(K::Pause)) | (S::Undeleting, Completed(K::Undelete)) => Ok(S::Paused),
@@ -142,7 +142,7 @@ pub fn next(state: DatabaseStatus, event: Event) -> Result<DatabaseStatus, Impos
         (S::Provisioning, Stalled(K::Provision))
         | (S::Pausing, Stalled(K::Pause))
         | (S::Resuming, Stalled(K::Resume))
-        | (S::Changing, Stalled(K::Change))
+        | (S::Changing, Stalled(K::Change | K::PatchNodes | K::RotateCertificates))
         | (S::Deleting, Stalled(K::Delete))
         | (S::Undeleting, Stalled(K::Undelete))
         | (S::Purging, Stalled(K::Purge)) => Ok(S::Stuck),

@@ -25,15 +25,38 @@ pub enum OperationKind {
     Purge,
     /// From the grace back to paused.
     Undelete,
+    /// New machine images under the database.
+    PatchNodes,
+    /// A new server certificate from the database's own authority.
+    RotateCertificates,
 }
 
 impl OperationKind {
     /// Those that change a database.
-    pub const OF_DATABASES: [OperationKind; 7] =
-        [Self::Provision, Self::Pause, Self::Resume, Self::Change, Self::Delete, Self::Purge, Self::Undelete];
+    pub const OF_DATABASES: [OperationKind; 9] = [
+        Self::Provision,
+        Self::Pause,
+        Self::Resume,
+        Self::Change,
+        Self::Delete,
+        Self::Purge,
+        Self::Undelete,
+        Self::PatchNodes,
+        Self::RotateCertificates,
+    ];
     /// All of them.
-    pub const ALL: [OperationKind; 8] =
-        [Self::Connect, Self::Provision, Self::Pause, Self::Resume, Self::Change, Self::Delete, Self::Purge, Self::Undelete];
+    pub const ALL: [OperationKind; 10] = [
+        Self::Connect,
+        Self::Provision,
+        Self::Pause,
+        Self::Resume,
+        Self::Change,
+        Self::Delete,
+        Self::Purge,
+        Self::Undelete,
+        Self::PatchNodes,
+        Self::RotateCertificates,
+    ];
     /// The word as customers see it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -46,6 +69,8 @@ impl OperationKind {
             Self::Delete => "delete",
             Self::Purge => "purge",
             Self::Undelete => "undelete",
+            Self::PatchNodes => "patch_nodes",
+            Self::RotateCertificates => "rotate_certificates",
         }
     }
 }

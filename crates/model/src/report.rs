@@ -72,6 +72,12 @@ pub struct Observation {
     /// Whether a base backup is under way.
     #[serde(default)]
     pub backup_running: bool,
+    /// The primary's zone, as far as its node is known.
+    #[serde(default)]
+    pub primary_zone: Option<String>,
+    /// When the server certificate ends, as far as the operator says.
+    #[serde(default)]
+    pub certificate_ends_at: Option<Timestamp>,
     /// The base backup of the provisioning: whether one is completed.
     pub backup_completed: bool,
 }

@@ -2,6 +2,7 @@
 use crate::api::{ConnectionRequest, DatabaseRequest, EnvironmentRequest};
 use crate::database::{BackupSpec, CustomSize, DatabaseSpec, DeletionSpec, PoolMode, PoolerSpec, Power};
 use crate::environment::{ConnectionSpec, EnvironmentSpec};
+use crate::maintenance;
 use crate::names::{DatabaseName, is_dns_label};
 use crate::parameters::{self, Refused};
 use crate::plan::{PlanName, PlanSize};
@@ -107,6 +108,7 @@ pub fn database(request: &DatabaseRequest, offered: &[u32]) -> Result<Valid<Data
     let backup = backup(request, &mut checks);
     let deletion = deletion(request, &mut checks);
     let power = power(request, &mut checks);
+    let maintenance_window = maintenance::window(&request.maintenance_window, &mut checks);
     let spec = match (name, environment_id, plan) {
         (Ok(name), Ok(environment_id), Some(plan)) => Some(DatabaseSpec {
             name,
@@ -124,6 +126,7 @@ pub fn database(request: &DatabaseRequest, offered: &[u32]) -> Result<Valid<Data
             power,
             deletion_protection: request.deletion_protection.unwrap_or(true),
             deletion,
+            maintenance_window,
         }),
         _ => None,
     };

@@ -105,7 +105,7 @@ pub fn accept_database(
     let manual = !by_schedule && matches!(kind, OperationKind::Pause | OperationKind::Resume | OperationKind::Undelete);
     let last_manual_at = if manual { Some(now) } else { database.last_manual_at };
     let destroys = matches!(kind, OperationKind::Delete | OperationKind::Purge);
-    let spec = spec_for(kind, &database);
+    let spec = basis(&database, kind);
     let settings = revision(&database, spec, kind, &id, &made_by);
     let grace = SignedDuration::from_hours(24 * i64::from(database.spec.deletion.grace_days));
     let input = DatabaseInput {
@@ -147,13 +147,16 @@ pub fn accept_database(
     Ok(Accepted { record, operation, writes })
 }
 
-/// What only stops or removes is about what is there; what is wanted may be ahead of it.
-fn spec_for(kind: OperationKind, database: &Database) -> &DatabaseSpec {
+/// What an operation is about: what only stops, removes or keeps up is about what is there; what is wanted may be ahead of it.
+fn basis(database: &Database, kind: OperationKind) -> &DatabaseSpec {
     match kind {
         OperationKind::Connect | OperationKind::Provision | OperationKind::Resume | OperationKind::Change => &database.spec,
-        OperationKind::Pause | OperationKind::Delete | OperationKind::Purge | OperationKind::Undelete => {
-            database.applied.as_ref().unwrap_or(&database.spec)
-        }
+        OperationKind::Pause
+        | OperationKind::Delete
+        | OperationKind::Purge
+        | OperationKind::Undelete
+        | OperationKind::PatchNodes
+        | OperationKind::RotateCertificates => database.applied.as_ref().unwrap_or(&database.spec),
     }
 }
 
@@ -181,7 +184,8 @@ fn access_lost(environment: &Environment) -> Problem {
 /// The operation whose settings PostgreSQL will run with: this one, when it changes them.
 fn revision(database: &Database, spec: &DatabaseSpec, kind: OperationKind, id: &OperationId, made_by: &OperationId) -> OperationId {
     let brings = matches!(kind, OperationKind::Change | OperationKind::Resume);
-    let as_applied = |applied: &DatabaseSpec| DatabaseSpec { power: spec.power, ..applied.clone() } == *spec;
+    let as_applied =
+        |applied: &DatabaseSpec| DatabaseSpec { power: spec.power, maintenance_window: spec.maintenance_window.clone(), ..applied.clone() } == *spec;
     if brings && !database.applied.as_ref().is_none_or(as_applied) {
         return id.clone();
     }
@@ -215,7 +219,12 @@ fn power_of(status: DatabaseStatus) -> Power {
 /// What only ever goes forward cannot be cancelled either: there is no state that its unwinding could end in.
 pub(crate) fn forward_only(kind: OperationKind) -> bool {
     match kind {
-        OperationKind::Connect | OperationKind::Provision | OperationKind::Pause | OperationKind::Change => false,
+        OperationKind::Connect
+        | OperationKind::Provision
+        | OperationKind::Pause
+        | OperationKind::Change
+        | OperationKind::PatchNodes
+        | OperationKind::RotateCertificates => false,
         // A delete that takes a final backup begins with a way back: its own acceptance says so.
         OperationKind::Resume | OperationKind::Delete | OperationKind::Purge | OperationKind::Undelete => true,
     }

@@ -1,5 +1,5 @@
 //! From an operation's kind and version to its body.
-use crate::{Change, Connect, Delete, Pause, Provision, Purge, Resume, Undelete};
+use crate::{Change, Connect, Delete, PatchNodes, Pause, Provision, Purge, Resume, RotateCertificates, Undelete};
 use kiven_durable::{Drive, Driven, drive};
 use kiven_model::OperationId;
 use kiven_model::operation::OperationKind;
@@ -21,6 +21,8 @@ pub async fn drive_any<P: Ports>(ports: Arc<P>, id: &OperationId, how: &Drive) -
         (OperationKind::Delete, 1) => drive::<P, Delete>(ports, id, how).await,
         (OperationKind::Purge, 1) => drive::<P, Purge>(ports, id, how).await,
         (OperationKind::Undelete, 1) => drive::<P, Undelete>(ports, id, how).await,
+        (OperationKind::PatchNodes, 1) => drive::<P, PatchNodes>(ports, id, how).await,
+        (OperationKind::RotateCertificates, 1) => drive::<P, RotateCertificates>(ports, id, how).await,
         (kind, version) => {
             tracing::error!(operation_id = %id, kind = kind.as_str(), version, "no body of this version is deployed");
             Ok(Driven::Lost(format!("no body of version {version}")))

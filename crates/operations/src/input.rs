@@ -186,6 +186,11 @@ impl DatabaseInput {
             None => Vec::new(),
         }
     }
+    /// The zone of a group.
+    #[must_use]
+    pub fn zone_of(&self, group: &NodeGroup) -> Option<&str> {
+        self.connection.subnets.iter().find(|(_, subnet)| **subnet == group.subnet).map(|(zone, _)| zone.as_str())
+    }
     /// Nodes by zone as they will be.
     #[must_use]
     pub fn placement(&self) -> Placement {

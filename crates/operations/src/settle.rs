@@ -46,6 +46,9 @@ pub(crate) async fn database<P: Ports>(
     } else if operation.kind == OperationKind::Change && *outcome == Outcome::Failed {
         take_back(&mut database);
     }
+    if database.maintenance_due.is_none() || database.status.released() {
+        database.maintenance_planned(operation.updated_at);
+    }
     if database.status.released() {
         writes.push(free_name(&database));
     }

@@ -119,6 +119,14 @@ fn every_step_of_change() {
     every_place(OperationKind::Change);
 }
 #[test]
+fn every_step_of_patch_nodes() {
+    every_place(OperationKind::PatchNodes);
+}
+#[test]
+fn every_step_of_rotate_certificates() {
+    every_place(OperationKind::RotateCertificates);
+}
+#[test]
 fn every_step_of_delete() {
     every_place(OperationKind::Delete);
 }

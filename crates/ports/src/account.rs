@@ -75,6 +75,18 @@ pub enum NodeGroupState {
     Absent,
 }
 
+/// Where an update of a node group is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpdateState {
+    /// Under way.
+    Running,
+    /// Every node is a new one.
+    Done,
+    /// EKS gave up; its words.
+    Failed(String),
+}
+
 /// The backup bucket of an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupBucket {
@@ -180,6 +192,25 @@ pub trait CustomerAccount: Send + Sync {
     fn node_group_delete(&self, access: &Access, cluster: &str, name: &str) -> impl Future<Output = Result<NodeGroupState, PortError>> + Send;
     /// Where a node group is.
     fn node_group_get(&self, access: &Access, cluster: &str, name: &str) -> impl Future<Output = Result<NodeGroupState, PortError>> + Send;
+    /// The release of the machine image that a group's nodes start from, such as `1.34.1-20260301`; `None` when there is no group.
+    fn node_group_release(&self, access: &Access, cluster: &str, name: &str) -> impl Future<Output = Result<Option<String>, PortError>> + Send;
+    /// Begins to replace a group's nodes, one by one, by nodes of the newest release for the cluster's Kubernetes. Answers the
+    /// update's id, the same for the same token and for an update that runs already; `None` when there is nothing newer.
+    fn node_group_patch(
+        &self,
+        access: &Access,
+        cluster: &str,
+        name: &str,
+        token: &str,
+    ) -> impl Future<Output = Result<Option<String>, PortError>> + Send;
+    /// Where an update is.
+    fn node_group_update(
+        &self,
+        access: &Access,
+        cluster: &str,
+        name: &str,
+        update: &str,
+    ) -> impl Future<Output = Result<UpdateState, PortError>> + Send;
     /// Makes the bucket or finds it: encrypted, versioned, closed to the public, TLS only, tagged.
     fn backup_bucket_ensure(&self, access: &Access, bucket: &BackupBucket) -> impl Future<Output = Result<(), PortError>> + Send;
     /// Makes the role or finds it, limited to its ServiceAccount and prefix. Answers its ARN.

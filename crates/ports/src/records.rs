@@ -158,6 +158,8 @@ pub trait Records: Send + Sync {
     fn power_events(&self, id: &DatabaseId) -> impl Future<Output = Result<Vec<PowerEvent>, PortError>> + Send;
     /// Databases whose schedule has to decide, oldest first, at most `limit`. Never in the way of [`Records::operations_due`].
     fn powers_due(&self, now: Timestamp, limit: usize) -> impl Future<Output = Result<Vec<DatabaseId>, PortError>> + Send;
+    /// Databases whose maintenance has to be decided about, oldest first, at most `limit`.
+    fn maintenance_due(&self, now: Timestamp, limit: usize) -> impl Future<Output = Result<Vec<DatabaseId>, PortError>> + Send;
     /// Operations whose due time has come, oldest first, at most `limit`.
     fn operations_due(&self, now: Timestamp, limit: usize) -> impl Future<Output = Result<Vec<OperationId>, PortError>> + Send;
 }

@@ -1,11 +1,13 @@
 //! [`CustomerAccount`] over a simulated account: one EKS cluster, node groups, IAM and S3, each thing with its tags.
-use crate::nodegroups::{Delays, GroupChange, GroupSpec, GroupStatus, LaunchTemplate, NodeGroup as Group, NodeGroups, Refusal, Scaling};
+use crate::nodegroups::{
+    Delays, GroupChange, GroupSpec, GroupStatus, LaunchTemplate, NodeGroup as Group, NodeGroups, Refusal, Scaling, UpdateKind, UpdateStatus,
+};
 use crate::world::{State, World};
 use kiven_model::environment::{ConnectionSpec, Environment};
 use kiven_model::{Code, Problem};
 use kiven_ports::account::{
     Access, BackupBucket, BackupRole, ClusterFacts, DATABASE_TAG, ENVIRONMENT_TAG, Inventory, NodeGroup, NodeGroupState, ORGANIZATION_TAG,
-    OwnedResource, ResourceKind, ownership_tags,
+    OwnedResource, ResourceKind, UpdateState, ownership_tags,
 };
 use kiven_ports::{CustomerAccount, PortError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,6 +78,18 @@ impl Cloud {
             }
         }
         self.nodes = nodes;
+    }
+    /// The zone of each node of a database, in order: instances stand on them one by one.
+    pub(crate) fn zones_of(&self, database: &str) -> Vec<String> {
+        let of = |group: &Group| group.spec.labels.get(DATABASE).is_some_and(|label| label == database);
+        let running = self.list().into_iter().filter(of);
+        let mut zones: Vec<String> = running.flat_map(|group| std::iter::repeat_n(self.zone_of(&group), group.nodes_running() as usize)).collect();
+        zones.sort();
+        zones
+    }
+    fn zone_of(&self, group: &Group) -> String {
+        let known = self.connection.subnets.iter().find(|(_, subnet)| group.spec.subnets.contains(subnet));
+        known.map(|(zone, _)| zone.clone()).unwrap_or_default()
     }
     fn issuer(&self) -> String {
         format!("https://oidc.eks.{}.amazonaws.com/id/0123456789ABCDEF", self.environment.spec.aws_region)
@@ -178,6 +192,26 @@ impl State {
     }
 }
 
+impl State {
+    /// The nodes of a group are replaced: one group at a time, under a whole database, and never under a primary that could
+    /// be elsewhere. What ran on them starts again.
+    fn nodes_replaced(&mut self, group: &Group) {
+        let Some(database) = group.spec.labels.get(DATABASE).cloned() else { return };
+        let (zone, zones) = (self.cloud.zone_of(group), self.cloud.zones_of(&database));
+        let other = |other: &Group| other.spec.name != group.spec.name && other.spec.labels.get(DATABASE) == Some(&database);
+        if self.cloud.list().iter().any(|known| other(known) && known.status == GroupStatus::Updating) {
+            self.violations.push(format!("two node groups of {database} were replaced at once"));
+        }
+        if !self.kube.is_whole(&database) {
+            self.violations.push(format!("nodes of {database} were replaced while an instance was missing"));
+        }
+        if self.kube.primary_zone(&database, &zones).is_some_and(|primary| primary == zone) && zones.iter().any(|known| *known != zone) {
+            self.violations.push(format!("nodes of {database} were replaced under its primary"));
+        }
+        self.kube.restart(self.now, &database, group.nodes_running());
+    }
+}
+
 impl CustomerAccount for World {
     async fn access_prove(&self, access: &Access) -> Result<(), PortError> {
         self.effect("sts:AssumeRole", |state| state.cloud.enter(access))
@@ -248,6 +282,45 @@ impl CustomerAccount for World {
             state.cloud.cluster(access, cluster)?;
             let now = state.now;
             Ok(state.cloud.owned(now, access, name)?.map_or(NodeGroupState::Absent, |group| self::state(&group)))
+        })
+    }
+    async fn node_group_release(&self, access: &Access, cluster: &str, name: &str) -> Result<Option<String>, PortError> {
+        self.effect("eks:DescribeNodegroup", |state| {
+            state.cloud.cluster(access, cluster)?;
+            let now = state.now;
+            Ok(state.cloud.owned(now, access, name)?.map(|group| group.release))
+        })
+    }
+    async fn node_group_patch(&self, access: &Access, cluster: &str, name: &str, token: &str) -> Result<Option<String>, PortError> {
+        self.effect("eks:UpdateNodegroupVersion", |state| {
+            state.cloud.cluster(access, cluster)?;
+            let now = state.now;
+            let Some(found) = state.cloud.owned(now, access, name)? else { return Ok(None) };
+            if found.status == GroupStatus::Updating {
+                let updates = state.cloud.groups.updates(now, cluster, name)?;
+                let running = updates.into_iter().find(|u| u.kind == UpdateKind::VersionUpdate && u.status == UpdateStatus::InProgress);
+                return running.map(|update| Some(update.id)).ok_or_else(|| PortError::retry("eks", "another update runs"));
+            }
+            match state.cloud.groups.patch(now, cluster, name, Some(token.to_owned())) {
+                Ok(update) => {
+                    if update.status == UpdateStatus::InProgress {
+                        state.nodes_replaced(&found);
+                    }
+                    Ok(Some(update.id))
+                }
+                Err(Refusal::Invalid(_)) => Ok(None),
+                Err(refusal) => Err(refusal.into()),
+            }
+        })
+    }
+    async fn node_group_update(&self, access: &Access, cluster: &str, name: &str, update: &str) -> Result<UpdateState, PortError> {
+        self.effect("eks:DescribeUpdate", |state| {
+            state.cloud.cluster(access, cluster)?;
+            let now = state.now;
+            match state.cloud.groups.update_describe(now, cluster, name, update)?.status {
+                UpdateStatus::InProgress => Ok(UpdateState::Running),
+                UpdateStatus::Successful => Ok(UpdateState::Done),
+            }
         })
     }
     async fn backup_bucket_ensure(&self, access: &Access, bucket: &BackupBucket) -> Result<(), PortError> {

@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 
 /// How often it says everything again.
 const BEAT_MS: i64 = 30_000;
+/// When the first certificate's life is counted from, and how much longer the life of each is than that of the one before.
+const CERTIFICATES_BEGIN_MS: i64 = 1_767_225_600_000;
+const CERTIFICATE_MS: i64 = 90 * 24 * 3_600_000;
 /// How long it takes to come back after it died.
 const REBIRTH_MS: i64 = 700;
 
@@ -26,6 +29,9 @@ pub(crate) struct Agent {
     seen: BTreeMap<String, Observation>,
 }
 
+fn certificate_ends_at(making: u64) -> Timestamp {
+    at(CERTIFICATES_BEGIN_MS.saturating_add(i64::try_from(making).unwrap_or(0) * CERTIFICATE_MS))
+}
 fn refused(why: impl Into<String>) -> CommandOutcome {
     CommandOutcome::Refused(Problem::new(Code::AGENT_REFUSED, why))
 }
@@ -104,7 +110,9 @@ impl State {
             }
         }
         for (name, database) in names {
-            let now = self.kube.observe(&database, &name);
+            let mut now = self.kube.observe(&database, &name);
+            now.certificate_ends_at = self.kube.clusters.get(&name).map(|running| certificate_ends_at(running.certificate));
+            now.primary_zone = self.kube.primary_zone(database.as_str(), &self.cloud.zones_of(database.as_str()));
             if everything || self.agent.seen.get(&name) != Some(&now) {
                 self.agent.seen.insert(name, now.clone());
                 self.say(ReportBody::Observed(now));
@@ -169,6 +177,16 @@ impl State {
             CommandBody::ArchiveWal { cluster } => self.archive_wal(cluster),
             CommandBody::VerifyRevision { cluster, revision } if self.kube.runs_with(cluster, revision) => done(),
             CommandBody::VerifyRevision { .. } => later(Code::AGENT_FAILED, "PostgreSQL has not taken its new settings yet"),
+            CommandBody::Switchover { cluster, away_from_zone } => {
+                let zones = self.cloud.zones_of(id);
+                if self.kube.switch_over(cluster, &zones, away_from_zone) {
+                    done()
+                } else {
+                    later(Code::AGENT_FAILED, "there is no standby to switch to")
+                }
+            }
+            CommandBody::ReadCertificate { cluster } => self.certificate(id, cluster, None),
+            CommandBody::RenewCertificate { cluster, replaces } => self.certificate(id, cluster, Some(replaces)),
             CommandBody::HandOver { cluster } => match self.kube.clusters.get_mut(cluster).filter(|c| c.database == id) {
                 Some(cluster) => {
                     cluster.handed_over = true;
@@ -216,6 +234,20 @@ impl State {
             }
         }
         CommandOutcome::Done(CommandOutput::Certificates(certificates))
+    }
+
+    /// The server certificate, or another one than that which is replaced: it is issued after it has been asked for.
+    fn certificate(&mut self, database: &str, name: &str, replaces: Option<&str>) -> CommandOutcome {
+        let Some(cluster) = self.kube.clusters.get_mut(name).filter(|cluster| cluster.database == database && cluster.ready > 0) else {
+            return later(Code::AGENT_FAILED, "there is no primary");
+        };
+        let uid = format!("{name}-server-{}", cluster.certificate);
+        if replaces == Some(uid.as_str()) {
+            cluster.certificate += 1;
+            return later(Code::AGENT_FAILED, "the new certificate is not served yet");
+        }
+        let ends_at = certificate_ends_at(cluster.certificate);
+        CommandOutcome::Done(CommandOutput::Certificate { uid, ends_at: Some(ends_at) })
     }
 
     fn archive_wal(&mut self, name: &str) -> CommandOutcome {

@@ -37,6 +37,10 @@ pub(crate) struct Running {
     rolling: u32,
     /// An instance is down and will not come back.
     pub(crate) broken: bool,
+    /// Which of the instances is the primary, from 0.
+    primary: usize,
+    /// Which making of the server certificate this is, from 1.
+    pub(crate) certificate: u64,
     authority: String,
     stopping: bool,
     going: bool,
@@ -177,6 +181,8 @@ impl Kube {
                 wal: 0,
                 rolling: 0,
                 broken: false,
+                primary: 0,
+                certificate: 1,
                 authority: text(&object["spec"]["certificates"]["serverCASecret"]),
                 stopping: false,
                 going: false,
@@ -228,6 +234,34 @@ impl Kube {
         self.clusters.values().any(|cluster| cluster.database == database && cluster.broken && cluster.delete_after.is_some())
     }
 
+    fn of(&self, database: &str) -> Option<&Running> {
+        self.clusters.values().find(|cluster| cluster.database == database)
+    }
+    /// Whether every instance of a database answers.
+    pub(crate) fn is_whole(&self, database: &str) -> bool {
+        self.of(database).is_some_and(|cluster| cluster.ready == cluster.instances && !cluster.stopping)
+    }
+    /// Where the primary stands, given the zones of the database's nodes.
+    pub(crate) fn primary_zone(&self, database: &str, zones: &[String]) -> Option<String> {
+        self.of(database).filter(|cluster| cluster.ready > 0).and_then(|cluster| zones.get(cluster.primary).cloned())
+    }
+    /// So many instances of a database start again, on other nodes.
+    pub(crate) fn restart(&mut self, now: i64, database: &str, instances: u32) {
+        for cluster in self.clusters.values_mut().filter(|cluster| cluster.database == database) {
+            (cluster.ready, cluster.moves_at) = (cluster.ready.saturating_sub(instances), now + UP_MS);
+        }
+    }
+    /// Lets an instance outside of a zone take over; false when there is none.
+    pub(crate) fn switch_over(&mut self, name: &str, zones: &[String], away: &str) -> bool {
+        let Some(cluster) = self.clusters.get_mut(name).filter(|cluster| cluster.ready == cluster.instances) else { return false };
+        if zones.get(cluster.primary).is_some_and(|zone| zone != away) {
+            return true;
+        }
+        let heir = zones.iter().take(cluster.instances as usize).position(|zone| zone != away);
+        cluster.primary = heir.unwrap_or(cluster.primary);
+        heir.is_some()
+    }
+
     /// Whether every instance runs with these settings.
     pub(crate) fn runs_with(&self, name: &str, revision: &str) -> bool {
         let asked = self.objects.get(&format!("Cluster/{name}")).map(|object| text(&object["spec"]["postgresql"]["parameters"]["kiven.revision"]));
@@ -260,7 +294,7 @@ impl Kube {
             phase: if healthy { PHASE_HEALTHY.to_owned() } else { "Setting up primary".to_owned() },
             instances,
             ready_instances: ready,
-            primary: (ready > 0).then(|| format!("{name}-1")),
+            primary: (ready > 0).then(|| format!("{name}-{}", running.map_or(1, |r| r.primary + 1))),
             system_identifier: running.and_then(|r| r.system_identifier.clone()),
             hibernated: running.is_some_and(|r| r.hibernated),
             archiving: ready > 0,
@@ -271,6 +305,8 @@ impl Kube {
             current: running.is_some_and(|r| ready == instances && r.rolling == 0),
             zones: BTreeMap::new(),
             backup_running: false,
+            primary_zone: None,
+            certificate_ends_at: None,
             backup_completed: false,
         }
     }

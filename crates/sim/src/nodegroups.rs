@@ -10,7 +10,7 @@ use thiserror::Error;
 
 mod words;
 
-pub use words::{GroupChange, GroupSpec, GroupStatus, HealthIssue, LaunchTemplate, Scaling, Taint, UpdateStatus};
+pub use words::{GroupChange, GroupSpec, GroupStatus, HealthIssue, LaunchTemplate, Scaling, Taint, UpdateKind, UpdateStatus};
 
 /// Longest node group name EKS accepts.
 pub const NODEGROUP_NAME_CHARS_MAX: usize = 63;
@@ -56,6 +56,9 @@ pub struct NodeGroup {
     pub created_ms: i64,
     /// When it last changed.
     pub modified_ms: i64,
+    /// The release of the machine image that its nodes start from.
+    #[serde(default)]
+    pub release: String,
     token: Option<String>,
     asked: GroupSpec,
     settles_at_ms: Option<i64>,
@@ -82,6 +85,9 @@ pub struct Update {
     pub status: UpdateStatus,
     /// When it was asked for.
     pub created_ms: i64,
+    /// What it is about.
+    #[serde(default)]
+    pub kind: UpdateKind,
     token: Option<String>,
     change: GroupChange,
 }
@@ -209,6 +215,7 @@ impl NodeGroups {
             serial: self.serial,
             created_ms: now_ms,
             modified_ms: now_ms,
+            release: newest_release(now_ms),
             token,
             settles_at_ms: Some(now_ms + self.delays.create_ms),
         };
@@ -231,14 +238,38 @@ impl NodeGroups {
     /// `UpdateNodegroupConfig`.
     pub fn update(&mut self, now_ms: i64, cluster: &str, name: &str, change: GroupChange, token: Option<String>) -> Result<Update, Refusal> {
         self.settle(now_ms);
-        self.group(cluster, name)?;
         if let Some(scaling) = change.scaling {
             check_scaling(scaling)?;
         }
+        self.begin(now_ms, (cluster, name), change, UpdateKind::ConfigUpdate, token)
+    }
+
+    /// `UpdateNodegroupVersion` to the newest release of the cluster's Kubernetes.
+    pub fn patch(&mut self, now_ms: i64, cluster: &str, name: &str, token: Option<String>) -> Result<Update, Refusal> {
+        self.settle(now_ms);
+        self.begin(now_ms, (cluster, name), GroupChange::default(), UpdateKind::VersionUpdate, token)
+    }
+
+    /// `ListUpdates` of a group, whole updates, oldest first.
+    pub fn updates(&mut self, now_ms: i64, cluster: &str, name: &str) -> Result<Vec<Update>, Refusal> {
+        self.settle(now_ms);
+        self.group(cluster, name)?;
+        Ok(self.updates.get(&update_key(cluster, name)).cloned().unwrap_or_default())
+    }
+
+    fn begin(
+        &mut self,
+        now_ms: i64,
+        (cluster, name): (&str, &str),
+        change: GroupChange,
+        kind: UpdateKind,
+        token: Option<String>,
+    ) -> Result<Update, Refusal> {
+        self.group(cluster, name)?;
         let key = update_key(cluster, name);
         let seen = self.updates.get(&key).and_then(|list| list.iter().find(|u| token.is_some() && u.token == token));
         if let Some(seen) = seen {
-            if seen.change == change {
+            if seen.change == change && seen.kind == kind {
                 return Ok(seen.clone());
             }
             return Err(Refusal::Invalid("the token was used with other parameters".into()));
@@ -247,6 +278,12 @@ impl NodeGroups {
         let (serial, settles) = (self.serial, now_ms + self.delays.update_ms);
         let group = self.group_mut(cluster, name)?;
         only_when_settled(group, &[GroupStatus::Active])?;
+        if kind == UpdateKind::VersionUpdate {
+            if group.release == newest_release(now_ms) {
+                return Err(Refusal::Invalid(format!("there is no newer release than {}", group.release)));
+            }
+            group.release = newest_release(now_ms);
+        }
         apply(&mut group.spec, &change);
         group.status = GroupStatus::Updating;
         group.modified_ms = now_ms;
@@ -256,6 +293,7 @@ impl NodeGroups {
             group: name.to_owned(),
             status: UpdateStatus::InProgress,
             created_ms: now_ms,
+            kind,
             token,
             change,
         };
@@ -302,6 +340,12 @@ impl NodeGroups {
     fn group_mut(&mut self, cluster: &str, name: &str) -> Result<&mut NodeGroup, Refusal> {
         self.groups.get_mut(cluster).and_then(|groups| groups.get_mut(name)).ok_or_else(|| no_group(cluster, name))
     }
+}
+
+/// The newest release of the machine image: here one is published on the first of each month.
+pub fn newest_release(now_ms: i64) -> String {
+    let now = jiff::Timestamp::from_millisecond(now_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    format!("1.34.1-{}01", now.strftime("%Y%m"))
 }
 
 fn no_group(cluster: &str, name: &str) -> Refusal {
@@ -375,79 +419,4 @@ fn apply(spec: &mut GroupSpec, change: &GroupChange) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn spec(name: &str, desired: u32) -> GroupSpec {
-        GroupSpec {
-            name: name.into(),
-            scaling_config: Scaling { min_size: desired, max_size: desired.max(1), desired_size: desired },
-            subnets: vec!["subnet-a".into()],
-            node_role: "arn:aws:iam::1:role/node".into(),
-            instance_types: vec!["m6g.large".into()],
-            ami_type: None,
-            capacity_type: None,
-            launch_template: None,
-            labels: BTreeMap::new(),
-            taints: Vec::new(),
-            tags: BTreeMap::new(),
-        }
-    }
-
-    fn to(desired: u32) -> GroupChange {
-        let scaling = Scaling { min_size: 0, max_size: desired.max(1), desired_size: desired };
-        GroupChange { scaling: Some(scaling), ..GroupChange::default() }
-    }
-
-    #[test]
-    fn a_life_from_create_to_gone() {
-        let mut world = NodeGroups::new(Delays::all(100));
-        let created = world.create(0, "c", spec("g", 1), Some("t".into())).unwrap();
-        assert_eq!(created.status, GroupStatus::Creating);
-        assert_eq!(world.create(1, "c", spec("g", 1), Some("t".into())).unwrap(), created, "same token, same answer");
-        assert!(matches!(world.create(1, "c", spec("g", 1), None), Err(Refusal::InUse(_))));
-        assert!(matches!(world.create(1, "c", spec("g", 2), Some("t".into())), Err(Refusal::Invalid(_))));
-        assert!(matches!(world.update(50, "c", "g", to(0), None), Err(Refusal::InUse(_))));
-        assert!(matches!(world.delete(50, "c", "g"), Err(Refusal::InUse(_))));
-        assert_eq!(world.describe(100, "c", "g").unwrap().nodes_running(), 1);
-        let update = world.update(110, "c", "g", to(0), Some("u".into())).unwrap();
-        assert_eq!(world.update(111, "c", "g", to(0), Some("u".into())).unwrap().id, update.id);
-        assert!(matches!(world.update(120, "c", "g", to(1), None), Err(Refusal::InUse(_))), "one at a time");
-        assert_eq!(world.update_describe(120, "c", "g", &update.id).unwrap().status, UpdateStatus::InProgress);
-        assert_eq!(world.update_describe(210, "c", "g", &update.id).unwrap().status, UpdateStatus::Successful);
-        assert_eq!(world.describe(210, "c", "g").unwrap().nodes_running(), 0);
-        world.delete(220, "c", "g").unwrap();
-        assert!(matches!(world.delete(221, "c", "g"), Err(Refusal::InUse(_))));
-        assert_eq!(world.next_change_ms(), Some(320));
-        assert!(matches!(world.describe(320, "c", "g"), Err(Refusal::NotFound(_))));
-    }
-
-    #[test]
-    fn what_is_invalid_is_refused() {
-        let mut world = NodeGroups::new(Delays::all(1));
-        let mut none = spec("g", 0);
-        none.scaling_config.max_size = 0;
-        assert!(matches!(world.create(0, "c", none, None), Err(Refusal::Invalid(_))));
-        assert!(matches!(world.create(0, "c", spec(&"n".repeat(64), 1), None), Err(Refusal::Invalid(_))));
-        for n in 0..NODEGROUPS_PER_CLUSTER_MAX {
-            world.create(0, "c", spec(&format!("g{n}"), 1), None).unwrap();
-        }
-        assert!(matches!(world.create(0, "c", spec("more", 1), None), Err(Refusal::Limit(_))));
-    }
-
-    #[test]
-    fn a_zone_without_capacity_fails_creates_and_marks_running_groups() {
-        let mut world = NodeGroups::new(Delays::all(10));
-        world.capacity_set("subnet-a", false);
-        world.create(0, "c", spec("g", 1), None).unwrap();
-        assert_eq!(world.describe(10, "c", "g").unwrap().status, GroupStatus::CreateFailed);
-        assert_eq!(world.describe(10, "c", "g").unwrap().health[0].code, "AsgInstanceLaunchFailures");
-        world.delete(11, "c", "g").unwrap();
-        world.create(30, "c", spec("empty", 0), None).unwrap();
-        world.update(40, "c", "empty", to(1), None).unwrap();
-        let short = world.describe(50, "c", "empty").unwrap();
-        assert_eq!((short.status, short.nodes_running(), short.health.len()), (GroupStatus::Active, 0, 1));
-        world.capacity_set("subnet-a", true);
-        assert_eq!(world.describe(51, "c", "empty").unwrap().nodes_running(), 1);
-    }
-}
+mod tests;

@@ -291,6 +291,14 @@ impl Records for World {
             Ok(due.into_iter().take(limit).map(|(_, id)| id).collect())
         })
     }
+    async fn maintenance_due(&self, now: Timestamp, limit: usize) -> Result<Vec<DatabaseId>, PortError> {
+        self.call("maintenance_due", |state| {
+            let due = |database: &Database| Some((database.maintenance_due.filter(|at| *at <= now)?, database.id.clone()));
+            let mut due: Vec<(Timestamp, DatabaseId)> = state.store.databases.values().filter_map(due).collect();
+            due.sort();
+            Ok(due.into_iter().take(limit).map(|(_, id)| id).collect())
+        })
+    }
     async fn operations_due(&self, now: Timestamp, limit: usize) -> Result<Vec<OperationId>, PortError> {
         self.call("operations_due", |state| {
             let mut due: Vec<(Timestamp, OperationId)> =

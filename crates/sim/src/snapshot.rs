@@ -12,6 +12,8 @@ pub struct GroupSeen {
     pub status: &'static str,
     /// Nodes asked for.
     pub nodes: u32,
+    /// The release of the machine image that its nodes start from.
+    pub release: String,
 }
 
 /// A database's cluster in life.
@@ -33,6 +35,8 @@ pub struct ClusterSeen {
     pub delete_after: Option<String>,
     /// The volumes its data is on.
     pub volumes: Vec<Volume>,
+    /// Which making of the server certificate this is, from 1.
+    pub certificate: u64,
 }
 
 /// Everything that exists.
@@ -97,10 +101,13 @@ impl World {
             handed_over: running.handed_over,
             delete_after: running.delete_after.map(|at| at.to_string()),
             volumes: running.volumes.clone(),
+            certificate: running.certificate,
         };
         Snapshot {
             node_groups: groups
-                .map(|g| (g.spec.name.clone(), GroupSeen { status: g.status.as_str(), nodes: g.spec.scaling_config.desired_size }))
+                .map(|g| {
+                    (g.spec.name.clone(), GroupSeen { status: g.status.as_str(), nodes: g.spec.scaling_config.desired_size, release: g.release })
+                })
                 .collect(),
             roles: state.cloud.roles.keys().cloned().collect(),
             buckets: state.cloud.buckets.keys().cloned().collect(),

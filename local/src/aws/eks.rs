@@ -96,6 +96,8 @@ impl Eks {
             ("GET", ["clusters", cluster, "node-groups", name]) => request.describe(cluster, name),
             ("DELETE", ["clusters", cluster, "node-groups", name]) => request.delete(cluster, name),
             ("POST", ["clusters", cluster, "node-groups", name, "update-config"]) => request.update(cluster, name),
+            ("POST", ["clusters", cluster, "node-groups", name, "update-version"]) => request.update_version(cluster, name),
+            ("GET", ["clusters", cluster, "updates"]) => request.list_updates(cluster),
             ("GET", ["clusters", cluster, "updates", id]) => request.describe_update(cluster, id),
             ("POST", ["tags", ..]) => request.tag(&segments[1..].join("/")),
             ("GET", ["tags", ..]) => request.tags(&segments[1..].join("/")),
@@ -280,6 +282,22 @@ impl Request<'_> {
         Ok(json!({"update": update_json(&update)}))
     }
 
+    fn update_version(&self, cluster: &str, name: &str) -> Result<Value, Fault> {
+        self.allowed("UpdateNodegroupVersion", cluster, name)?;
+        let body: VersionBody = self.parsed()?;
+        let update = self.eks.change(|groups, now| groups.patch(now, cluster, name, body.client_request_token))??;
+        Ok(json!({"update": update_json(&update)}))
+    }
+
+    fn list_updates(&self, cluster: &str) -> Result<Value, Fault> {
+        let form = super::query::Form::parse(self.query);
+        let name = form.get("nodegroupName").unwrap_or_default();
+        self.allowed("ListUpdates", cluster, name)?;
+        let updates = self.eks.lock().updates((self.eks.access.now_ms)(), cluster, name)?;
+        let ids: Vec<&str> = updates.iter().rev().map(|update| update.id.as_str()).collect();
+        Ok(json!({"updateIds": ids}))
+    }
+
     fn describe_update(&self, cluster: &str, id: &str) -> Result<Value, Fault> {
         let form = super::query::Form::parse(self.query);
         let Some(name) = form.get("nodegroupName") else {
@@ -322,7 +340,7 @@ impl Request<'_> {
         let mut value = json!({
             "nodegroupName": spec.name, "nodegroupArn": arn, "clusterName": group.cluster,
             "createdAt": seconds(group.created_ms), "modifiedAt": seconds(group.modified_ms),
-            "status": group.status.as_str(), "scalingConfig": spec.scaling_config,
+            "status": group.status.as_str(), "releaseVersion": group.release, "scalingConfig": spec.scaling_config,
             "instanceTypes": spec.instance_types, "subnets": spec.subnets, "nodeRole": spec.node_role,
             "amiType": spec.ami_type.as_deref().unwrap_or("AL2023_ARM_64_STANDARD"),
             "capacityType": spec.capacity_type.as_deref().unwrap_or("ON_DEMAND"),
@@ -342,6 +360,13 @@ struct UpdateBody {
     scaling_config: Option<PartialScaling>,
     labels: Option<Labels>,
     taints: Option<Taints>,
+    client_request_token: Option<String>,
+}
+
+/// Releases that are asked for by name are not offered here: it is the newest.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct VersionBody {
     client_request_token: Option<String>,
 }
 
@@ -368,7 +393,7 @@ struct Taints {
 }
 
 fn update_json(update: &Update) -> Value {
-    json!({"id": update.id, "status": update.status.as_str(), "type": "ConfigUpdate",
+    json!({"id": update.id, "status": update.status.as_str(), "type": update.kind.as_str(),
         "createdAt": seconds(update.created_ms), "params": [], "errors": []})
 }
 

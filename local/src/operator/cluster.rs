@@ -142,13 +142,11 @@ impl Turn<'_> {
         self.op.show_pod(self.spec, &primary, "primary")?;
         self.declare(&primary, memory).await?;
         let session = Session::open(&primary, "postgres").await?;
-        self.op.kube.patch_status(
-            &kinds::CLUSTERS,
-            &self.spec.namespace,
-            &self.spec.name,
-            &json!({
-            "currentPrimary": primary.name, "targetPrimary": primary.name }),
-        )?;
+        let wished = self.wished(&instances, &primary).cloned();
+        if wished.is_none() {
+            let named = json!({ "currentPrimary": primary.name, "targetPrimary": primary.name });
+            self.op.kube.patch_status(&kinds::CLUSTERS, &self.spec.namespace, &self.spec.name, &named)?;
+        }
         if let Some(surplus) = self.surplus(&instances, &primary) {
             self.drop_instance(&surplus).await?;
             return Ok(Outcome::Again);
@@ -172,6 +170,11 @@ impl Turn<'_> {
             self.switch_over(&primary, &standbys).await?;
             return Ok(Outcome::Again);
         }
+        if let Some(wished) = wished {
+            drop(session);
+            self.switch_over(&primary, &[&wished]).await?;
+            return Ok(Outcome::Again);
+        }
         if instances.len() < self.spec.instances {
             let serial = instances.last().map_or(1, |last| last.serial + 1);
             self.op.phase(self.spec, CREATING_REPLICA, &format!("{}-{serial}", self.spec.name))?;
@@ -179,6 +182,14 @@ impl Turn<'_> {
             return Ok(Outcome::Again);
         }
         self.report(&instances, &primary, &session).await
+    }
+
+    /// The standby that is asked for as primary, as CNPG's `promote` does it in the status: one that is there and answers.
+    fn wished<'a>(&self, instances: &'a [Instance], primary: &Instance) -> Option<&'a Instance> {
+        let target = text(self.cluster, "/status/targetPrimary");
+        // What was asked for before the primary was another is an old wish.
+        let standby = |one: &&Instance| one.name == target && one.name != primary.name && one.is_standby() && one.server().is_up();
+        (text(self.cluster, "/status/currentPrimary") == primary.name).then(|| instances.iter().find(standby)).flatten()
     }
 
     /// The Cluster's own word first, then the claim's label, then the newest instance.

@@ -33,13 +33,15 @@ impl Turn<'_> {
         if healthy && self.cluster["status"]["phase"] != HEALTHY {
             tracing::info!(cluster = self.spec.name, instances = ready, primary = primary.name, "the cluster is healthy");
         }
+        let server = format!("{}-server", self.spec.name);
+        let ends = self.tls.ends_at.map(|at| at.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string());
         self.op.kube.patch_status(&kinds::CLUSTERS, &self.spec.namespace, &self.spec.name, &json!({
             "phase": if healthy { HEALTHY } else { WAITING }, "phaseReason": null,
             "instances": instances.len(), "readyInstances": ready, "instanceNames": names, "healthyPVC": names,
             "systemID": fact(0), "timelineID": fact(1).parse::<u32>().unwrap_or(1), "conditions": conditions,
             "writeService": format!("{}-rw", self.spec.name), "readService": format!("{}-r", self.spec.name),
             "pgDataImageInfo": { "image": format!("postgresql:{}", self.op.postgres.major), "majorVersion": self.op.postgres.major },
-            "certificates": { "serverCASecret": self.tls.ca_secret, "serverTLSSecret": format!("{}-server", self.spec.name), "serverAltDNSNames": self.spec.server_names } }))?;
+            "certificates": { "serverCASecret": self.tls.ca_secret, "serverTLSSecret": server, "expirations": { server.clone(): ends }, "serverAltDNSNames": self.spec.server_names } }))?;
         Ok(Outcome::Settled)
     }
 

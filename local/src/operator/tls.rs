@@ -10,7 +10,11 @@ use sha2::{Digest as _, Sha256};
 /// Life of a server certificate, as CNPG has it.
 const CERTIFICATE_DAYS: i64 = 90;
 const CA_DAYS: i64 = 3650;
+/// So long before its end a server certificate is issued anew, as CNPG does.
+const RENEWED_DAYS_BEFORE: i64 = 7;
 const MARK: &str = "local.kiven.io/signed-for";
+/// When the certificate ends.
+const ENDS: &str = "local.kiven.io/ends-at";
 
 /// PEM texts that a server needs.
 pub(crate) struct Tls {
@@ -19,6 +23,8 @@ pub(crate) struct Tls {
     pub(crate) ca: String,
     /// Name of the Secret whose CA signed.
     pub(crate) ca_secret: String,
+    /// When the certificate ends.
+    pub(crate) ends_at: Option<jiff::Timestamp>,
 }
 
 /// Finds or makes the CA and the certificate for every name of the Cluster.
@@ -38,20 +44,38 @@ pub(crate) fn ensure(kube: &Handle, spec: &Spec, owner: &Value, now: jiff::Times
     let mark = hex::encode(Sha256::digest(format!("{ca_certificate}{names:?}")));
     let server_secret = format!("{}-server", spec.name);
     let kept = match kube.get(&kinds::SECRETS, &spec.namespace, &server_secret) {
-        Ok(kept) if text(&kept, "/metadata/annotations/local.kiven.io~1signed-for") == mark => kept,
+        Ok(kept) if text(&kept, "/metadata/annotations/local.kiven.io~1signed-for") == mark && !ending(&kept, now) => kept,
         Ok(_) => {
             let fresh = signed(&names, &ca_certificate, &ca_key, now)?;
-            let data = json!({ "data": { "tls.crt": STANDARD.encode(fresh.0), "tls.key": STANDARD.encode(fresh.1) }, "metadata": { "annotations": { MARK: mark } } });
+            let data = json!({ "data": { "tls.crt": STANDARD.encode(fresh.0), "tls.key": STANDARD.encode(fresh.1) }, "metadata": { "annotations": { MARK: mark, ENDS: end(now) } } });
             kube.patch(&kinds::SECRETS, &spec.namespace, &server_secret, &data)?
         }
         Err(error) if error.is_not_found() => {
             let (certificate, key) = signed(&names, &ca_certificate, &ca_key, now)?;
             let data = [("tls.crt", certificate.as_str()), ("tls.key", key.as_str())];
-            kube.create(&kinds::SECRETS, secret(&server_secret, spec, owner, "kubernetes.io/tls", &data, &mark))?
+            let mut object = secret(&server_secret, spec, owner, "kubernetes.io/tls", &data, &mark);
+            object["metadata"]["annotations"][ENDS] = json!(end(now));
+            kube.create(&kinds::SECRETS, object)?
         }
         Err(error) => return Err(error.into()),
     };
-    Ok(Tls { certificate: part(&kept, "tls.crt")?, key: part(&kept, "tls.key")?, ca: ca_certificate, ca_secret })
+    let ends_at = ends(&kept);
+    Ok(Tls { certificate: part(&kept, "tls.crt")?, key: part(&kept, "tls.key")?, ca: ca_certificate, ca_secret, ends_at })
+}
+
+/// The end of a certificate issued now, as [`validity`] has it: midnight.
+fn end(now: jiff::Timestamp) -> String {
+    let date = (now + jiff::SignedDuration::from_hours(24 * CERTIFICATE_DAYS)).to_zoned(jiff::tz::TimeZone::UTC).date();
+    format!("{date}T00:00:00Z")
+}
+
+fn ends(secret: &Value) -> Option<jiff::Timestamp> {
+    text(secret, "/metadata/annotations/local.kiven.io~1ends-at").parse().ok()
+}
+
+/// One that was issued before its end was written down ends within its life's days; that is told when it is issued anew.
+fn ending(secret: &Value, now: jiff::Timestamp) -> bool {
+    ends(secret).is_some_and(|ends| ends.duration_since(now) < jiff::SignedDuration::from_hours(24 * RENEWED_DAYS_BEFORE))
 }
 
 fn names(spec: &Spec) -> Vec<String> {

@@ -63,6 +63,7 @@ fn policy() -> String {
                 "Effect": "Allow",
                 "Action": [
                     "eks:DescribeCluster", "eks:CreateNodegroup", "eks:DescribeNodegroup", "eks:ListNodegroups", "eks:UpdateNodegroupConfig",
+                    "eks:UpdateNodegroupVersion", "eks:ListUpdates",
                     "eks:DeleteNodegroup", "eks:DescribeUpdate", "eks:TagResource", "iam:CreateOpenIDConnectProvider", "iam:GetOpenIDConnectProvider",
                     "iam:ListOpenIDConnectProviders", "iam:TagOpenIDConnectProvider",
                 ],

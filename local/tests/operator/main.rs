@@ -24,6 +24,7 @@ async fn a_cluster_lives_sleeps_wakes_fails_over_and_goes() {
     sleeps_and_wakes(&world, &system).await;
     let adopted = outlives_its_operator(&mut world).await;
     fails_over(&world, adopted, &system).await;
+    is_maintained(&world).await;
     goes(&world).await;
 }
 
@@ -65,6 +66,23 @@ async fn fails_over(world: &World, adopted: u32, system: &str) {
     world.psql("shop-rw", SECRET, "INSERT INTO t VALUES('after')").await.unwrap();
     assert_eq!(world.psql("shop-rw", SECRET, "SELECT count(*), pg_is_in_recovery() FROM t").await.unwrap(), "2|f");
     assert_eq!((world.status()["systemID"].as_str(), world.status()["timelineID"].as_u64()), (Some(system), Some(2)));
+}
+
+/// What maintenance asks for: a switchover in the status, another certificate where there is none.
+async fn is_maintained(world: &World) {
+    let first = "shop-a1b2c3-1-1";
+    world.kube.patch_status(&kinds::CLUSTERS, NS, "shop-a1b2c3-1", &json!({ "targetPrimary": first })).unwrap();
+    world.until("switchover", |kube| kube.get(&kinds::CLUSTERS, NS, "shop-a1b2c3-1").unwrap()["status"]["currentPrimary"] == first).await;
+    world.healthy("healthy after a switchover", 2).await;
+    assert_eq!(world.psql("shop-rw", SECRET, "SELECT count(*), pg_is_in_recovery() FROM t").await.unwrap(), "2|f");
+
+    let secret = |kube: &Handle| kube.get(&kinds::SECRETS, NS, "shop-a1b2c3-1-server");
+    let old = secret(&world.kube).unwrap();
+    world.kube.delete(&kinds::SECRETS, NS, "shop-a1b2c3-1-server").unwrap();
+    world.until("another certificate", |kube| secret(kube).is_ok_and(|new| new["metadata"]["uid"] != old["metadata"]["uid"])).await;
+    assert_ne!(secret(&world.kube).unwrap()["data"]["tls.crt"], old["data"]["tls.crt"]);
+    assert!(world.status()["certificates"]["expirations"]["shop-a1b2c3-1-server"].as_str().unwrap().ends_with(" +0000 UTC"));
+    assert_eq!(world.psql("shop-rw", SECRET, "SELECT count(*) FROM t").await.unwrap(), "2");
 }
 
 async fn goes(world: &World) {

@@ -143,7 +143,7 @@ fn fill(planned: &mut Value, asked: &Asked, offered: &[u32]) -> Diagnostics {
         Ok(addresses) => addresses,
         Err(refused) => return refused.into(),
     };
-    for name in IDENTITY.iter().chain(&CHANGEABLE).chain(&["power", "deletion_protection", "deletion"]) {
+    for name in IDENTITY.iter().chain(&CHANGEABLE).chain(&["power", "deletion_protection", "deletion", "maintenance_window"]) {
         if asked.knows(&[name]) && (*name != "storage_gb" && *name != "instances" || asked.knows(&["plan"])) {
             planned.set(name, values.get(name).clone());
         }
@@ -207,6 +207,7 @@ mod tests {
             assert_eq!(state.get(name).as_i64(), Some(expected), "{name}");
         }
         assert_eq!(state.get("deletion").get("grace_days").as_i64(), Some(7));
+        assert_eq!(state.get("maintenance_window").get("start").as_str(), Some("02:00"));
         assert_eq!(state.get("deletion_protection").as_bool(), Some(true));
         for name in ["id", "status", "connection_uri", "ca_certificate", "operation_id"] {
             assert!(state.get(name).is_unknown(), "{name}");
@@ -299,6 +300,8 @@ mod tests {
     #[test]
     fn bad_values_are_on_their_attributes_with_code_and_hint() {
         let parameters = Value::Map([("wrok_mem".to_owned(), "8MB".into())].into());
+        let window =
+            Value::object([("days", Value::Set(vec!["sunday".into()])), ("start", Value::Null), ("end", Value::Null), ("time_zone", Value::Null)]);
         let deletion = Value::object([("final_backup", true.into()), ("grace_days", Value::from(91))]);
         let wrong = check(
             &config(&[
@@ -306,12 +309,13 @@ mod tests {
                 ("plan", "huge".into()),
                 ("parameters", parameters),
                 ("deletion", deletion),
+                ("maintenance_window", window),
                 ("storage_gb", Value::from(1.5)),
             ]),
             &[],
         );
         let found: Vec<_> = wrong.iter().map(|one| format!("{} {}", &one.summary[..6], one.path.as_ref().unwrap())).collect();
-        for expected in ["KV-103 storage_gb", "KV-101 name", "KV-102 plan", "KV-106 parameters", "KV-115 deletion"] {
+        for expected in ["KV-103 storage_gb", "KV-101 name", "KV-102 plan", "KV-106 parameters", "KV-115 deletion", "KV-134 maintenance_window"] {
             assert!(found.contains(&expected.to_owned()), "{expected} in {found:?}");
         }
         assert!(wrong.iter().all(|one| !one.detail.is_empty()));

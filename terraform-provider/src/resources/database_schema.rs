@@ -3,6 +3,7 @@ use super::value_of;
 use crate::durations;
 use kiven_model::api::{BackupRequest, CustomRequest, DatabaseRequest, DatabaseView, DeletionRequest, PoolerRequest};
 use kiven_model::database::Power;
+use kiven_model::maintenance::MaintenanceWindowRequest;
 use kiven_model::{Code, EnvironmentId, Violation};
 use kiven_tfplugin::{Attr, Diagnostic, Nesting, Schema, Type, Value};
 use std::collections::BTreeMap;
@@ -61,6 +62,12 @@ fn settings() -> Vec<Attr> {
             .computed()
             .describe("Days during which the volumes are kept; 7 by default. 0 is a consent to lose them at once."),
     ];
+    let window = vec![
+        Attr::set("days", Type::String).optional().computed().describe("The days on which it begins, `mon` to `sun`; `sun` by default."),
+        Attr::string("start").optional().computed().describe("When it begins, `HH:MM`; `02:00` by default."),
+        Attr::string("end").optional().computed().describe("When it ends, `HH:MM`, on the next day if before the start; `04:00` by default."),
+        Attr::string("time_zone").optional().computed().describe("The IANA time zone whose clocks it follows; `UTC` by default."),
+    ];
     vec![
         Attr::nested("pooler", Nesting::Single, pooler).optional().computed().describe("PgBouncer in front of the primary."),
         Attr::nested("backup", Nesting::Single, backup).optional().computed().describe("Backups."),
@@ -72,6 +79,10 @@ fn settings() -> Vec<Attr> {
         ),
         Attr::bool("deletion_protection").optional().computed().describe("While `true` (default) every destroy is refused at plan."),
         Attr::nested("deletion", Nesting::Single, deletion).optional().computed().describe("What a destroy does."),
+        Attr::nested("maintenance_window", Nesting::Single, window)
+            .optional()
+            .computed()
+            .describe("When Kiven may start maintenance by itself: newer machine images under the nodes, a new server certificate."),
     ]
 }
 
@@ -104,7 +115,7 @@ pub(super) struct Asked {
 }
 
 /// Attributes that a request carries.
-const CARRIED: [&str; 15] = [
+const CARRIED: [&str; 16] = [
     "name",
     "environment_id",
     "plan",
@@ -120,6 +131,7 @@ const CARRIED: [&str; 15] = [
     "power",
     "deletion_protection",
     "deletion",
+    "maintenance_window",
 ];
 
 impl Asked {
@@ -130,6 +142,7 @@ impl Asked {
         let mut violations = Vec::new();
         let mut whole = |field: &str, value: &Value, code: Code| whole(field, value, code, &mut violations);
         let (custom, pooler, backup, deletion) = (known("custom"), known("pooler"), known("backup"), known("deletion"));
+        let window = known("maintenance_window");
         let request = DatabaseRequest {
             name: text(known("name")).unwrap_or_else(|| "unknown".to_owned()),
             // Stands in for an id that is known after apply.
@@ -159,6 +172,12 @@ impl Asked {
             deletion: DeletionRequest {
                 final_backup: deletion.get("final_backup").as_bool(),
                 grace_days: whole("deletion.grace_days", deletion.get("grace_days"), Code::DELETION_INVALID),
+            },
+            maintenance_window: MaintenanceWindowRequest {
+                days: (!window.get("days").is_null()).then(|| texts(window.get("days"))),
+                start: text(window.get("start")),
+                end: text(window.get("end")),
+                time_zone: text(window.get("time_zone")),
             },
         };
         Self { request, unknown, violations }

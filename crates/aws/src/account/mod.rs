@@ -5,11 +5,12 @@ mod clusters;
 mod inventory;
 mod node_groups;
 mod owned;
+mod patches;
 mod policies;
 mod sessions;
 
 use kiven_ports::PortError;
-use kiven_ports::account::{Access, BackupBucket, BackupRole, ClusterFacts, CustomerAccount, Inventory, NodeGroup, NodeGroupState};
+use kiven_ports::account::{Access, BackupBucket, BackupRole, ClusterFacts, CustomerAccount, Inventory, NodeGroup, NodeGroupState, UpdateState};
 
 use crate::Sdk;
 pub use policies::Family;
@@ -62,6 +63,21 @@ impl CustomerAccount for Account {
     async fn node_group_get(&self, access: &Access, cluster: &str, name: &str) -> Result<NodeGroupState, PortError> {
         let sdk = self.sessions.open(access, Family::Nodes).await?;
         node_groups::get(&sdk, access, cluster, name).await
+    }
+
+    async fn node_group_release(&self, access: &Access, cluster: &str, name: &str) -> Result<Option<String>, PortError> {
+        let sdk = self.sessions.open(access, Family::Nodes).await?;
+        node_groups::release(&sdk, access, cluster, name).await
+    }
+
+    async fn node_group_patch(&self, access: &Access, cluster: &str, name: &str, token: &str) -> Result<Option<String>, PortError> {
+        let sdk = self.sessions.open(access, Family::Nodes).await?;
+        patches::start(&sdk, access, cluster, name, token).await
+    }
+
+    async fn node_group_update(&self, access: &Access, cluster: &str, name: &str, update: &str) -> Result<UpdateState, PortError> {
+        let sdk = self.sessions.open(access, Family::Nodes).await?;
+        patches::get(&sdk, cluster, name, update).await
     }
 
     async fn backup_bucket_ensure(&self, access: &Access, bucket: &BackupBucket) -> Result<(), PortError> {

@@ -50,6 +50,12 @@ pub(super) async fn delete(sdk: &Sdk, access: &Access, cluster: &str, name: &str
     }
 }
 
+pub(super) async fn release(sdk: &Sdk, access: &Access, cluster: &str, name: &str) -> Result<Option<String>, PortError> {
+    let Some(found) = describe(sdk, cluster, name).await? else { return Ok(None) };
+    check(access, &found, None)?;
+    Ok(Some(found.release_version().unwrap_or_default().to_owned()))
+}
+
 pub(super) async fn describe(sdk: &Sdk, cluster: &str, name: &str) -> Result<Option<Nodegroup>, PortError> {
     match sdk.eks().describe_nodegroup().cluster_name(cluster).nodegroup_name(name).send().await {
         Ok(answer) => Ok(answer.nodegroup),
@@ -150,6 +156,6 @@ fn scaling(nodes: u32) -> NodegroupScalingConfig {
 }
 
 /// A token of EKS's length from the step's token and what it asks for.
-fn request_token(parts: &[&str]) -> String {
+pub(super) fn request_token(parts: &[&str]) -> String {
     hex::encode(Sha256::digest(parts.join("\n")))
 }

@@ -44,6 +44,11 @@ pub(super) fn power_due_partition(shard: u32) -> String {
     format!("DUE#POWER#{shard}")
 }
 
+/// The partition of a shard of maintenance decisions: nearly all of them fall due on Sunday night.
+pub(super) fn maintenance_due_partition(shard: u32) -> String {
+    format!("DUE#MAINTENANCE#{shard}")
+}
+
 /// An instant whose text sorts like its time. Instants before 1970 count as 1970: nothing is due earlier.
 pub(super) fn instant(at: Timestamp) -> String {
     format!("{:020}", at.as_microsecond().max(0))

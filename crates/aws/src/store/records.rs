@@ -20,7 +20,9 @@ use serde_json::Value;
 
 use super::Store;
 use super::item::{Attributes, HEAD_BYTES_MAX, PAYLOAD_BYTES_MAX, expires, key, number, pack, text, text_of, unpack};
-use super::names::{HEAD, INPUT, claim as claim_key, database_names, due_partition, due_shard, instant, power_due_partition};
+use super::names::{
+    HEAD, INPUT, claim as claim_key, database_names, due_partition, due_shard, instant, maintenance_due_partition, power_due_partition,
+};
 use super::schema::{DUE, OWNED};
 use crate::error::port_error;
 
@@ -135,16 +137,7 @@ impl Store {
                 self.put(item, Fence::version(expected))?
             }
             Write::EnvironmentGone { id, expected } => self.delete(key(format!("ENV#{id}"), HEAD), "version = :fence", number(expected))?,
-            Write::Database { record, expected } => {
-                let mut item = key(format!("DB#{}", record.id), HEAD);
-                let name = format!("{}#{}", record.spec.name, record.id);
-                owned_by(&mut item, &record.organization_id, "DB", name, record.version);
-                if matches!(record.status, DatabaseStatus::Deleted | DatabaseStatus::Failed) {
-                    expires(&mut item, record.updated_at, DATABASE_DAYS);
-                }
-                pack(&mut item, &*record, PAYLOAD_BYTES_MAX, &self.blobs).await?;
-                self.put(item, Fence::version(expected))?
-            }
+            Write::Database { record, expected } => self.prepare_database(*record, expected).await?,
             Write::EnvironmentKept { id, version } => {
                 let check = ConditionCheck::builder().table_name(&self.table).set_key(Some(key(format!("ENV#{id}"), HEAD)));
                 let check = check.condition_expression("version = :fence").expression_attribute_values(":fence", number(version));
@@ -199,6 +192,22 @@ impl Store {
         due.sort();
         due.truncate(limit);
         Ok(due.into_iter().map(|(_, id)| id).collect())
+    }
+
+    async fn prepare_database(&self, record: Database, expected: Option<u64>) -> Result<TransactWriteItem, PortError> {
+        let mut item = key(format!("DB#{}", record.id), HEAD);
+        let name = format!("{}#{}", record.spec.name, record.id);
+        owned_by(&mut item, &record.organization_id, "DB", name, record.version);
+        if matches!(record.status, DatabaseStatus::Deleted | DatabaseStatus::Failed) {
+            expires(&mut item, record.updated_at, DATABASE_DAYS);
+        }
+        if let Some(due) = record.maintenance_due {
+            let shard = due_shard(record.id.as_str(), self.due_shards);
+            item.insert("due_pk".to_owned(), text(maintenance_due_partition(shard)));
+            item.insert("due_sk".to_owned(), text(instant(due)));
+        }
+        pack(&mut item, &record, PAYLOAD_BYTES_MAX, &self.blobs).await?;
+        self.put(item, Fence::version(expected))
     }
 
     /// The head is read and written all the time and stays small: what never changes has an item of its own.
@@ -409,6 +418,10 @@ impl Records for Store {
 
     async fn powers_due(&self, now: Timestamp, limit: usize) -> Result<Vec<DatabaseId>, PortError> {
         self.due(now, limit, power_due_partition, |pk| DatabaseId::parse(pk.strip_prefix("DB#")?).ok()).await
+    }
+
+    async fn maintenance_due(&self, now: Timestamp, limit: usize) -> Result<Vec<DatabaseId>, PortError> {
+        self.due(now, limit, maintenance_due_partition, |pk| DatabaseId::parse(pk.strip_prefix("DB#")?).ok()).await
     }
 
     async fn operations_due(&self, now: Timestamp, limit: usize) -> Result<Vec<OperationId>, PortError> {

@@ -25,13 +25,20 @@ fn fits(spec: &Value, pod: &Value) -> bool {
 /// Instances by zone; those whose node is not known are left out.
 pub(super) fn zones(seen: &Seen) -> BTreeMap<String, u32> {
     let mut zones = BTreeMap::new();
-    for pod in instances(seen) {
-        let node = seen.nodes.iter().find(|node| node["metadata"]["name"] == pod["spec"]["nodeName"]);
-        if let Some(zone) = node.and_then(|node| node["metadata"]["labels"]["topology.kubernetes.io/zone"].as_str()) {
-            *zones.entry(zone.to_owned()).or_insert(0) += 1;
-        }
+    for zone in instances(seen).filter_map(|pod| zone(pod, seen)) {
+        *zones.entry(zone.to_owned()).or_insert(0) += 1;
     }
     zones
+}
+
+/// The zone of one instance, if its node is known.
+pub(super) fn zone_of(pod: &str, seen: &Seen) -> Option<String> {
+    instances(seen).find(|known| known["metadata"]["name"] == pod).and_then(|pod| zone(pod, seen)).map(str::to_owned)
+}
+
+fn zone<'a>(pod: &Value, seen: &'a Seen) -> Option<&'a str> {
+    let node = seen.nodes.iter().find(|node| node["metadata"]["name"] == pod["spec"]["nodeName"])?;
+    node["metadata"]["labels"]["topology.kubernetes.io/zone"].as_str()
 }
 
 fn instances(seen: &Seen) -> impl Iterator<Item = &Value> {

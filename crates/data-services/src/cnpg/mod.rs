@@ -37,6 +37,15 @@ pub const IMAGE_CATALOG: &str = "kiven-postgresql";
 /// The database operator's API.
 const API: &str = "postgresql.cnpg.io/v1";
 
+/// The Secret of a Cluster's server certificate. The operator issues it from the authority in `serverCASecret`, which holds its
+/// key, and issues it anew where it is missing; instances take a new one without a restart.
+#[must_use]
+pub fn server_certificate(cluster: &str) -> String {
+    format!("{cluster}-server")
+}
+
+pub use observe::certificate_ends_at;
+
 /// The CloudNativePG plugin.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cnpg;

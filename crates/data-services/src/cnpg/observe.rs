@@ -1,6 +1,7 @@
 //! What CNPG's objects say of a database.
 use super::HIBERNATION;
 use crate::Seen;
+use jiff::Timestamp;
 use kiven_model::DatabaseId;
 use kiven_model::database::Published;
 use kiven_model::report::{Observation, Volume};
@@ -30,6 +31,8 @@ pub(super) fn observe(database: &DatabaseId, cluster: &str, seen: &Seen) -> Obse
         current: super::current::current(object, seen),
         zones: super::current::zones(seen),
         backup_running: seen.backups.iter().any(|backup| text(&backup["status"]["phase"]).is_some_and(|phase| UNDER_WAY.contains(&phase.as_str()))),
+        primary_zone: text(&status["currentPrimary"]).and_then(|primary| super::current::zone_of(&primary, seen)),
+        certificate_ends_at: certificate_ends_at(cluster, status),
         backup_completed: seen.backups.iter().any(|backup| backup["status"]["phase"] == "completed"),
     }
 }
@@ -48,6 +51,13 @@ fn number(value: &Value) -> u32 {
 fn condition(status: &Value, kind: &str) -> bool {
     let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     conditions.iter().any(|condition| condition["type"] == kind && condition["status"] == "True")
+}
+
+/// When the server certificate ends, in the words of Go: `2026-06-27 10:00:00 +0000 UTC`.
+#[must_use]
+pub fn certificate_ends_at(cluster: &str, status: &Value) -> Option<Timestamp> {
+    let text = status["certificates"]["expirations"][super::server_certificate(cluster)].as_str()?;
+    Timestamp::strptime("%Y-%m-%d %H:%M:%S %z", text.strip_suffix(" UTC")?).ok()
 }
 
 fn volume(claim: &Value) -> Option<Volume> {
@@ -86,6 +96,14 @@ mod tests {
         assert!(see("False").healthy() && !see("False").hibernated);
         assert!(!see("True").healthy() && see("True").hibernated);
         assert!(!observe(&id, "c", &Seen::default()).exists);
+    }
+
+    #[test]
+    fn the_end_of_the_certificate_is_read_as_the_operator_writes_it() {
+        let status = |text: &str| json!({ "certificates": { "expirations": { "c-server": text } } });
+        let ends = |text| certificate_ends_at("c", &status(text)).map(|at| at.to_string());
+        assert_eq!(ends("2026-06-27 10:00:00 +0000 UTC").as_deref(), Some("2026-06-27T10:00:00Z"));
+        assert_eq!((ends("soon"), certificate_ends_at("other", &status("2026-06-27 10:00:00 +0000 UTC"))), (None, None));
     }
 
     #[test]

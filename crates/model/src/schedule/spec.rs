@@ -147,6 +147,12 @@ impl fmt::Display for Hours {
 pub struct TimeOfDay(u16);
 
 impl TimeOfDay {
+    /// The end of a day.
+    pub(crate) const MIDNIGHT: Self = Self(DAY_MINUTES);
+    /// A whole hour of a day; beyond the last it is midnight.
+    pub(crate) const fn at(hour: u16) -> Self {
+        if hour < 24 { Self(hour * 60) } else { Self::MIDNIGHT }
+    }
     /// Reads `HH:MM`; `None` when it is written otherwise or is no time.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -266,6 +272,10 @@ impl Zone {
             Some(_) => Ok(Self { name: name.to_owned(), rules }),
             None => Err(ZoneUnknown { meant: None }),
         }
+    }
+    /// UTC.
+    pub(crate) fn utc() -> Self {
+        Self { name: "UTC".to_owned(), rules: TimeZone::UTC }
     }
     /// The zone's name.
     #[must_use]

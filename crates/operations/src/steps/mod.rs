@@ -2,16 +2,19 @@
 pub(crate) mod access;
 mod archive;
 mod backup;
+mod certificate;
 mod cluster;
 mod connect;
 mod nodes;
 mod observed;
+mod patch;
 mod retire;
 mod rolled;
 mod verify;
 
 pub use archive::{EnsureBackupBucket, EnsureBackupRole};
 pub use backup::TakeFinalBackup;
+pub use certificate::{ReadCertificate, RenewCertificate, ServerCertificate};
 pub(crate) use cluster::ARCHIVE_WAL;
 pub use cluster::{
     ApplyCluster, ApplyNetworkPolicy, ApplyPooler, ApplyScheduledBackup, ArchiveWal, EnsureInitialDatabase, EnsureSecrets, HibernateCluster,
@@ -20,6 +23,7 @@ pub use cluster::{
 pub use connect::{ClaimEksCluster, EnsureOidcProvider, HearAgent, ProveAccess, ReadEksCluster};
 pub use nodes::{AwaitNodeGroup, DeleteNodeGroup, EnsureNodeGroup, ScaleNodeGroup};
 pub use observed::{AwaitHealthy, AwaitHibernated, AwaitStopped, Identity, ReadConnection, RecordVolumes, Stopped, VerifyIdentity, VerifyVolumes};
+pub use patch::{AwaitPatch, AwaitWhole, LeaveZone, PATCH_ATTEMPTS_MAX, ReadPrimaryZone, StartPatch};
 pub use retire::{BeginPurge, PurgeCluster, RetireCluster, UnretireCluster};
 pub use rolled::{AwaitCurrent, ReadPlacement, VerifyRevision};
 pub use verify::{VerifyOperator, VerifyStorageClass};

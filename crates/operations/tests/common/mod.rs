@@ -91,7 +91,12 @@ impl Stage {
                 let purge = self.operation(database.operation_id.as_ref()?);
                 accept_undelete(&environment, database, purge, id.clone(), "key_test", at).ok()?.writes
             }
-            OperationKind::Pause | OperationKind::Resume | OperationKind::Delete | OperationKind::Change => {
+            OperationKind::Pause
+            | OperationKind::Resume
+            | OperationKind::Delete
+            | OperationKind::Change
+            | OperationKind::PatchNodes
+            | OperationKind::RotateCertificates => {
                 let mut database = self.database()?;
                 if kind == OperationKind::Change {
                     // Another class of nodes, one instance fewer, a larger volume.
@@ -181,6 +186,13 @@ impl Stage {
         }
         panic!("not over after {TURNS_MAX} turns: {:?}", self.operation(id));
     }
+    /// Lets more than a month pass, without an agent that says so every 30 s: a newer machine image is out then.
+    pub(crate) fn pass_months(&self) {
+        self.settle();
+        self.world.agent_set(false);
+        self.world.advance_to(self.world.now_ms() + 40 * 24 * 3_600_000);
+        self.world.agent_set(true);
+    }
     pub(crate) fn settle(&self) -> Snapshot {
         self.world.advance_to(self.world.now_ms() + REST_MS);
         self.world.snapshot()
@@ -196,11 +208,11 @@ impl Stage {
 
 /// What comes before an operation in a life.
 pub(crate) fn before(kind: OperationKind) -> &'static [OperationKind] {
-    use OperationKind::{Change, Connect, Delete, Pause, Provision, Purge, Resume, Undelete};
+    use OperationKind::{Change, Connect, Delete, PatchNodes, Pause, Provision, Purge, Resume, RotateCertificates, Undelete};
     match kind {
         Connect => &[],
         Provision => &[Connect],
-        Pause | Delete | Change => &[Connect, Provision],
+        Pause | Delete | Change | PatchNodes | RotateCertificates => &[Connect, Provision],
         Resume => &[Connect, Provision, Pause],
         Purge | Undelete => &[Connect, Provision, Delete],
     }
@@ -212,6 +224,9 @@ pub(crate) fn stage(kind: OperationKind, seed: u64) -> (Stage, Snapshot) {
     for earlier in before(kind) {
         stage.complete(*earlier);
     }
+    if kind == OperationKind::PatchNodes {
+        stage.pass_months();
+    }
     // The purge is due at once and must not be driven yet, so time stands still before it.
     let snapshot = if matches!(kind, OperationKind::Purge | OperationKind::Undelete) { stage.world.snapshot() } else { stage.settle() };
     (stage, snapshot)
@@ -219,7 +234,7 @@ pub(crate) fn stage(kind: OperationKind, seed: u64) -> (Stage, Snapshot) {
 
 /// Says what is missing from a complete world.
 pub(crate) fn incomplete(kind: OperationKind, stage: &Stage, before: &Snapshot, after: &Snapshot) -> Result<(), String> {
-    use OperationKind::{Change, Connect, Delete, Pause, Provision, Purge, Resume, Undelete};
+    use OperationKind::{Change, Connect, Delete, PatchNodes, Pause, Provision, Purge, Resume, RotateCertificates, Undelete};
     let holds = |condition: bool, rule: &str| if condition { Ok(()) } else { Err(format!("{kind:?}: {rule}: {after:#?}")) };
     let status = |wanted: DatabaseStatus| holds(stage.database().map(|d| d.status) == Some(wanted), "the record's state");
     let nodes = |n: u32| after.node_groups.values().map(|g| g.nodes).sum::<u32>() == n && after.node_groups.values().all(|g| g.status == "ACTIVE");
@@ -229,7 +244,7 @@ pub(crate) fn incomplete(kind: OperationKind, stage: &Stage, before: &Snapshot, 
             let environment = stage.environment();
             holds(environment.connected.is_some() && after.oidc_providers.len() == 1, "connected")
         }
-        Provision | Resume | Change => {
+        Provision | Resume | Change | PatchNodes | RotateCertificates => {
             status(DatabaseStatus::Available)?;
             let cluster = after.clusters.values().next().ok_or("no cluster")?;
             holds(
@@ -243,6 +258,10 @@ pub(crate) fn incomplete(kind: OperationKind, stage: &Stage, before: &Snapshot, 
             holds(stage.database().and_then(|d| d.connection).is_some(), "its connection is known")?;
             holds(stage.database().is_some_and(|d| d.applied.as_ref() == Some(&d.spec)), "what is wanted is there")?;
             let shrunk = kind == Change && after.data().iter().all(|(name, (id, _))| before.data().get(name).is_some_and(|(was, _)| was == id));
+            let newer = |name: &String, group: &kiven_sim::GroupSeen| before.node_groups.get(name).is_some_and(|was| was.release < group.release);
+            holds(kind != PatchNodes || after.node_groups.iter().all(|(name, group)| newer(name, group)), "nodes of a newer release")?;
+            let certificates = |world: &Snapshot| world.clusters.values().map(|cluster| cluster.certificate).sum::<u64>();
+            holds(kind != RotateCertificates || certificates(after) == certificates(before) + 1, "one new certificate")?;
             holds(kind == Provision || shrunk || after.data() == before.data(), "the same data")
         }
         Pause | Delete => {

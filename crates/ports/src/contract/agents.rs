@@ -108,6 +108,8 @@ async fn sayings<A: Agents>(agents: &A) -> Result<(), String> {
         current: true,
         zones: std::collections::BTreeMap::new(),
         backup_running: false,
+        primary_zone: None,
+        certificate_ends_at: None,
         backup_completed: false,
     };
     for (ready, order) in [(1, (1, 9)), (2, (2, 1)), (3, (1, 10))] {

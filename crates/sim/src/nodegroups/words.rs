@@ -122,6 +122,26 @@ pub struct GroupChange {
     pub taints_removed: Vec<Taint>,
 }
 
+/// What an update is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpdateKind {
+    /// Size, labels, taints.
+    #[default]
+    ConfigUpdate,
+    /// Another release of the machine image.
+    VersionUpdate,
+}
+
+impl UpdateKind {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigUpdate => "ConfigUpdate",
+            Self::VersionUpdate => "VersionUpdate",
+        }
+    }
+}
+
 /// Why a group is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthIssue {
