@@ -168,6 +168,11 @@ pub(crate) enum Environments {
         /// Its name or id.
         environment: String,
     },
+    /// How to pause and resume its databases without Kiven: print it once and keep it.
+    Runbook {
+        /// Its name or id.
+        environment: String,
+    },
     /// What Kiven made in its account and nothing explains any more, with what it costs.
     Orphans {
         /// Its name or id.

@@ -2,7 +2,7 @@
 use crate::args::{Api, Databases, Environments, Maintenance, Operations, Schedules};
 use crate::fail::Fail;
 use crate::show::{self, Names};
-use crate::{environment, local_state, psql, say, show_schedules};
+use crate::{environment, local_state, psql, runbook, say, show_schedules};
 use kiven_client::{Client, Followed, credentials_path};
 use kiven_model::api::{DatabaseView, EnvironmentView, OperationView, ScheduleView};
 use kiven_model::lifecycle::DatabaseStatus;
@@ -54,6 +54,11 @@ pub(crate) async fn run(client: &Client, command: Api, json: bool) -> Result<(),
             let environment = teller.environment(&environment).await?;
             let found = client.environment_check(&environment.id).await?;
             teller.tell(&found, || show::check(&found))
+        }
+        Api::Environments(Environments::Runbook { environment }) => {
+            let environment = teller.environment(&environment).await?;
+            let page = runbook::text(&environment, &client.database_list(Some(&environment.id)).await?);
+            teller.tell(&page, || page.clone())
         }
         Api::Environments(Environments::Orphans { environment }) => {
             let environment = teller.environment(&environment).await?;

@@ -10,6 +10,7 @@ mod dev;
 mod fail;
 mod local_state;
 mod psql;
+mod runbook;
 mod show;
 mod show_schedules;
 mod table;
