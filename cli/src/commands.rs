@@ -42,29 +42,7 @@ pub(crate) async fn run(client: &Client, command: Api, json: bool) -> Result<(),
         Api::Databases(Databases::RotateCertificates(asked)) => teller.maintain(&asked, OperationKind::RotateCertificates).await,
         Api::Operations(Operations::List { database }) => teller.operations(database.as_deref()).await,
         Api::Operations(Operations::Watch { target }) => teller.watch(&target).await,
-        Api::Environments(Environments::List) => {
-            let list = client.environment_list().await?;
-            teller.tell(&list, || show::environments(&list))
-        }
-        Api::Environments(Environments::Show { environment }) => {
-            let environment = teller.environment(&environment).await?;
-            teller.tell(&environment, || show::environment(&environment))
-        }
-        Api::Environments(Environments::Check { environment }) => {
-            let environment = teller.environment(&environment).await?;
-            let found = client.environment_check(&environment.id).await?;
-            teller.tell(&found, || show::check(&found))
-        }
-        Api::Environments(Environments::Runbook { environment }) => {
-            let environment = teller.environment(&environment).await?;
-            let page = runbook::text(&environment, &client.database_list(Some(&environment.id)).await?);
-            teller.tell(&page, || page.clone())
-        }
-        Api::Environments(Environments::Orphans { environment }) => {
-            let environment = teller.environment(&environment).await?;
-            let found = client.environment_orphans(&environment.id).await?;
-            teller.tell(&found, || show::orphans(&found))
-        }
+        Api::Environments(asked) => teller.environments(asked).await,
         Api::Schedules(Schedules::List) => {
             let list = client.schedule_list().await?;
             let names = teller.names_of(&client.database_list(None).await?).await?;
@@ -107,6 +85,35 @@ impl Teller<'_> {
         let environments = if self.json { Vec::new() } else { self.client.environment_list().await? };
         let environments = environments.into_iter().map(|e| (e.id.to_string(), e.name));
         Ok(environments.chain(databases.iter().map(|d| (d.id.to_string(), d.spec.name.to_string()))).collect())
+    }
+
+    /// Everything about environments.
+    async fn environments(&self, asked: Environments) -> Result<(), Fail> {
+        match asked {
+            Environments::List => {
+                let list = self.client.environment_list().await?;
+                self.tell(&list, || show::environments(&list))
+            }
+            Environments::Show { environment } => {
+                let environment = self.environment(&environment).await?;
+                self.tell(&environment, || show::environment(&environment))
+            }
+            Environments::Check { environment } => {
+                let environment = self.environment(&environment).await?;
+                let found = self.client.environment_check(&environment.id).await?;
+                self.tell(&found, || show::check(&found))
+            }
+            Environments::Runbook { environment } => {
+                let environment = self.environment(&environment).await?;
+                let page = runbook::text(&environment, &self.client.database_list(Some(&environment.id)).await?);
+                self.tell(&page, || page.clone())
+            }
+            Environments::Orphans { environment } => {
+                let environment = self.environment(&environment).await?;
+                let found = self.client.environment_orphans(&environment.id).await?;
+                self.tell(&found, || show::orphans(&found))
+            }
+        }
     }
 
     async fn databases(&self, all: bool) -> Result<(), Fail> {
