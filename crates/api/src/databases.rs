@@ -19,6 +19,9 @@ use kiven_operations::{accept_database, accept_undelete};
 use kiven_ports::{Clock, NameClaim, PortError, Ports, Random, Records, Write};
 use serde::Deserialize;
 
+/// How often a change is decided against records that change.
+const ATTEMPTS_MAX: u32 = 3;
+
 type Viewed = (StatusCode, Json<DatabaseView>);
 
 fn view(status: StatusCode, database: &Database) -> Viewed {
@@ -119,7 +122,7 @@ pub(crate) async fn put<P: Ports>(
         asked.postgres_version = asked.postgres_version.or(Some(known.spec.postgres_version));
         asked.storage_gb = asked.storage_gb.or_else(|| change::kept_storage_gb(&known.spec, &asked.plan));
         let wanted = request::database(&asked, &[]).map_err(Problem::from)?.into_inner();
-        return update(&app, &caller, known, wanted).await;
+        return anew(|| updated(&app, &caller, &known.id, &wanted)).await;
     }
     // Asked before it is said whether the id is another organization's: whoever may not create learns nothing of it.
     caller.may_more()?;
@@ -178,6 +181,10 @@ async fn adopt<P: Ports>(app: &App<P>, caller: &Caller, owner: &str, wanted: &Da
     Err(problem.hint(format!("Choose another name, or take it over: `terraform import kiven_database.NAME {owner}`.")).into())
 }
 
+async fn updated<P: Ports>(app: &App<P>, caller: &Caller, id: &DatabaseId, wanted: &DatabaseSpec) -> Answer<Viewed> {
+    update(app, caller, app.database(caller, id.as_str()).await?, wanted.clone()).await
+}
+
 async fn update<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted: DatabaseSpec) -> Answer<Viewed> {
     if known.status.released() {
         return Err(gone(&known));
@@ -217,6 +224,17 @@ async fn kept<P: Ports>(app: &App<P>, known: Database, spec: DatabaseSpec) -> An
     let record = Database { version: record.version + 1, updated_at: now, ..record };
     app.ports.records().records_commit(vec![Write::Database { record: Box::new(record.clone()), expected }]).await?;
     Ok(record)
+}
+
+/// Decides again when a record has changed between look and write, as when an operation ends at this moment.
+async fn anew<T, F: Future<Output = Answer<T>>>(decide: impl Fn() -> F) -> Answer<T> {
+    for _ in 1..ATTEMPTS_MAX {
+        match decide().await {
+            Err(Failure(problem)) if problem.code == Code::UNAVAILABLE => {}
+            answer => return answer,
+        }
+    }
+    decide().await
 }
 
 /// A pause or a resume by hand. In a schedule it holds until the next boundary, so that what is declared stays.
@@ -279,12 +297,12 @@ fn gone(database: &Database) -> Failure {
 
 /// `POST /v1/databases/{id}/pause`
 pub(crate) async fn pause<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
-    by_hand(&app, &caller, &id, Power::Off).await
+    anew(|| by_hand(&app, &caller, &id, Power::Off)).await
 }
 
 /// `POST /v1/databases/{id}/resume`
 pub(crate) async fn resume<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
-    by_hand(&app, &caller, &id, Power::On).await
+    anew(|| by_hand(&app, &caller, &id, Power::On)).await
 }
 
 /// `POST /v1/databases/{id}/undelete`
@@ -352,17 +370,21 @@ async fn maintain<P: Ports>(app: &App<P>, caller: &Caller, id: &str, kind: Opera
 
 /// `POST /v1/databases/{id}/patch-nodes`
 pub(crate) async fn patch_nodes<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
-    maintain(&app, &caller, &id, OperationKind::PatchNodes).await
+    anew(|| maintain(&app, &caller, &id, OperationKind::PatchNodes)).await
 }
 
 /// `POST /v1/databases/{id}/rotate-certificates`
 pub(crate) async fn rotate_certificates<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
-    maintain(&app, &caller, &id, OperationKind::RotateCertificates).await
+    anew(|| maintain(&app, &caller, &id, OperationKind::RotateCertificates)).await
 }
 
 /// `DELETE /v1/databases/{id}`
 pub(crate) async fn delete<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Viewed> {
-    let known = app.database(&caller, &id).await?;
+    anew(|| deleted(&app, &caller, &id)).await
+}
+
+async fn deleted<P: Ports>(app: &App<P>, caller: &Caller, id: &str) -> Answer<Viewed> {
+    let known = app.database(caller, id).await?;
     if known.status.released() || known.status == DatabaseStatus::Deleting {
         return Ok(view(StatusCode::ACCEPTED, &known));
     }
@@ -373,7 +395,7 @@ pub(crate) async fn delete<P: Ports>(State(app): State<App<P>>, caller: Caller, 
     match (known.status, &known.operation_id) {
         // First cancelled, then, when that has ended or it was too late for it, deleted: the caller follows and asks again.
         (DatabaseStatus::Provisioning, Some(operation)) => {
-            match app.cancel(&caller, operation.as_str()).await {
+            match app.cancel(caller, operation.as_str()).await {
                 Ok(_) => {}
                 Err(Failure(problem)) if problem.code == Code::NOT_CANCELLABLE => {}
                 Err(failure) => return Err(failure),
@@ -382,8 +404,8 @@ pub(crate) async fn delete<P: Ports>(State(app): State<App<P>>, caller: Caller, 
         }
         (status, _) if status.moving() => Err(running(&known)),
         _ => {
-            let environment = app.environment(&caller, known.spec.environment_id.as_str()).await?;
-            let started = app.start(&caller, &environment, known, OperationKind::Delete).await?;
+            let environment = app.environment(caller, known.spec.environment_id.as_str()).await?;
+            let started = app.start(caller, &environment, known, OperationKind::Delete).await?;
             Ok(view(StatusCode::ACCEPTED, &started))
         }
     }

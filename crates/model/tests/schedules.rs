@@ -14,9 +14,12 @@ use kiven_model::schedule::{
 };
 use kiven_model::{DatabaseId, Valid};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use std::ops::Range;
 
 const CASES: u32 = 96;
+/// Where the random cases begin.
+const SEED: u64 = 20_260_329;
 /// Tries to make a failing case smaller: it is readable soon, and a case takes a while.
 const SHRINKS_MAX: u32 = 200;
 /// Minutes that are played.
@@ -393,8 +396,15 @@ impl Sweep {
     }
 }
 
+/// The same cases each time; `PROPTEST_RNG_SEED` goes and looks elsewhere.
+fn config() -> ProptestConfig {
+    let asked = ProptestConfig::default();
+    let rng_seed = if asked.rng_seed == RngSeed::Random { RngSeed::Fixed(SEED) } else { asked.rng_seed };
+    ProptestConfig { cases: CASES, rng_seed, max_shrink_iters: SHRINKS_MAX, failure_persistence: None, ..asked }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: CASES, max_shrink_iters: SHRINKS_MAX, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn at_every_minute_power_is_what_the_simple_model_says(case in case()) {

@@ -17,11 +17,14 @@ use kiven_model::schedule::{LEAD_SECONDS_MAX, PAUSE_WAIT_MINUTES_MAX, ScheduleRe
 use kiven_ports::Records;
 use kiven_sim::Odds;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use proptest::test_runner::TestRunner;
 use scheduled::Scheduled;
 use std::cell::Cell;
 
 const CASES: u32 = 24;
+/// Where the random cases begin.
+const SEED: u64 = 20_260_329;
 /// Tries to make a failing case smaller: it is readable soon, and a case takes a while.
 const SHRINKS_MAX: u32 = 60;
 const DAY: i64 = 24 * 60;
@@ -143,6 +146,10 @@ impl Model {
             self.wish = None;
         } else if wanted != self.wanted {
             self.wish = Some((wanted, None));
+            if case.rough && !case.enabled(minute) {
+                // Whether the last ring of a schedule that ends here was lost, only the world knows.
+                self.open(i64::MAX);
+            }
         }
         self.wanted = wanted;
         if case.ready_by && case.enabled(minute) {
@@ -295,7 +302,10 @@ fn play(case: &Case) -> Result<i64, TestCaseError> {
 
 #[test]
 fn power_is_what_the_simple_model_says_and_nothing_is_interrupted() {
-    let config = ProptestConfig { cases: CASES, max_shrink_iters: SHRINKS_MAX, failure_persistence: None, ..ProptestConfig::default() };
+    // The same cases each time; PROPTEST_RNG_SEED goes and looks elsewhere.
+    let asked = ProptestConfig::default();
+    let rng_seed = if asked.rng_seed == RngSeed::Random { RngSeed::Fixed(SEED) } else { asked.rng_seed };
+    let config = ProptestConfig { cases: CASES, rng_seed, max_shrink_iters: SHRINKS_MAX, failure_persistence: None, ..asked };
     let judged = Cell::new((0, 0));
     let played = TestRunner::new(config).run(&case(), |case| {
         let minutes = play(&case)?;

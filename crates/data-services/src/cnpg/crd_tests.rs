@@ -92,6 +92,11 @@ fn close(schema: &mut Value) {
 
 #[test]
 fn every_object_validates_against_both_releases() {
+    if !manifests().is_dir() {
+        // Its own line, whatever the test harness has written before.
+        println!("\nskipped: objects against CNPG's CRDs: no manifests in {}, name their folder in KIVEN_CNPG_MANIFESTS", manifests().display());
+        return;
+    }
     let plugin = schemas(MANIFESTS[2]);
     let mut checked = 0;
     for release in &MANIFESTS[..2] {
