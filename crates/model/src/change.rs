@@ -145,6 +145,13 @@ pub fn change(is: &DatabaseSpec, wanted: &DatabaseSpec, grown_at: Option<Timesta
     Ok(Some(Change { fields: fields.0, how: how(is, wanted), usd_before: monthly_usd(is), usd_after: monthly_usd(wanted) }))
 }
 
+/// What is applied, with those wishes of another spec that need no operation: what [`change`] leaves out of its comparison.
+#[must_use]
+pub fn with_wishes_of(applied: &DatabaseSpec, wanted: &DatabaseSpec) -> DatabaseSpec {
+    let DatabaseSpec { power, deletion_protection, deletion, maintenance_window, .. } = wanted.clone();
+    DatabaseSpec { power, deletion_protection, deletion, maintenance_window, ..applied.clone() }
+}
+
 fn storage(is: u32, wanted: u32, grown_at: Option<Timestamp>, now: Timestamp) -> Option<Violation> {
     if wanted < is {
         let message = format!("{wanted} GB is less than the {is} GB there are");
@@ -281,6 +288,16 @@ mod tests {
         check(|asked| asked.pooler.pool_size = Some(200), Some(How::Switchover), "transaction → transaction of 200");
         check(|asked| asked.plan = "business".into(), Some(How::Switchover), "plan startup → business");
         check(|asked| asked.plan = "business".into(), Some(How::Switchover), "USD a month instead of");
+    }
+
+    #[test]
+    fn what_needs_no_operation_is_no_change() {
+        let is = spec(|_| {});
+        let wished = spec(|asked| (asked.power, asked.deletion_protection, asked.deletion.grace_days) = (Some("off".into()), Some(false), Some(1)));
+        assert_eq!(with_wishes_of(&is, &wished), wished);
+        assert_eq!(change(&is, &wished, None, NOW).unwrap(), None);
+        let larger = spec(|asked| asked.storage_gb = Some(80));
+        assert_eq!(with_wishes_of(&is, &larger), is);
     }
 
     #[test]

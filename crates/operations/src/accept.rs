@@ -2,6 +2,7 @@
 use crate::input::{Before, ConnectInput, DatabaseInput, FinalBackup, Was, generation_of};
 use jiff::{SignedDuration, Timestamp};
 use kiven_model::api::consent;
+use kiven_model::change::with_wishes_of;
 use kiven_model::database::{Database, DatabaseSpec, Power};
 use kiven_model::environment::{ConnectionSpec, Environment, EnvironmentStatus};
 use kiven_model::lifecycle::{DatabaseStatus, Event, next};
@@ -184,8 +185,7 @@ fn access_lost(environment: &Environment) -> Problem {
 /// The operation whose settings PostgreSQL will run with: this one, when it changes them.
 fn revision(database: &Database, spec: &DatabaseSpec, kind: OperationKind, id: &OperationId, made_by: &OperationId) -> OperationId {
     let brings = matches!(kind, OperationKind::Change | OperationKind::Resume);
-    let as_applied =
-        |applied: &DatabaseSpec| DatabaseSpec { power: spec.power, maintenance_window: spec.maintenance_window.clone(), ..applied.clone() } == *spec;
+    let as_applied = |applied: &DatabaseSpec| with_wishes_of(applied, spec) == *spec;
     if brings && !database.applied.as_ref().is_none_or(as_applied) {
         return id.clone();
     }

@@ -26,15 +26,20 @@ impl<P: Ports> Body<P> for Change {
         cx.step(ApplyCluster::of(&input)).await?;
         cx.all((ApplyPooler::on(&input), ApplyNetworkPolicy::of(&input))).await?;
         cx.all((ApplyScheduledBackup::on(&input), EnsureInitialDatabase::of(&input))).await?;
-        cx.step(VerifyRevision::of(&input)).await?;
-        cx.step(AwaitCurrent::of(&input)).await?;
-        let placement = cx.step(ReadPlacement::of(&input)).await?;
-        cx.each(ScaleNodeGroup::shrinking(&input, &placement)).await?;
-        cx.each(DeleteNodeGroup::left(&input, &placement)).await?;
-        Ok(placement)
+        arrive(&cx, &input).await
     }
 
     async fn settle(ports: &P, operation: &Operation, outcome: &Outcome) -> Result<Vec<Write>, PortError> {
         settle::database(ports, operation, outcome, settle::changed).await
     }
+}
+
+/// The end of every change, a resume's too: PostgreSQL runs with it, and nodes that nothing stands on any more go.
+pub(crate) async fn arrive<P: Ports>(cx: &Cx<P>, input: &DatabaseInput) -> Result<Placement, Stop> {
+    cx.step(VerifyRevision::of(input)).await?;
+    cx.step(AwaitCurrent::of(input)).await?;
+    let placement = cx.step(ReadPlacement::of(input)).await?;
+    cx.each(ScaleNodeGroup::shrinking(input, &placement)).await?;
+    cx.each(DeleteNodeGroup::left(input, &placement)).await?;
+    Ok(placement)
 }

@@ -1,9 +1,9 @@
 //! Resume: nodes, the same volumes, the same address, and what was changed meanwhile. It only ever goes forward.
+use crate::change::arrive;
 use crate::input::DatabaseInput;
 use crate::settle;
 use crate::steps::{
-    ApplyNetworkPolicy, ApplyPooler, ApplyScheduledBackup, AwaitCurrent, AwaitHealthy, DeleteNodeGroup, EnsureInitialDatabase, ReadPlacement,
-    ScaleNodeGroup, VerifyIdentity, VerifyRevision, WakeCluster,
+    ApplyNetworkPolicy, ApplyPooler, ApplyScheduledBackup, AwaitHealthy, EnsureInitialDatabase, ScaleNodeGroup, VerifyIdentity, WakeCluster,
 };
 use kiven_durable::{Body, Cx, Outcome, Stop};
 use kiven_model::database::Placement;
@@ -31,12 +31,7 @@ impl<P: Ports> Body<P> for Resume {
             return Ok(input.was.placement);
         }
         cx.all((ApplyNetworkPolicy::of(&input), EnsureInitialDatabase::of(&input))).await?;
-        cx.step(VerifyRevision::of(&input)).await?;
-        cx.step(AwaitCurrent::of(&input)).await?;
-        let placement = cx.step(ReadPlacement::of(&input)).await?;
-        cx.each(ScaleNodeGroup::shrinking(&input, &placement)).await?;
-        cx.each(DeleteNodeGroup::left(&input, &placement)).await?;
-        Ok(Some(placement))
+        arrive(&cx, &input).await.map(Some)
     }
 
     async fn settle(ports: &P, operation: &Operation, outcome: &Outcome) -> Result<Vec<Write>, PortError> {

@@ -3,7 +3,8 @@ use crate::accept::forward_only;
 use crate::input::{Before, ConnectInput, DatabaseInput, FinalBackup};
 use crate::steps::ARCHIVE_WAL;
 use kiven_durable::Outcome;
-use kiven_model::database::{Database, DatabaseSpec, Power};
+use kiven_model::change::with_wishes_of;
+use kiven_model::database::{Database, Power};
 use kiven_model::environment::{Connected, Environment, EnvironmentStatus};
 use kiven_model::lifecycle::{DatabaseStatus, Event, next};
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
@@ -67,7 +68,7 @@ fn free_name(database: &Database) -> Write {
 
 /// Whether a schedule asked for it: then what people have asked for stands as it is.
 fn by_schedule(operation: &Operation) -> bool {
-    serde_json::from_value::<DatabaseInput>(operation.input.clone()).is_ok_and(|input| input.by_schedule)
+    input_of(operation).is_some_and(|input| input.by_schedule)
 }
 
 /// How long it took is known from now on: schedules begin early enough. PostgreSQL writes again: what is in the archive is not all.
@@ -112,7 +113,7 @@ pub(crate) fn changed<P: Ports>(_: &P, operation: &Operation, database: &mut Dat
 }
 
 fn brought(operation: &Operation, database: &mut Database) {
-    let Ok(DatabaseInput { generation, was, .. }) = serde_json::from_value::<DatabaseInput>(operation.input.clone()) else { return };
+    let Some(DatabaseInput { generation, was, .. }) = input_of(operation) else { return };
     if was.spec.is_some_and(|spec| spec.storage_gb < generation.spec.storage_gb) {
         database.storage_grown_at = Some(operation.updated_at);
     }
@@ -122,9 +123,8 @@ fn brought(operation: &Operation, database: &mut Database) {
 
 /// A change that was undone is no longer wanted; what needs no operation stays as it was asked for.
 fn take_back(database: &mut Database) {
-    let DatabaseSpec { power, deletion_protection, deletion, .. } = database.spec.clone();
-    if let Some(applied) = database.applied.clone() {
-        database.spec = DatabaseSpec { power, deletion_protection, deletion, ..applied };
+    if let Some(applied) = &database.applied {
+        database.spec = with_wishes_of(applied, &database.spec);
     }
 }
 
