@@ -91,6 +91,11 @@ impl Observation {
     pub fn healthy(&self) -> bool {
         self.exists && !self.hibernated && self.phase == PHASE_HEALTHY && self.instances > 0 && self.ready_instances == self.instances
     }
+    /// Whether so many instances answer, each of them as the Cluster asks for.
+    #[must_use]
+    pub fn whole(&self, instances: u32) -> bool {
+        self.healthy() && self.current && self.instances == instances
+    }
 }
 
 /// One report: numbered per agent session, acknowledged by number, repeated until it is.

@@ -59,7 +59,7 @@ impl<P: Ports> Step<P> for AwaitCurrent {
     type Output = ();
     async fn run(&self, ports: &P, at: &At) -> Result<Progress<()>, StepError> {
         let on = match seen(ports, &self.target).await? {
-            Some(seen) if seen.healthy() && seen.current && seen.instances == self.instances => return Ok(Progress::Done(())),
+            Some(seen) if seen.whole(self.instances) => return Ok(Progress::Done(())),
             Some(seen) => format!("{} of {} instances to have changed ({})", seen.ready_instances, self.instances, seen.phase),
             None => "an observation".to_owned(),
         };
