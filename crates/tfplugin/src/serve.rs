@@ -115,6 +115,7 @@ impl Drop for PrivateDirectory {
 /// # Errors
 /// When socket, TLS or server fail.
 pub async fn serve(provider: Arc<dyn Provider>, start: Start) -> Result<(), ServeError> {
+    crate::panics::install();
     let directory = PrivateDirectory::make()?;
     let socket = directory.0.join("s");
     let listener = UnixListener::bind(&socket).map_err(ServeError::Socket)?;

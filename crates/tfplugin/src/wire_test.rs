@@ -1,6 +1,6 @@
 //! The whole wire: a gRPC client over mutual TLS against the served provider.
 use crate::core::Core;
-use crate::{Applied, Attr, DataSource, Diagnostic, Diagnostics, Provider, Read, Resource, Schema, Stop, Value};
+use crate::{Applied, Attr, Call, Diagnostic, Diagnostics, ImportKey, Provider, Read, Resource, Schema, Value};
 use crate::{async_trait, from_msgpack, serve, tls, to_msgpack, wire};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::{PrivateKeyDer, ServerName};
@@ -27,9 +27,6 @@ impl Provider for Things {
     fn resources(&self) -> Vec<(&'static str, Arc<dyn Resource>)> {
         vec![("things_thing", Arc::new(Thing))]
     }
-    fn data_sources(&self) -> Vec<(&'static str, Arc<dyn DataSource>)> {
-        Vec::new()
-    }
     async fn configure(&self, _: Value, _: &str) -> Diagnostics {
         Diagnostics::none()
     }
@@ -46,26 +43,26 @@ impl Resource for Thing {
             _ => Diagnostics::none(),
         }
     }
-    async fn read(&self, state: Value, private: Vec<u8>, _: &Stop) -> Read {
-        Read { state, private, ..Read::default() }
+    async fn read(&self, state: Value, _: &Call) -> Read {
+        Read::of(state)
     }
-    async fn create(&self, planned: Value, _: Value, _: Vec<u8>, stop: &Stop) -> Applied {
+    async fn create(&self, planned: Value, _: Value, call: &Call) -> Applied {
         match planned.get("name").as_str() {
             Some("panic") => panic!("asked to"),
             Some("wait") => {
-                stop.cancelled().await;
+                call.stop.cancelled().await;
                 Applied::with(with_id(planned), Diagnostic::warning("interrupted", ""))
             }
-            _ => Applied { private: b"p".to_vec(), ..Applied::of(with_id(planned)) },
+            _ => Applied::of(with_id(planned)).private(*b"p"),
         }
     }
-    async fn update(&self, _: Value, _: Value, _: Value, _: Vec<u8>, _: &Stop) -> Applied {
+    async fn update(&self, _: Value, _: Value, _: Value, _: &Call) -> Applied {
         panic!("asked to")
     }
-    async fn delete(&self, _: Value, _: Vec<u8>, _: &Stop) -> Applied {
+    async fn delete(&self, _: Value, _: &Call) -> Applied {
         Applied::default()
     }
-    async fn import(&self, _: &str, _: &Stop) -> Read {
+    async fn import(&self, _: &ImportKey, _: &Call) -> Read {
         Read::default()
     }
 }
@@ -152,7 +149,7 @@ fn apply(prior: &Value, planned: &Value) -> wire::ApplyRequest {
         config: planned_state.clone(),
         prior_state,
         planned_state,
-        planned_private: Vec::new(),
+        ..wire::ApplyRequest::default()
     }
 }
 
@@ -174,7 +171,7 @@ async fn schema_plan_apply_and_shutdown_over_mutual_tls() {
         prior_state: dynamic(&Value::Null),
         proposed_new_state: dynamic(&config),
         config: dynamic(&config),
-        prior_private: Vec::new(),
+        ..wire::PlanRequest::default()
     };
     let plan: wire::PlanResponse = call(&channel, "/tfplugin6.Provider/PlanResourceChange", request).await.unwrap();
     let planned = read(plan.planned_state);
@@ -192,7 +189,7 @@ async fn schema_plan_apply_and_shutdown_over_mutual_tls() {
     let upgraded: wire::ValueResponse = call(&channel, "/tfplugin6.Provider/UpgradeResourceState", request).await.unwrap();
     assert_eq!(read(upgraded.value), thing("a", Value::Null));
 
-    let unknown = call::<_, wire::Empty>(&channel, "/tfplugin6.Provider/GetFunctions", wire::Empty {}).await.unwrap_err();
+    let unknown = call::<_, wire::Empty>(&channel, "/tfplugin6.Provider/OfAnotherDecade", wire::Empty {}).await.unwrap_err();
     assert_eq!(unknown.code(), tonic::Code::Unimplemented);
 
     let _: wire::Empty = call(&channel, "/plugin.GRPCController/Shutdown", wire::Empty {}).await.unwrap();
@@ -205,11 +202,12 @@ async fn a_wrong_value_is_on_its_attribute() {
     let who = identity();
     let served = served(&who.pem);
     let channel = connect(&served, who).await.unwrap();
-    let request = wire::ConfigRequest { type_name: "things_thing".to_owned(), config: dynamic(&thing("bad", Value::Null)) };
+    let config = dynamic(&thing("bad", Value::Null));
+    let request = wire::ValidateResourceRequest { type_name: "things_thing".to_owned(), config, client_capabilities: None };
     let answer: wire::DiagnosticsResponse = call(&channel, "/tfplugin6.Provider/ValidateResourceConfig", request).await.unwrap();
     let path = answer.diagnostics[0].attribute.as_ref().unwrap();
     assert_eq!(path.steps[0].selector, Some(wire::Selector::AttributeName("name".to_owned())));
-    let request = wire::ConfigRequest { type_name: "things_other".to_owned(), config: None };
+    let request = wire::ValidateResourceRequest { type_name: "things_other".to_owned(), ..wire::ValidateResourceRequest::default() };
     let answer: wire::DiagnosticsResponse = call(&channel, "/tfplugin6.Provider/ValidateResourceConfig", request).await.unwrap();
     assert!(answer.diagnostics[0].summary.contains("things_other"));
 }

@@ -13,7 +13,9 @@ use kiven_model::database::Power;
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::OperationKind;
 use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Violation};
-use kiven_tfplugin::{Applied, Diagnostic, Diagnostics, PlanRequest, Planned, Read, Resource, Schema, Stop, Value, async_trait};
+use kiven_tfplugin::{
+    Applied, Call, Diagnostic, Diagnostics, IdentitySchema, ImportKey, PlanRequest, Planned, Read, Resource, Schema, Stop, Type, Value, async_trait,
+};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -308,17 +310,21 @@ impl Resource for Database {
         schema()
     }
 
+    fn identity(&self) -> Option<IdentitySchema> {
+        Some(IdentitySchema::new(0).required("id", Type::String, "The database's id."))
+    }
+
     async fn validate(&self, config: &Value) -> Diagnostics {
         database_plan::check(config, &[])
     }
 
-    async fn plan(&self, request: PlanRequest, _: &Stop) -> Planned {
-        let PlanRequest { prior, proposed, config, private } = request;
+    async fn plan(&self, request: PlanRequest, _: &Call) -> Planned {
+        let PlanRequest { prior, proposed, config } = request;
         let version = config.get("postgres_version");
         let chosen = prior.is_null() || (!version.is_null() && version != prior.get("postgres_version"));
         let offered = match self.offered(&config, chosen).await {
             Ok(offered) => offered,
-            Err(refused) => return Planned { diagnostics: refused.into(), ..Planned::of(proposed, private) },
+            Err(refused) => return Planned::with(proposed, refused),
         };
         let (state, diagnostics) = if prior.is_null() {
             database_plan::create(&config, proposed, &offered)
@@ -326,10 +332,10 @@ impl Resource for Database {
             let seen = Seen { offered: &offered, grown_at: self.grown_at(&prior, &proposed).await, now: now() };
             database_plan::update(&prior, &config, proposed, &seen)
         };
-        Planned { diagnostics, ..Planned::of(state, private) }
+        Planned::with(state, diagnostics)
     }
 
-    async fn plan_delete(&self, prior: &Value) -> Diagnostics {
+    async fn plan_delete(&self, prior: &Value, _: &Call) -> Diagnostics {
         if prior.get("deletion_protection").as_bool() != Some(true) {
             return Diagnostics::none();
         }
@@ -339,27 +345,27 @@ impl Resource for Database {
         crate::diagnose::violation(&schema(), &violation).into()
     }
 
-    async fn read(&self, state: Value, private: Vec<u8>, _: &Stop) -> Read {
+    async fn read(&self, state: Value, _: &Call) -> Read {
         match self.find(&text(&state, "id"), state.get("timeouts")).await {
-            Ok(found) => Read { private, ..Read::of(found) },
-            Err(refused) => Read { private, ..Read::with(state, refused) },
+            Ok(found) => Read::of(found),
+            Err(refused) => Read::with(state, refused),
         }
     }
 
-    async fn create(&self, planned: Value, _: Value, _: Vec<u8>, stop: &Stop) -> Applied {
-        done(self.make(&planned, stop).await)
+    async fn create(&self, planned: Value, _: Value, call: &Call) -> Applied {
+        done(self.make(&planned, &call.stop).await)
     }
 
-    async fn update(&self, prior: Value, planned: Value, _: Value, _: Vec<u8>, stop: &Stop) -> Applied {
-        done(self.change(&prior, &planned, stop).await)
+    async fn update(&self, prior: Value, planned: Value, _: Value, call: &Call) -> Applied {
+        done(self.change(&prior, &planned, &call.stop).await)
     }
 
-    async fn delete(&self, prior: Value, _: Vec<u8>, stop: &Stop) -> Applied {
-        self.remove(&prior, stop).await.unwrap_or_else(|refused| Applied::with(prior, refused))
+    async fn delete(&self, prior: Value, call: &Call) -> Applied {
+        self.remove(&prior, &call.stop).await.unwrap_or_else(|refused| Applied::with(prior, refused))
     }
 
-    async fn import(&self, id: &str, _: &Stop) -> Read {
-        match self.find(id, &Value::Null).await {
+    async fn import(&self, key: &ImportKey, _: &Call) -> Read {
+        match self.find(key.text("id"), &Value::Null).await {
             Ok(found) => Read::of(found),
             Err(refused) => Read::with(Value::Null, refused),
         }

@@ -9,7 +9,10 @@ use kiven_client::{Client, ClientError};
 use kiven_model::api::{ConnectionRequest, EnvironmentView};
 use kiven_model::environment::{EnvironmentSpec, EnvironmentStatus};
 use kiven_model::{Code, EnvironmentId, Violation, request};
-use kiven_tfplugin::{Applied, Attr, Diagnostic, Diagnostics, PlanRequest, Planned, Read, Resource, Schema, Stop, Type, Value, async_trait};
+use kiven_tfplugin::{
+    Applied, Attr, Call, Diagnostic, Diagnostics, IdentitySchema, ImportKey, PlanRequest, Planned, Read, Resource, Schema, Stop, Type, Value,
+    async_trait,
+};
 
 /// What can be changed only while the environment is not connected.
 const FROZEN: [&str; 3] = ["role_arn", "subnets", "launch_template"];
@@ -145,14 +148,18 @@ impl Resource for EnvironmentConnection {
             .attr(durations::attribute())
     }
 
+    fn identity(&self) -> Option<IdentitySchema> {
+        Some(IdentitySchema::new(0).required("environment_id", Type::String, "The environment's id."))
+    }
+
     async fn validate(&self, config: &Value) -> Diagnostics {
         self.violations(config, None)
     }
 
-    async fn plan(&self, request: PlanRequest, _: &Stop) -> Planned {
+    async fn plan(&self, request: PlanRequest, _: &Call) -> Planned {
         let schema = self.schema();
-        let PlanRequest { prior, proposed, config, private } = request;
-        let mut planned = Planned::of(proposed, private);
+        let PlanRequest { prior, proposed, config } = request;
+        let mut planned = Planned::of(proposed);
         let id = config.get("environment_id").as_str().and_then(|text| EnvironmentId::parse(text).ok());
         if let (Some(client), Some(id), true) = (self.0.get(), id, prior.is_null()) {
             // Account and region are known now. Where the API does not answer, apply finds out.
@@ -183,29 +190,29 @@ impl Resource for EnvironmentConnection {
         planned
     }
 
-    async fn read(&self, state: Value, private: Vec<u8>, _: &Stop) -> Read {
+    async fn read(&self, state: Value, _: &Call) -> Read {
         match self.find(&text(&state, "environment_id"), state.get("timeouts")).await {
-            Ok(found) => Read { private, ..Read::of(found) },
-            Err(refused) => Read { private, ..Read::with(state, refused) },
+            Ok(found) => Read::of(found),
+            Err(refused) => Read::with(state, refused),
         }
     }
 
-    async fn create(&self, planned: Value, _: Value, _: Vec<u8>, stop: &Stop) -> Applied {
-        let patience = Patience::new(durations::of(&planned, "create"), stop);
+    async fn create(&self, planned: Value, _: Value, call: &Call) -> Applied {
+        let patience = Patience::new(durations::of(&planned, "create"), &call.stop);
         done(self.connect(&Value::Null, &planned, patience).await)
     }
 
-    async fn update(&self, prior: Value, planned: Value, _: Value, _: Vec<u8>, stop: &Stop) -> Applied {
-        let patience = Patience::new(durations::of(&planned, "update"), stop);
+    async fn update(&self, prior: Value, planned: Value, _: Value, call: &Call) -> Applied {
+        let patience = Patience::new(durations::of(&planned, "update"), &call.stop);
         done(self.connect(&prior, &planned, patience).await)
     }
 
-    async fn delete(&self, prior: Value, _: Vec<u8>, stop: &Stop) -> Applied {
-        self.remove(&prior, stop).await.unwrap_or_else(|refused| Applied::with(prior, refused))
+    async fn delete(&self, prior: Value, call: &Call) -> Applied {
+        self.remove(&prior, &call.stop).await.unwrap_or_else(|refused| Applied::with(prior, refused))
     }
 
-    async fn import(&self, id: &str, _: &Stop) -> Read {
-        match self.find(id, &Value::Null).await {
+    async fn import(&self, key: &ImportKey, _: &Call) -> Read {
+        match self.find(key.text("environment_id"), &Value::Null).await {
             Ok(found) => Read::of(found),
             Err(refused) => Read::with(Value::Null, refused),
         }
