@@ -1,5 +1,6 @@
 //! A stored state as the client kept it: JSON whose numbers are still text.
 use crate::{Dynamic, JsonError, Number, Type, Value};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
@@ -89,6 +90,52 @@ fn read(of: &Type, raw: &RawValue, at: &str) -> Result<Value, JsonError> {
     }
 }
 
+/// The value as JSON text with every digit, as a state holds it.
+///
+/// # Errors
+/// When something in it is unknown.
+pub fn to_json_text(value: &Value) -> Result<String, JsonError> {
+    if value.is_wholly_known() { serde_json::to_string(&Exact(value)).map_err(|_| JsonError::Broken) } else { Err(JsonError::Unknown) }
+}
+
+/// A value that serialises with its numbers as they are.
+struct Exact<'a>(&'a Value);
+
+impl Serialize for Exact<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Null | Value::Unknown | Value::Refined(_) => serializer.serialize_unit(),
+            Value::Bool(truth) => serializer.serialize_bool(*truth),
+            Value::Number(Number::Int(number)) => serializer.serialize_i64(*number),
+            Value::Number(Number::Uint(number)) => serializer.serialize_u64(*number),
+            Value::Number(Number::Float(number)) => serializer.serialize_f64(*number),
+            Value::Number(Number::Big(digits)) => RawValue::from_string(digits.clone()).map_err(serde::ser::Error::custom)?.serialize(serializer),
+            Value::String(text) => serializer.serialize_str(text),
+            Value::List(items) | Value::Set(items) | Value::Tuple(items) => serializer.collect_seq(items.iter().map(Exact)),
+            Value::Map(members) | Value::Object(members) => serializer.collect_map(members.iter().map(|(name, member)| (name, Exact(member)))),
+            Value::Dynamic(dynamic) => {
+                let parts = [("type", None), ("value", Some(&dynamic.value))];
+                serializer.collect_map(parts.into_iter().map(|(name, value)| (name, Part { of: &dynamic.of, value })))
+            }
+        }
+    }
+}
+
+/// One half of a value without a fixed type: its type, or the value.
+struct Part<'a> {
+    of: &'a Type,
+    value: Option<&'a Value>,
+}
+
+impl Serialize for Part<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.value {
+            Some(value) => Exact(value).serialize(serializer),
+            None => self.of.to_json().serialize(serializer),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,10 +146,10 @@ mod tests {
     proptest! {
         #[test]
         fn it_reads_what_the_other_reader_reads((of, value) in typed(false)) {
-            let text = to_json(&value).unwrap().to_string();
+            let text = to_json_text(&value).unwrap();
+            prop_assert_eq!(&to_json(&value).unwrap().to_string(), &text);
             let exact = RawState::new(text.as_bytes()).read(&of).unwrap();
-            // The text of a number is the same, whichever way it came.
-            prop_assert_eq!(to_json(&exact).unwrap().to_string(), text);
+            prop_assert_eq!(to_json_text(&exact).unwrap(), text);
         }
 
         #[test]
@@ -118,6 +165,9 @@ mod tests {
         let value = RawState::new(json).read(&of).unwrap();
         assert_eq!(value.get("a"), &Value::Number(Number::Big("123456789012345678901234567890.5".to_owned())));
         assert_eq!(value.get("\"b").as_str(), Some("x"));
+        let text = to_json_text(&value).unwrap();
+        assert_eq!(text, r#"{"\"b":"x","a":123456789012345678901234567890.5}"#);
+        assert_eq!(to_json_text(&Value::Unknown), Err(JsonError::Unknown));
         let wrong = RawState::new(br#"{"a": true}"#).read(&of).unwrap_err();
         assert_eq!(wrong.to_string(), "a: expected a number");
     }

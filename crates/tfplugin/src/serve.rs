@@ -83,10 +83,10 @@ impl Start {
 }
 
 /// A directory that only this user can enter; it goes when the server ends.
-struct PrivateDirectory(PathBuf);
+pub(crate) struct PrivateDirectory(PathBuf);
 
 impl PrivateDirectory {
-    fn make() -> Result<Self, ServeError> {
+    pub(crate) fn make() -> Result<Self, ServeError> {
         let temp = std::env::temp_dir();
         let base = if temp.as_os_str().len() + 40 > SOCKET_PATH_BYTES_MAX { PathBuf::from("/tmp") } else { temp };
         let mut last = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
@@ -100,6 +100,11 @@ impl PrivateDirectory {
             }
         }
         Err(ServeError::Socket(last))
+    }
+
+    /// Where the socket belongs.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.0.join("s")
     }
 }
 
@@ -117,7 +122,7 @@ impl Drop for PrivateDirectory {
 pub async fn serve(provider: Arc<dyn Provider>, start: Start) -> Result<(), ServeError> {
     crate::panics::install();
     let directory = PrivateDirectory::make()?;
-    let socket = directory.0.join("s");
+    let socket = directory.socket();
     let listener = UnixListener::bind(&socket).map_err(ServeError::Socket)?;
     let (acceptor, certificate) = match &start.client_certificate {
         Some(pem) => {
@@ -133,6 +138,29 @@ pub async fn serve(provider: Arc<dyn Provider>, start: Start) -> Result<(), Serv
         tokio::spawn(mind_parent(core.stop.clone(), core.done.clone()));
     }
     run(core, listener, acceptor).await
+}
+
+/// The whole of a provider's `main`: reads arguments and environment, sends the log of these crates to Terraform, and
+/// serves until Terraform ends it.
+pub fn run_provider(address: &str, provider: impl Provider, logged: &[&'static str]) -> std::process::ExitCode {
+    match run_main(address, Arc::new(provider), logged) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+            eprintln!("{error}{source}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_main(address: &str, provider: Arc<dyn Provider>, logged: &[&'static str]) -> Result<(), ServeError> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment of a provider's process")]
+    let lookup = |name: &str| std::env::var(name).ok();
+    let start = Start::parse(address, std::env::args().skip(1), lookup)?;
+    crate::install_log(logged, lookup);
+    // One thread is enough for what only waits, and starts fastest.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Socket)?;
+    runtime.block_on(serve(provider, start))
 }
 
 /// The server on an open socket, until Shutdown.

@@ -12,6 +12,9 @@ mod states;
 mod upgrade;
 mod validate;
 
+#[cfg(any(test, feature = "harness"))]
+pub(crate) use states::written;
+
 use crate::panics::guard;
 use crate::{
     Action, Call, Client, DataSource, Diagnostic, Ephemeral, Function, IdentitySchema, List, Provider, Resource, Schema, Signature, StateStore,

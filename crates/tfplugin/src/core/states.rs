@@ -36,6 +36,17 @@ fn chunks(state: &[u8], bytes: usize) -> impl Iterator<Item = wire::ReadStateChu
     })
 }
 
+/// The same as a client sends them.
+#[cfg(any(test, feature = "harness"))]
+pub(crate) fn written<'a>(state: &'a [u8], bytes: usize, meta: &'a wire::StateRequest) -> impl Iterator<Item = wire::WriteStateChunk> + 'a {
+    chunks(state, bytes).enumerate().map(move |(index, chunk)| wire::WriteStateChunk {
+        meta: (index == 0).then(|| meta.clone()),
+        bytes: chunk.bytes,
+        total_length: chunk.total_length,
+        range: chunk.range,
+    })
+}
+
 /// A state put together from its chunks: nothing may be missing, twice, or out of order.
 #[derive(Default)]
 struct Whole {
@@ -152,15 +163,9 @@ impl Core {
 mod tests {
     use super::*;
 
-    fn written(state: &[u8], bytes: usize) -> Vec<wire::WriteStateChunk> {
+    fn sent(state: &[u8], bytes: usize) -> Vec<wire::WriteStateChunk> {
         let meta = wire::StateRequest { type_name: "t".to_owned(), state_id: "s".to_owned() };
-        let sent = chunks(state, bytes).enumerate().map(|(index, chunk)| wire::WriteStateChunk {
-            meta: (index == 0).then(|| meta.clone()),
-            bytes: chunk.bytes,
-            total_length: chunk.total_length,
-            range: chunk.range,
-        });
-        sent.collect()
+        written(state, bytes, &meta).collect()
     }
 
     fn arrived(sent: Vec<wire::WriteStateChunk>) -> Result<Vec<u8>, String> {
@@ -175,15 +180,15 @@ mod tests {
     fn a_state_arrives_whole_or_not_at_all() {
         let state: Vec<u8> = (0..=255).collect();
         for bytes in [1, 7, 255, 256, 1000] {
-            assert_eq!(arrived(written(&state, bytes)).unwrap(), state, "{bytes}");
+            assert_eq!(arrived(sent(&state, bytes)).unwrap(), state, "{bytes}");
         }
         let lost = |index: usize| {
-            let mut sent = written(&state, 100);
+            let mut sent = sent(&state, 100);
             sent.remove(index);
             arrived(sent).unwrap_err()
         };
         assert!(lost(1).contains("missing") && lost(2).contains("end is missing"));
-        let mut twice = written(&state, 100);
+        let mut twice = sent(&state, 100);
         twice.insert(1, twice[1].clone());
         twice.swap(1, 2);
         assert!(arrived(twice).unwrap_err().contains("out of order"));

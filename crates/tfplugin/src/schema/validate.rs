@@ -169,6 +169,9 @@ impl Rule {
 pub(super) fn all(attributes: &[Attr], config: &Value) -> Diagnostics {
     let mut found = Diagnostics::none();
     walk::values(attributes, config, &Path::default(), &mut |attribute, value, path| {
+        if let (Some(instead), false) = (&attribute.deprecated, value.is_null()) {
+            found.push(Diagnostic::warning(format!("`{path}` is deprecated"), instead.clone()).at(path.clone()));
+        }
         for validator in &attribute.validators {
             if let Err(why) = validator.judge(value) {
                 let summary = format!("`{path}` must {}", validator.says);
@@ -211,15 +214,21 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_where_it_is() {
         let schema = Schema::new(0)
+            .attr(Attr::string("old").optional().deprecated("Use `mode`."))
             .attr(Attr::string("mode").optional().check(check::one_of(&["fast", "safe"])))
             .attr(Attr::set("tags", crate::Type::String).optional().check(check::count(1..=2)).check(check::each(check::length(1..=3))))
             .attr(Attr::nested("rules", Nesting::List, vec![Attr::number("port").required().check(check::between(1..=9))]).optional());
         let config = |mode: Value, tags: Value, port: Value| {
-            Value::object([("mode", mode), ("tags", tags), ("rules", Value::List(vec![Value::object([("port", port)])]))])
+            Value::object([
+                ("old", if tags.is_null() { "x".into() } else { Value::Null }),
+                ("mode", mode),
+                ("tags", tags),
+                ("rules", Value::List(vec![Value::object([("port", port)])])),
+            ])
         };
         let tags = |all: &[&str]| Value::Set(all.iter().map(|one| Value::from(*one)).collect());
         assert_eq!(told(&schema, &config("fast".into(), tags(&["a"]), 9.into())), Vec::<String>::new());
-        assert_eq!(told(&schema, &config(Value::Unknown, Value::Null, Value::Unknown)), Vec::<String>::new());
+        assert_eq!(told(&schema, &config(Value::Unknown, Value::Null, Value::Unknown)), ["old: `old` is deprecated Use `mode`."]);
         assert_eq!(
             told(&schema, &config("slow".into(), tags(&["long", "b", "c"]), Value::from(0.5))),
             [
