@@ -71,9 +71,28 @@ fn call(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// OpenTofu, when it is there already.
+pub(crate) fn tofu_if_there() -> Option<PathBuf> {
+    let own = crate::terraform::own_client();
+    if on_path("tofu") { Some(PathBuf::from("tofu")) } else { own.exists().then_some(own) }
+}
+
+/// Whether Go is there.
+pub(crate) fn has_go() -> bool {
+    Command::new("go").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+/// OpenTofu: the one on the PATH, or one that is built once and kept.
+pub(crate) fn tofu() -> Result<PathBuf> {
+    if tofu_if_there().is_none() {
+        opentofu()?;
+    }
+    tofu_if_there().context("OpenTofu was built, and is not there")
+}
+
 /// Builds OpenTofu from the Go module proxy, with the replacements of its own go.mod, which a dependent module must repeat.
 fn opentofu() -> Result<()> {
-    if !on_path("go") {
+    if !has_go() {
         bail!("neither terraform nor tofu (1.8 or newer) is on the PATH, and there is no Go to build OpenTofu with: install one of them");
     }
     println!("building OpenTofu {OPENTOFU_VERSION} with Go");

@@ -5,6 +5,8 @@ mod generate;
 mod install;
 mod local;
 mod measure;
+mod provider;
+mod provider_bench;
 mod suites;
 mod terraform;
 mod tidy;
@@ -29,8 +31,11 @@ enum Task {
     Test {
         /// Which suites; all when none is named.
         suites: Vec<String>,
+        /// The client of the suite `provider`: `terraform` or `tofu`.
+        #[arg(long)]
+        client: Option<String>,
     },
-    /// Measures: `path`.
+    /// Measures: `path`, `provider`.
     Bench {
         /// What.
         what: String,
@@ -47,17 +52,25 @@ enum Task {
     /// Checks the tree's own rules: arrows, sizes, first lines, error pages, links.
     Tidy,
     /// Installs by name what the demo and the tests need and is missing.
-    Install,
+    Install {
+        /// Also this client, though another is there: `tofu`.
+        #[arg(long)]
+        client: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Demo(options) => demo::run(&options),
-        Task::Test { suites } => suites::run(&suites),
+        Task::Test { suites, client } => suites::run(&suites, client.as_deref()),
         Task::Bench { what, json } => bench::run(&what, json.as_deref()),
         Task::Gen { check } => generate::run(check),
         Task::Tidy => tidy::run(),
-        Task::Install => install::run(),
+        Task::Install { client } => install::run().and_then(|()| match client.as_deref() {
+            None => Ok(()),
+            Some("tofu") => install::tofu().map(|path| println!("OpenTofu: {}", path.display())),
+            Some(other) => anyhow::bail!("there is no client `{other}` to install: `tofu`"),
+        }),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

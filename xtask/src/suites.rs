@@ -7,10 +7,10 @@ use std::time::Instant;
 
 /// What a suite found.
 #[derive(Debug, Default, Clone)]
-struct Count {
-    passed: u32,
-    failed: u32,
-    skipped: Vec<String>,
+pub(crate) struct Count {
+    pub(crate) passed: u32,
+    pub(crate) failed: u32,
+    pub(crate) skipped: Vec<String>,
 }
 
 /// A suite: its name, its budget in minutes on a new machine, and what it runs.
@@ -20,10 +20,11 @@ struct Suite {
     run: fn(&mut Count) -> Result<()>,
 }
 
-const SUITES: [Suite; 4] = [
+const SUITES: [Suite; 5] = [
     Suite { name: "static", budget_minutes: 16.0, run: check_static },
     Suite { name: "unit", budget_minutes: 12.0, run: run_unit },
     Suite { name: "local", budget_minutes: 14.0, run: run_local },
+    Suite { name: "provider", budget_minutes: 12.0, run: crate::provider::run },
     Suite { name: "system", budget_minutes: 14.0, run: run_system },
 ];
 /// Over its budget by this much, a suite fails.
@@ -32,7 +33,13 @@ const BUDGET_FACTOR: f64 = 1.5;
 const MINIMUMS: &str = "xtask/minimums.json";
 
 /// Runs the named suites, or all.
-pub(crate) fn run(named: &[String]) -> Result<()> {
+pub(crate) fn run(named: &[String], client: Option<&str>) -> Result<()> {
+    if let Some(client) = client {
+        if named != ["provider"] {
+            bail!("--client belongs to the suite `provider`");
+        }
+        return crate::provider::whole(client);
+    }
     match named {
         [one] if one == "kills" => return kills(),
         [one] if one == "day-two" => return day_two(),
@@ -86,7 +93,7 @@ pub(crate) fn run(named: &[String]) -> Result<()> {
 }
 
 /// Runs a command as one test.
-fn one(count: &mut Count, name: &str, command: &mut Command) -> Result<()> {
+pub(crate) fn one(count: &mut Count, name: &str, command: &mut Command) -> Result<()> {
     println!("-- {name}");
     let status = command.current_dir(crate::root()).status().with_context(|| format!("{name} cannot be started"))?;
     if status.success() {
@@ -162,7 +169,14 @@ fn known_mirror() -> Option<std::path::PathBuf> {
 
 /// Runs `cargo test`, shows what it says and counts its closing lines.
 fn cargo_test(count: &mut Count, arguments: &[&str]) -> Result<()> {
-    let mut child = cargo().arg("test").arg("--no-fail-fast").args(arguments).current_dir(crate::root()).stdout(Stdio::piped()).spawn()?;
+    cargo_test_with(count, arguments, &[])
+}
+
+/// The same with these environment variables.
+pub(crate) fn cargo_test_with(count: &mut Count, arguments: &[&str], environment: &[(&str, String)]) -> Result<()> {
+    let mut command = cargo();
+    command.arg("test").arg("--no-fail-fast").args(arguments).current_dir(crate::root());
+    let mut child = command.envs(environment.iter().map(|(name, value)| (name, value))).stdout(Stdio::piped()).spawn()?;
     let output = child.stdout.take().context("cargo test says nothing")?;
     for line in BufReader::new(output).lines() {
         let line = line?;
@@ -189,7 +203,7 @@ fn skip_of(line: &str) -> Option<&str> {
 }
 
 /// Packages that need no process but their own.
-const UNIT: [&str; 15] = [
+const UNIT: [&str; 14] = [
     "kiven-model",
     "kiven-ports",
     "kiven-durable",
@@ -198,7 +212,6 @@ const UNIT: [&str; 15] = [
     "kiven-operations",
     "kiven-api",
     "kiven-client",
-    "kiven-tfplugin",
     "kiven-fake-kube",
     "kiven-lambdas",
     "kiven-relay",
@@ -213,7 +226,7 @@ fn run_unit(count: &mut Count) -> Result<()> {
 }
 
 fn run_local(count: &mut Count) -> Result<()> {
-    cargo_test(count, &["-p", "kiven-aws", "-p", "kiven-local", "-p", "kiven-terraform-provider"])
+    cargo_test(count, &["-p", "kiven-aws", "-p", "kiven-local"])
 }
 
 fn run_system(count: &mut Count) -> Result<()> {

@@ -74,6 +74,11 @@ impl Terraform {
         self
     }
 
+    /// What makes a client find the provider and the stack.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        self.environment.clone()
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(arguments).current_dir(&self.folder).envs(self.environment.iter().map(|(name, value)| (name, value)));
