@@ -349,3 +349,26 @@ async fn what_the_provider_does_not_have_is_said() {
     let wrong = sink.harness.check("ValidateStateStoreConfig", "sink_nothing", &config).await.unwrap();
     assert_eq!(said(&wrong), ["-: This provider has no state store `sink_nothing`"]);
 }
+
+/// Every proof that the README names is a test.
+#[test]
+fn the_table_of_features_names_tests_that_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = |module: &str| match module {
+        "clients" => vec!["tests/clients.rs"],
+        "protocol" => vec!["tests/protocol.rs"],
+        "interrupt" => vec!["tests/clients/interrupt.rs"],
+        "decode::tests" => vec!["src/decode.rs"],
+        "wire_test" => vec!["src/wire_test.rs"],
+        other => unreachable!("the table names {other}"),
+    };
+    let text = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ") && line.ends_with("` |")).collect();
+    assert!(rows.len() > 20);
+    for row in rows {
+        let proof = row.rsplit('`').nth(1).unwrap();
+        let (module, name) = proof.rsplit_once("::").unwrap();
+        let found = sources(module).into_iter().any(|file| std::fs::read_to_string(root.join(file)).unwrap().contains(&format!("fn {name}()")));
+        assert!(found, "{proof}");
+    }
+}
