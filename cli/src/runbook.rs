@@ -13,7 +13,7 @@ pub(crate) fn text(environment: &EnvironmentView, databases: &[DatabaseView]) ->
          does nothing, and undoes nothing.\n",
         environment.name, environment.aws_account_id, environment.eks_cluster_name
     );
-    let kept = |view: &&DatabaseView| !matches!(view.status, DatabaseStatus::Deleted | DatabaseStatus::Failed);
+    let kept = |view: &&DatabaseView| !view.status.gone();
     let mut count = 0;
     for database in databases.iter().filter(kept) {
         count += 1;

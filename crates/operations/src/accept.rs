@@ -96,6 +96,9 @@ pub fn accept_database(
     if kind == OperationKind::Provision && environment.status == EnvironmentStatus::AccessLost {
         return Err(access_lost(environment));
     }
+    if environment.status == EnvironmentStatus::Disconnecting && !ends(kind) {
+        return Err(disconnecting(environment));
+    }
     let version = expected.map_or(1, |version| version + 1);
     let status = match expected {
         None => DatabaseStatus::Provisioning,
@@ -151,7 +154,11 @@ pub fn accept_database(
 /// What an operation is about: what only stops, removes or keeps up is about what is there; what is wanted may be ahead of it.
 fn basis(database: &Database, kind: OperationKind) -> &DatabaseSpec {
     match kind {
-        OperationKind::Connect | OperationKind::Provision | OperationKind::Resume | OperationKind::Change => &database.spec,
+        OperationKind::Connect
+        | OperationKind::Disconnect
+        | OperationKind::Provision
+        | OperationKind::Resume
+        | OperationKind::Change => &database.spec,
         OperationKind::Pause
         | OperationKind::Delete
         | OperationKind::Purge
@@ -173,6 +180,17 @@ fn was(database: &Database) -> Was {
 fn not_connected(environment: &Environment) -> Problem {
     let hint = "Apply its kiven_environment_connection first and wait until it is connected.";
     Problem::new(Code::ENVIRONMENT_NOT_READY, format!("environment `{}` is not connected", environment.spec.name)).hint(hint)
+}
+
+/// What a disconnect that destroys needs, and what takes it back.
+fn ends(kind: OperationKind) -> bool {
+    matches!(kind, OperationKind::Delete | OperationKind::Purge | OperationKind::Undelete)
+}
+
+fn disconnecting(environment: &Environment) -> Problem {
+    let problem = Problem::new(Code::OPERATION_RUNNING, format!("environment `{}` is being disconnected", environment.spec.name));
+    let problem = problem.hint("Cancel that first, while it can be cancelled.");
+    environment.operation_id.clone().map_or(problem.clone(), |id| problem.operation(id))
 }
 
 fn access_lost(environment: &Environment) -> Problem {
@@ -220,6 +238,7 @@ fn power_of(status: DatabaseStatus) -> Power {
 pub(crate) fn forward_only(kind: OperationKind) -> bool {
     match kind {
         OperationKind::Connect
+        | OperationKind::Disconnect
         | OperationKind::Provision
         | OperationKind::Pause
         | OperationKind::Change
@@ -230,7 +249,7 @@ pub(crate) fn forward_only(kind: OperationKind) -> bool {
     }
 }
 
-fn head(
+pub(crate) fn head(
     environment: &Environment,
     kind: OperationKind,
     subject: Subject,

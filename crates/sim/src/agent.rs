@@ -134,6 +134,9 @@ impl State {
                 return self.agent.dies(self.now);
             }
             self.say(ReportBody::Answered { command_id: command.id.clone(), outcome });
+            if command.body == CommandBody::Release {
+                return self.agent.set(false, self.now);
+            }
         }
     }
 
@@ -153,7 +156,11 @@ impl State {
             return CommandOutcome::Refused(Problem::new(Code::COMMAND_EXPIRED, "the command came too late"));
         }
         let Some(database) = &command.database_id else {
-            return if command.body == CommandBody::Inspect { CommandOutcome::Done(CommandOutput::Facts(facts())) } else { refused("no database") };
+            return match command.body {
+                CommandBody::Inspect => CommandOutcome::Done(CommandOutput::Facts(facts())),
+                CommandBody::Release => done(),
+                _ => refused("no database"),
+            };
         };
         let fence = self.agent.fences.entry(database.clone()).or_insert(0);
         if command.fence < *fence {
@@ -163,6 +170,7 @@ impl State {
         let id = database.as_str();
         match &command.body {
             CommandBody::Inspect => CommandOutcome::Done(CommandOutput::Facts(facts())),
+            CommandBody::Release => refused("an environment is released, not a database"),
             CommandBody::EnsureSecrets { secrets } => self.ensure_secrets(id, secrets),
             CommandBody::Apply { objects, consent } => {
                 let consent = consent.as_ref().is_some_and(|consent| consent.database_id.as_str() == id);

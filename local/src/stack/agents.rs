@@ -91,6 +91,11 @@ async fn settle(
         *trusted = Some(environment.id.clone());
     }
     if environment.connection.is_none() {
+        // As a customer who takes the chart away after disconnecting, and whatever mark a release has left.
+        if let Some(agent) = agents.remove(&environment.id) {
+            agent.task.abort();
+            forget_release(kube)?;
+        }
         return Ok(());
     }
     #[expect(clippy::disallowed_methods, reason = "the local stack is a shell")]
@@ -109,6 +114,15 @@ async fn settle(
             agents.insert(environment.id.clone(), Agent { task, renewed: now });
             Ok(())
         }
+    }
+}
+
+fn forget_release(kube: &Handle) -> anyhow::Result<()> {
+    let maps = kiven_fake_kube::kinds::find("", "v1", "configmaps").context("the local cluster has no ConfigMaps")?;
+    match kube.delete(maps, SYSTEM_NAMESPACE, "kiven-released") {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(error).context("the mark of a release stays"),
     }
 }
 
