@@ -19,6 +19,7 @@ mod runner;
 mod secrets;
 mod session;
 mod sql;
+mod volumes;
 mod watch;
 
 use anyhow::Context;

@@ -1,6 +1,7 @@
 //! What the agent sees: watches into small stores, and an observation of each database whenever it has changed.
 use crate::objects::{api, resource};
 use crate::outbox::Outbox;
+use crate::volumes;
 use futures_util::StreamExt;
 use kiven_data_services::cnpg::{Cnpg, DATABASE_LABEL, STORAGE_CLASS};
 use kiven_data_services::{DataService, Seen};
@@ -128,6 +129,7 @@ impl World {
             operator_version: self.operator_version().await,
             storage_class: matches!(classes.get_opt(STORAGE_CLASS).await, Ok(Some(_))),
             postgres_versions: self.postgres_versions().await,
+            loose_volumes: volumes::loose(&self.client, &self.claims, &self.clusters).await,
         }
     }
 

@@ -1,6 +1,5 @@
 //! How to pause and resume an environment's databases without Kiven: commands to keep, with every name filled in.
 use kiven_model::api::{DatabaseView, EnvironmentView};
-use kiven_model::lifecycle::DatabaseStatus;
 use std::fmt::Write;
 
 /// The whole page, Markdown.

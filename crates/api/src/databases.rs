@@ -122,7 +122,12 @@ pub(crate) async fn put<P: Ports>(
         asked.postgres_version = asked.postgres_version.or(Some(known.spec.postgres_version));
         asked.storage_gb = asked.storage_gb.or_else(|| change::kept_storage_gb(&known.spec, &asked.plan));
         let wanted = request::database(&asked, &[]).map_err(Problem::from)?.into_inner();
-        return anew(|| updated(&app, &caller, &known.id, &wanted)).await;
+        let id = known.id.clone();
+        // What was read just now is decided about first; only where it has changed meanwhile it is read again.
+        return match update(&app, &caller, known, wanted.clone()).await {
+            Err(Failure(problem)) if problem.code == Code::UNAVAILABLE => anew(|| updated(&app, &caller, &id, &wanted)).await,
+            answer => answer,
+        };
     }
     // Asked before it is said whether the id is another organization's: whoever may not create learns nothing of it.
     caller.may_more()?;

@@ -13,7 +13,7 @@ use kiven_model::api::{CheckView, ConnectionRequest, EnvironmentRequest, Environ
 use kiven_model::environment::{ConnectionSpec, Environment, EnvironmentStatus};
 use kiven_model::{Code, EnvironmentId, OperationId, Problem, request};
 use kiven_operations::{EksCluster, Known, accept_connect, access_of};
-use kiven_ports::{Clock, CustomerAccount, Doorbell, NameClaim, PortError, Ports, Random, Records, Write};
+use kiven_ports::{Agents, Clock, CustomerAccount, Doorbell, NameClaim, PortError, Ports, Random, Records, Write};
 use std::time::Duration;
 
 impl<P: Ports> App<P> {
@@ -55,7 +55,10 @@ pub(crate) async fn orphans<P: Ports>(State(app): State<App<P>>, caller: Caller,
     let found = app.ports.account().inventory(&access, &environment.spec.eks_cluster_name).await?;
     let environments = app.ports.records().environment_list(&caller.organization_id).await?;
     let databases = app.ports.records().database_list(&caller.organization_id).await?;
-    let known = Known { environments: &environments, databases: &databases, now: app.ports.clock().now() };
+    let agent = app.ports.agents().agent_get(&environment.id).await?;
+    let loose = agent.map(|agent| agent.facts.loose_volumes).unwrap_or_default();
+    let now = app.ports.clock().now();
+    let known = Known { environments: &environments, databases: &databases, environment: &environment.id, loose: &loose, now };
     Ok(Json(kiven_operations::orphans(known, &found)))
 }
 

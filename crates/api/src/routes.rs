@@ -112,7 +112,7 @@ fn environments<P: Ports>() -> Vec<Entry<P>> {
             .answers::<CheckView>(200, "What was found.")
             .refuses(&[Code::ENVIRONMENT_NOT_READY]),
         get("/v1/environments/{id}/orphans", Role::Viewer, "environment_orphans", "What nothing explains any more", environments::orphans::<P>)
-            .about("Node groups, roles and buckets in the account that carry the organization's tags and belong to no database or environment. Looks at the account, which takes seconds.")
+            .about("Node groups, roles and buckets in the account that carry the organization's tags and belong to no database or environment, and volumes that nothing in the cluster uses. Looks at the account, which takes seconds.")
             .answers::<OrphansView>(200, "Every orphan, with what it costs a month at most.")
             .refuses(&[Code::ENVIRONMENT_NOT_READY, Code::ACCESS_DENIED]),
         put(CONNECTION, Role::Admin, "connection_put", "Connect an environment", environments::connect::<P>)

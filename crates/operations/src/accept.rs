@@ -151,6 +151,27 @@ pub fn accept_database(
     Ok(Accepted { record, operation, writes })
 }
 
+/// A database at rest as an operation would see it: which node groups, which role, which bucket. `None` before the environment is
+/// connected.
+pub(crate) fn looked_at(environment: &Environment, database: &Database, nobody: &OperationId) -> Option<DatabaseInput> {
+    let (access, connected, connection) = (access_of(environment, nobody)?, environment.connected.as_ref()?, environment.connection.clone()?);
+    let spec = database.applied.as_ref().unwrap_or(&database.spec).clone();
+    Some(DatabaseInput {
+        eks_cluster: environment.spec.eks_cluster_name.clone(),
+        connection,
+        oidc_issuer: connected.oidc_issuer.clone(),
+        oidc_provider_arn: connected.oidc_provider_arn.clone(),
+        generation: generation_of(database, spec, &access, nobody.clone(), nobody.clone()),
+        fence: 0,
+        was: was(database),
+        consent: None,
+        delete_after: None,
+        final_backup: None,
+        by_schedule: false,
+        access,
+    })
+}
+
 /// What an operation is about: what only stops, removes or keeps up is about what is there; what is wanted may be ahead of it.
 fn basis(database: &Database, kind: OperationKind) -> &DatabaseSpec {
     match kind {

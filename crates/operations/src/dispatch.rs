@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// # Errors
 /// When the records cannot be read.
 pub async fn drive_any<P: Ports>(ports: Arc<P>, id: &OperationId, how: &Drive) -> Result<Driven, PortError> {
-    let Some(head) = ports.records().operation_get(id).await? else { return Ok(Driven::Unknown) };
+    let Some(head) = ports.records().operation_head(id).await? else { return Ok(Driven::Unknown) };
     match (head.kind, head.body_version) {
         (OperationKind::Connect, 1) => drive::<P, Connect>(ports, id, how).await,
         (OperationKind::Provision, 1) => drive::<P, Provision>(ports, id, how).await,

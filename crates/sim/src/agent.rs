@@ -73,6 +73,7 @@ fn facts() -> AgentFacts {
         operator_version: Some("1.30.0".to_owned()),
         storage_class: true,
         postgres_versions: vec![17, 16, 15],
+        loose_volumes: Vec::new(),
     }
 }
 

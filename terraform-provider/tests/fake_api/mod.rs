@@ -358,6 +358,7 @@ impl World {
             operator_version: None,
             storage_class: true,
             postgres_versions: vec![16, 15],
+            loose_volumes: Vec::new(),
         };
         environment.connected =
             (!unwinds).then(|| Connected { cluster_arn: String::new(), oidc_issuer: String::new(), oidc_provider_arn: String::new(), agent });

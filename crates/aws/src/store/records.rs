@@ -362,6 +362,13 @@ impl Records for Store {
         self.owned(organization, "DB", false, usize::MAX).await
     }
 
+    async fn operation_head(&self, id: &OperationId) -> Result<Option<Operation>, PortError> {
+        match self.item(key(format!("OP#{id}"), HEAD)).await? {
+            Some(item) => Ok(Some(unpack(&item, &self.blobs).await?)),
+            None => Ok(None),
+        }
+    }
+
     async fn operation_get(&self, id: &OperationId) -> Result<Option<Operation>, PortError> {
         let pk = format!("OP#{id}");
         let (head, input) = try_join(self.item(key(&pk, HEAD)), self.item(key(&pk, INPUT))).await?;
