@@ -15,6 +15,7 @@ mod outbox;
 mod released;
 mod retire;
 mod revision;
+mod runbook;
 mod runner;
 mod secrets;
 mod session;

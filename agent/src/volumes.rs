@@ -7,16 +7,24 @@ use kube::runtime::reflector::Store;
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// The label CNPG puts on claims.
 const CLUSTER_LABEL: &str = "cnpg.io/cluster";
 /// Most volumes looked at in one page; a cluster with more is read page by page.
 const PAGE: u32 = 500;
+/// How long the first list of claims and Clusters is waited for.
+const LISTED_MAX: Duration = Duration::from_secs(2);
 /// Most pages.
 const PAGES_MAX: u32 = 20;
 
 /// Volumes of the databases' namespace whose claim, or whose claim's Cluster, is gone. What cannot be listed is not there.
 pub(crate) async fn loose(client: &Client, claims: &Store<DynamicObject>, clusters: &Store<DynamicObject>) -> Vec<LooseVolume> {
+    // Before both are listed everything would look unused.
+    let listed = tokio::time::timeout(LISTED_MAX, async { (claims.wait_until_ready().await, clusters.wait_until_ready().await) }).await;
+    if !matches!(listed, Ok((Ok(()), Ok(())))) {
+        return Vec::new();
+    }
     let living: BTreeSet<String> = clusters.state().iter().map(|cluster| cluster.name_any()).collect();
     let used = |claim: &&std::sync::Arc<DynamicObject>| claim.labels().get(CLUSTER_LABEL).is_none_or(|cluster| living.contains(cluster));
     let used: BTreeSet<String> = claims.state().iter().filter(used).filter_map(|claim| claim.uid()).collect();

@@ -1,6 +1,7 @@
 //! What the agent sees: watches into small stores, and an observation of each database whenever it has changed.
 use crate::objects::{api, resource};
 use crate::outbox::Outbox;
+use crate::runbook::Runbook;
 use crate::volumes;
 use futures_util::StreamExt;
 use kiven_data_services::cnpg::{Cnpg, DATABASE_LABEL, STORAGE_CLASS};
@@ -117,6 +118,13 @@ impl World {
     pub(crate) fn zone_of(&self, node: &str) -> Option<String> {
         let found = self.nodes.state().into_iter().find(|known| known.name_any() == node)?;
         found.labels().get("topology.kubernetes.io/zone").cloned()
+    }
+
+    /// Brings the runbook to what is there, once the Clusters have been listed.
+    pub(crate) async fn keep(&self, runbook: &Runbook) {
+        if self.clusters.wait_until_ready().await.is_ok() {
+            runbook.keep(&self.client, &self.clusters.state()).await;
+        }
     }
 
     /// What the agent says of itself and its cluster.

@@ -188,6 +188,22 @@ impl Customer {
         Ok(list["items"].as_array().cloned().unwrap_or_default())
     }
 
+    /// The page on life without Kiven that the agent keeps, once it is there.
+    ///
+    /// # Errors
+    /// When the API server does not answer, or the page is not there in time.
+    pub async fn runbook(&self) -> anyhow::Result<String> {
+        let url = format!("{}/api/v1/namespaces/kiven-system/configmaps/kiven-runbook", self.kube_url);
+        let read = async || {
+            let answer = self.http.get(&url).bearer_auth(&self.kube_token).send().await.ok()?.error_for_status().ok()?;
+            let map: Value = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
+            map["data"]["runbook.md"].as_str().filter(|page| page.contains("## ")).map(str::to_owned)
+        };
+        let there = crate::within(QUERY_MAX, async || read().await.is_some()).await;
+        ensure!(there, "there is no runbook with a database after {QUERY_MAX:?}");
+        read().await.context("the runbook is gone again")
+    }
+
     /// The volumes of a database: claim's name, claim's UID, volume.
     ///
     /// # Errors

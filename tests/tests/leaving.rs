@@ -34,6 +34,8 @@ async fn what_is_released_runs_on_and_what_is_destroyed_is_gone() {
     assert_eq!(code(client.connection_delete(environment, Some(Farewell::Release)).await), Code::NOT_RELEASABLE);
     customer.succeed(&customer.power(&database.id, true).await.unwrap()).await.unwrap();
 
+    let page = customer.runbook().await.unwrap();
+    assert!(page.contains("cluster `local` in eu-west-1") && page.contains(&format!("## keeper ({})", database.id)), "{page}");
     let (before, volumes) = (customer.census(&view).await.unwrap(), customer.volumes(&view).await.unwrap());
     let leaving = client.connection_delete(environment, Some(Farewell::Release)).await.unwrap();
     let again = client.connection_delete(environment, Some(Farewell::Release)).await;

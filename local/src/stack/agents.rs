@@ -150,6 +150,8 @@ fn start(folder: &Folder, environment: &Environment, inherited: &Inherited) -> a
         ("KIVEN_RELAY_ADDRESS", format!("localhost:{}", folder.ports.relay)),
         ("KIVEN_API_URL", format!("http://127.0.0.1:{}", folder.ports.enrol)),
         ("KIVEN_TOKEN_PATH", path("run/agent-kiven-token")),
+        ("KIVEN_EKS_CLUSTER", environment.spec.eks_cluster_name.clone()),
+        ("KIVEN_AWS_REGION", environment.spec.aws_region.clone()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
