@@ -49,7 +49,11 @@ fn judge(name: &str, spec: &Value, used: &BTreeSet<String>) -> Option<LooseVolum
     let claim = &spec["claimRef"];
     let is_loose = claim["namespace"] == DATABASE_NAMESPACE && !claim["uid"].as_str().is_some_and(|uid| used.contains(uid));
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    is_loose.then(|| LooseVolume { volume: name.to_owned(), claim: word(&claim["name"]), gb: gb(spec["capacity"]["storage"].as_str().unwrap_or_default()) })
+    is_loose.then(|| LooseVolume {
+        volume: name.to_owned(),
+        claim: word(&claim["name"]),
+        gb: gb(spec["capacity"]["storage"].as_str().unwrap_or_default()),
+    })
 }
 
 /// A capacity in whole GB; AWS counts in GiB and calls them GB.

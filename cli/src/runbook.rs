@@ -4,11 +4,8 @@ use kiven_model::runbook::{Entry, Place};
 
 /// The whole page, Markdown.
 pub(crate) fn text(environment: &EnvironmentView, databases: &[DatabaseView]) -> String {
-    let place = Place {
-        title: environment.name.clone(),
-        eks_cluster_name: environment.eks_cluster_name.clone(),
-        aws_region: environment.aws_region.clone(),
-    };
+    let place =
+        Place { title: environment.name.clone(), eks_cluster_name: environment.eks_cluster_name.clone(), aws_region: environment.aws_region.clone() };
     let entry = |view: &DatabaseView| Entry {
         name: view.spec.name.to_string(),
         id: view.id.clone(),

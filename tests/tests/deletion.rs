@@ -65,7 +65,10 @@ async fn a_deleted_database_is_backed_up_and_comes_back_with_every_row() {
     sdk.iam().update_assume_role_policy().role_name(&role).policy_document(anybody).send().await.unwrap();
     let checked = customer.client.environment_check(&customer.environment).await.unwrap();
     let found: Vec<_> = checked.drift.iter().map(|one| (one.kind.as_str(), one.what.as_str())).collect();
-    assert!(matches!(found.as_slice(), [("backup_role", trust), ("backup_bucket", open)] if trust.contains("trust policy") && open.contains("public access block")), "{found:?}");
+    assert!(
+        matches!(found.as_slice(), [("backup_role", trust), ("backup_bucket", open)] if trust.contains("trust policy") && open.contains("public access block")),
+        "{found:?}"
+    );
 
     // Deleted again; its name goes to another, and then it does not come back.
     let deleting = customer.client.database_delete(&database.id).await.unwrap();

@@ -93,12 +93,7 @@ pub fn accept_database(
     else {
         return Err(not_connected(environment));
     };
-    if kind == OperationKind::Provision && environment.status == EnvironmentStatus::AccessLost {
-        return Err(access_lost(environment));
-    }
-    if environment.status == EnvironmentStatus::Disconnecting && !ends(kind) {
-        return Err(disconnecting(environment));
-    }
+    refuse_by_environment(environment, kind)?;
     let version = expected.map_or(1, |version| version + 1);
     let status = match expected {
         None => DatabaseStatus::Provisioning,
@@ -175,11 +170,9 @@ pub(crate) fn looked_at(environment: &Environment, database: &Database, nobody: 
 /// What an operation is about: what only stops, removes or keeps up is about what is there; what is wanted may be ahead of it.
 fn basis(database: &Database, kind: OperationKind) -> &DatabaseSpec {
     match kind {
-        OperationKind::Connect
-        | OperationKind::Disconnect
-        | OperationKind::Provision
-        | OperationKind::Resume
-        | OperationKind::Change => &database.spec,
+        OperationKind::Connect | OperationKind::Disconnect | OperationKind::Provision | OperationKind::Resume | OperationKind::Change => {
+            &database.spec
+        }
         OperationKind::Pause
         | OperationKind::Delete
         | OperationKind::Purge
@@ -201,6 +194,15 @@ fn was(database: &Database) -> Was {
 fn not_connected(environment: &Environment) -> Problem {
     let hint = "Apply its kiven_environment_connection first and wait until it is connected.";
     Problem::new(Code::ENVIRONMENT_NOT_READY, format!("environment `{}` is not connected", environment.spec.name)).hint(hint)
+}
+
+/// Whether the environment's own state forbids an operation.
+fn refuse_by_environment(environment: &Environment, kind: OperationKind) -> Result<(), Problem> {
+    match environment.status {
+        EnvironmentStatus::AccessLost if kind == OperationKind::Provision => Err(access_lost(environment)),
+        EnvironmentStatus::Disconnecting if !ends(kind) => Err(disconnecting(environment)),
+        _ => Ok(()),
+    }
 }
 
 /// What a disconnect that destroys needs, and what takes it back.

@@ -53,8 +53,7 @@ pub async fn check<P: Ports>(ports: &P, environment: Environment, databases: &[D
         database_id: owners.get(&one.name).cloned(),
         what: format!("{}: {}", one.name, one.what),
     }));
-    let unseen: BTreeSet<String> =
-        found.unseen.iter().chain(&differences.unseen).map(|(kind, why)| format!("{}: {why}", kind.as_str())).collect();
+    let unseen: BTreeSet<String> = found.unseen.iter().chain(&differences.unseen).map(|(kind, why)| format!("{}: {why}", kind.as_str())).collect();
     view.unseen = unseen.into_iter().collect();
     if environment.status == EnvironmentStatus::AccessLost {
         view.status = EnvironmentStatus::Connected;

@@ -7,6 +7,9 @@ use kiven_model::environment::Farewell;
 use kiven_model::operation::{Operation, OperationKind};
 use kiven_ports::{PortError, Ports, Write};
 
+/// Most databases at once: the intents of so many steps, with an event each, fit in one transaction.
+const TOGETHER_MAX: usize = 40;
+
 /// See the module.
 #[derive(Debug, Clone, Copy)]
 pub struct Disconnect;
@@ -23,12 +26,18 @@ impl<P: Ports> Body<P> for Disconnect {
         cx.no_way_back().await?;
         match input.farewell {
             Farewell::Release => {
-                cx.each(ReleaseDatabase::each(&databases)).await?;
+                for some in databases.chunks(TOGETHER_MAX) {
+                    cx.each(ReleaseDatabase::each(some)).await?;
+                }
             }
             Farewell::Destroy => {
-                cx.each(BeginDelete::each(&input, &databases)).await?;
+                for some in databases.chunks(TOGETHER_MAX) {
+                    cx.each(BeginDelete::each(&input, some)).await?;
+                }
                 // Until then the connection stays: what a grace keeps is removed by the agent and the role.
-                cx.each(AwaitGone::each(&databases)).await?;
+                for some in databases.chunks(TOGETHER_MAX) {
+                    cx.each(AwaitGone::each(some)).await?;
+                }
             }
         }
         cx.step(ReleaseAgent::of(&input)).await

@@ -98,7 +98,8 @@ fn a_volume_without_a_claim_is_explained_by_its_database_alone() {
     let why = |status: DatabaseStatus, claim: String| {
         let (environments, databases) = ([environment.clone()], [Database { status, ..database.clone() }]);
         let loose = [volume(claim)];
-        let known = Known { environments: &environments, databases: &databases, environment: &environment.id, loose: &loose, now: Timestamp::UNIX_EPOCH };
+        let known =
+            Known { environments: &environments, databases: &databases, environment: &environment.id, loose: &loose, now: Timestamp::UNIX_EPOCH };
         let seen = orphans(known, &Inventory::default());
         seen.orphans.first().map(|orphan| (orphan.kind.clone(), orphan.why.clone(), seen.usd_per_month))
     };

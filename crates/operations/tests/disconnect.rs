@@ -8,12 +8,12 @@ use kiven_model::environment::{EnvironmentStatus, Farewell};
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::{Operation, OperationKind, OperationStatus};
 use kiven_operations::{EksCluster, accept_database, refuse_farewell};
-use kiven_ports::{Clock, Random, Records};
+use kiven_ports::{Clock, Random, Records, Write};
 
 const SEED: u64 = 17;
 const DAYS_MS: i64 = 24 * 3_600_000;
 
-fn asked(stage: &mut Stage, farewell: Farewell) -> Operation {
+fn asked_for(stage: &mut Stage, farewell: Farewell) -> Operation {
     stage.farewell = farewell;
     let id = stage.accept(OperationKind::Disconnect, 0).expect("it is allowed");
     stage.run(&id)
@@ -38,7 +38,7 @@ fn refused(stage: &Stage, farewell: Option<Farewell>) -> Option<(Code, String)> 
 #[test]
 fn a_release_leaves_every_object_node_role_and_bucket_and_ends_the_records() {
     let (mut stage, before) = stage(OperationKind::Disconnect, SEED);
-    let head = asked(&mut stage, Farewell::Release);
+    let head = asked_for(&mut stage, Farewell::Release);
     assert_eq!((head.status, head.output), (OperationStatus::Succeeded, Some(true.into())), "the agent was told");
     assert_eq!(stage.settle(), before);
     let (environment, database) = (stage.environment(), stage.database().unwrap());
@@ -48,6 +48,32 @@ fn a_release_leaves_every_object_node_role_and_bucket_and_ends_the_records() {
     // Nothing wakes anything any more.
     stage.world.advance_to(stage.world.now_ms() + 40 * DAYS_MS);
     assert_eq!((stage.world.snapshot(), stage.world.next_due_ms()), (before, None));
+}
+
+#[test]
+fn a_hundred_databases_are_released_in_one_go_and_their_schedules_end() {
+    use kiven_model::schedule::{Schedule, ScheduleRequest, ScheduledPower, WindowRequest};
+    let (mut stage, _) = stage(OperationKind::Disconnect, SEED);
+    let (first, at) = (stage.database().unwrap(), Clock::now(&*stage.world));
+    let window = WindowRequest { days: vec!["mon".to_owned()], start: "08:00".to_owned(), end: "18:00".to_owned() };
+    let asked = ScheduleRequest {
+        database_ids: vec![first.id.to_string()],
+        time_zone: "UTC".to_owned(),
+        windows: vec![window],
+        ..ScheduleRequest::default()
+    };
+    let (id, organization_id) = (kiven_model::ScheduleId::from_random([5; 16]), first.organization_id.clone());
+    let schedule = Schedule { id, organization_id, spec: asked.validate().unwrap().into_inner(), created_at: at, updated_at: at, version: 1 };
+    let power = ScheduledPower::joined(&schedule, first.id.clone(), at);
+    stage.quietly(vec![Write::ScheduledPower { record: Box::new(power), expected: None }]);
+    for number in 1..100_u8 {
+        let id = kiven_model::DatabaseId::from_random([number; 16]);
+        stage.quietly(vec![Write::Database { record: Box::new(Database { id, version: 1, ..first.clone() }), expected: None }]);
+    }
+    assert_eq!(asked_for(&mut stage, Farewell::Release).status, OperationStatus::Succeeded);
+    let databases = now(stage.world.database_list(&first.organization_id)).unwrap();
+    assert_eq!(databases.iter().filter(|database| database.status == DatabaseStatus::Released).count(), 100);
+    assert_eq!(now(stage.world.scheduled_power_get(&first.id)).unwrap(), None);
 }
 
 #[test]
@@ -61,7 +87,7 @@ fn a_release_of_what_does_not_run_is_refused_and_says_which() {
         assert_eq!(refused(&stage, Some(Farewell::Release)), Some((Code::NOT_RELEASABLE, detail.to_owned())));
         // Asked for all the same, as when it came to be so a moment later, it goes back.
         let before = stage.world.snapshot();
-        let head = asked(&mut stage, Farewell::Release);
+        let head = asked_for(&mut stage, Farewell::Release);
         assert_eq!((head.status, code_and_detail(&head)), (OperationStatus::Failed, (Some(Code::NOT_RELEASABLE), detail.to_owned())));
         assert_eq!((stage.environment().status, stage.world.snapshot().data()), (EnvironmentStatus::Connected, before.data()));
     }
@@ -84,7 +110,7 @@ fn a_destroy_refuses_what_is_protected_and_says_which() {
     let expected = (Code::DELETION_PROTECTED, "shop (available)".to_owned());
     assert_eq!(refused(&stage, Some(Farewell::Destroy)), Some(expected.clone()));
     assert_eq!(refused(&stage, Some(Farewell::Release)), None, "a release destroys nothing");
-    let head = asked(&mut stage, Farewell::Destroy);
+    let head = asked_for(&mut stage, Farewell::Destroy);
     assert_eq!((head.status, code_and_detail(&head)), (OperationStatus::Failed, (Some(expected.0), expected.1)));
     assert_eq!((stage.environment().status, stage.settle()), (EnvironmentStatus::Connected, before));
 }
@@ -123,7 +149,7 @@ fn an_undelete_within_the_grace_keeps_the_environment() {
 #[test]
 fn what_is_paused_is_destroyed_too() {
     let (mut stage, _) = stage(OperationKind::Resume, SEED);
-    assert_eq!(asked(&mut stage, Farewell::Destroy).status, OperationStatus::Succeeded);
+    assert_eq!(asked_for(&mut stage, Farewell::Destroy).status, OperationStatus::Succeeded);
     assert_eq!((stage.database().unwrap().status, stage.settle().clusters.len()), (DatabaseStatus::Deleted, 0));
 }
 
@@ -132,7 +158,7 @@ fn an_agent_that_is_silent_does_not_keep_an_environment() {
     let (mut stage, before) = stage(OperationKind::Disconnect, SEED);
     stage.world.agent_set(false);
     stage.world.advance_to(stage.world.now_ms() + 10 * 60_000);
-    let head = asked(&mut stage, Farewell::Release);
+    let head = asked_for(&mut stage, Farewell::Release);
     assert_eq!((head.status, head.output), (OperationStatus::Succeeded, Some(false.into())));
     assert_eq!(stage.settle(), before);
 }

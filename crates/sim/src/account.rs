@@ -6,8 +6,8 @@ use crate::world::{State, World};
 use kiven_model::environment::{ConnectionSpec, Environment};
 use kiven_model::{Code, Problem};
 use kiven_ports::account::{
-    Access, BackupBucket, BackupRole, ClusterFacts, DATABASE_TAG, Difference, Differences, ENVIRONMENT_TAG, Inventory, NodeGroup, NodeGroupState, ORGANIZATION_TAG,
-    OwnedResource, ResourceKind, UpdateState, Wanted, ownership_tags,
+    Access, BackupBucket, BackupRole, ClusterFacts, DATABASE_TAG, Difference, Differences, ENVIRONMENT_TAG, Inventory, NodeGroup, NodeGroupState,
+    ORGANIZATION_TAG, OwnedResource, ResourceKind, UpdateState, Wanted, ownership_tags,
 };
 use kiven_ports::{CustomerAccount, PortError};
 use std::collections::{BTreeMap, BTreeSet};

@@ -77,6 +77,15 @@ fn facts() -> AgentFacts {
     }
 }
 
+/// What is about no database.
+fn of_the_environment(body: &CommandBody) -> CommandOutcome {
+    match body {
+        CommandBody::Inspect => CommandOutcome::Done(CommandOutput::Facts(facts())),
+        CommandBody::Release => done(),
+        _ => refused("no database"),
+    }
+}
+
 impl State {
     /// Everything the agent does at this moment.
     pub(crate) fn agent_acts(&mut self) {
@@ -157,11 +166,7 @@ impl State {
             return CommandOutcome::Refused(Problem::new(Code::COMMAND_EXPIRED, "the command came too late"));
         }
         let Some(database) = &command.database_id else {
-            return match command.body {
-                CommandBody::Inspect => CommandOutcome::Done(CommandOutput::Facts(facts())),
-                CommandBody::Release => done(),
-                _ => refused("no database"),
-            };
+            return of_the_environment(&command.body);
         };
         let fence = self.agent.fences.entry(database.clone()).or_insert(0);
         if command.fence < *fence {
@@ -170,8 +175,7 @@ impl State {
         *fence = command.fence;
         let id = database.as_str();
         match &command.body {
-            CommandBody::Inspect => CommandOutcome::Done(CommandOutput::Facts(facts())),
-            CommandBody::Release => refused("an environment is released, not a database"),
+            CommandBody::Inspect | CommandBody::Release => of_the_environment(&command.body),
             CommandBody::EnsureSecrets { secrets } => self.ensure_secrets(id, secrets),
             CommandBody::Apply { objects, consent } => {
                 let consent = consent.as_ref().is_some_and(|consent| consent.database_id.as_str() == id);

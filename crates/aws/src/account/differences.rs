@@ -61,8 +61,14 @@ async fn of_group(sdk: &Sdk, wanted: &NodeGroup) -> Found {
         &wanted.name,
         &[
             (tainted(&found), "its taint is not kiven.io/role=database:NoSchedule alone: other pods come onto its nodes, or databases do not"),
-            (label("kiven.io/database") == Some(wanted.database_id.as_str()), "its label kiven.io/database is not its database's: no instance is scheduled there"),
-            (label("kiven.io/node-type") == Some(wanted.node_type.as_str()), "its label kiven.io/node-type is not its class: no instance is scheduled there"),
+            (
+                label("kiven.io/database") == Some(wanted.database_id.as_str()),
+                "its label kiven.io/database is not its database's: no instance is scheduled there",
+            ),
+            (
+                label("kiven.io/node-type") == Some(wanted.node_type.as_str()),
+                "its label kiven.io/node-type is not its class: no instance is scheduled there",
+            ),
             (found.subnets() == [wanted.subnet.clone()], "it is in other subnets than that of its zone: volumes cannot follow"),
             (sorted(found.instance_types()) == sorted(&wanted.node_types), "its instance types are not those of its class"),
             (template, "its launch template is not the connection's"),
@@ -112,9 +118,10 @@ async fn of_bucket(sdk: &Sdk, access: &Access, wanted: &BackupBucket) -> Found {
     }
     let encryption =
         setting!(s3.get_bucket_encryption().bucket(name), "s3:GetEncryptionConfiguration", "ServerSideEncryptionConfigurationNotFoundError");
-    let encrypted = encryption.as_ref().and_then(|one| one.server_side_encryption_configuration()).is_some_and(|one| {
-        one.rules().iter().any(|rule| rule.apply_server_side_encryption_by_default().is_some())
-    });
+    let encrypted = encryption
+        .as_ref()
+        .and_then(|one| one.server_side_encryption_configuration())
+        .is_some_and(|one| one.rules().iter().any(|rule| rule.apply_server_side_encryption_by_default().is_some()));
     let versioning = s3.get_bucket_versioning().bucket(name).send().await.map_err(|error| port_error("s3:GetBucketVersioning", error))?;
     let closed = setting!(s3.get_public_access_block().bucket(name), "s3:GetBucketPublicAccessBlock", "NoSuchPublicAccessBlockConfiguration");
     let closed = closed.as_ref().and_then(|one| one.public_access_block_configuration()).is_some_and(|one| {
@@ -134,7 +141,10 @@ async fn of_bucket(sdk: &Sdk, access: &Access, wanted: &BackupBucket) -> Found {
         name,
         &[
             (encrypted, "it is not encrypted by default"),
-            (versioning.status() == Some(&aws_sdk_s3::types::BucketVersioningStatus::Enabled), "it keeps no versions: what is overwritten or deleted is lost"),
+            (
+                versioning.status() == Some(&aws_sdk_s3::types::BucketVersioningStatus::Enabled),
+                "it keeps no versions: what is overwritten or deleted is lost",
+            ),
             (closed, "its public access block is not whole"),
             (kept == Some(days), "superseded versions are not kept as long as Kiven set it"),
             (!expires, "a lifecycle rule expires current objects: backups go before their retention"),
@@ -166,7 +176,10 @@ async fn of_provider(sdk: &Sdk, wanted: &Wanted) -> Found {
     Ok(broken(
         ResourceKind::OidcProvider,
         arn,
-        &[(accepts, "it does not accept the audience sts.amazonaws.com: nothing is archived"), (same, "it is of another issuer than the EKS cluster's")],
+        &[
+            (accepts, "it does not accept the audience sts.amazonaws.com: nothing is archived"),
+            (same, "it is of another issuer than the EKS cluster's"),
+        ],
     ))
 }
 

@@ -11,7 +11,9 @@ mod policies;
 mod sessions;
 
 use kiven_ports::PortError;
-use kiven_ports::account::{Access, BackupBucket, BackupRole, ClusterFacts, CustomerAccount, Differences, Inventory, NodeGroup, NodeGroupState, UpdateState, Wanted};
+use kiven_ports::account::{
+    Access, BackupBucket, BackupRole, ClusterFacts, CustomerAccount, Differences, Inventory, NodeGroup, NodeGroupState, UpdateState, Wanted,
+};
 
 use crate::Sdk;
 pub use policies::Family;

@@ -60,7 +60,11 @@ impl ReadDatabases {
             ids.extend(owner.and_then(|owner| DatabaseId::parse(&owner).ok()));
         }
         let mut databases = Vec::new();
-        for id in ids.into_iter().take(DATABASES_MAX) {
+        if ids.len() > DATABASES_MAX {
+            let problem = Problem::new(Code::ENVIRONMENT_IN_USE, format!("the environment `{}` has {} databases", self.environment, ids.len()));
+            return Err(problem.hint(format!("At most {DATABASES_MAX} are disconnected together: delete some first.")).into());
+        }
+        for id in ids {
             databases.extend(records.database_get(&id).await?.filter(|one| !one.status.gone()));
         }
         Ok(databases)

@@ -248,26 +248,6 @@ pub(crate) fn incomplete(kind: OperationKind, stage: &Stage, before: &Snapshot, 
             let environment = stage.environment();
             holds(environment.connected.is_some() && after.oidc_providers.len() == 1, "connected")
         }
-        Provision | Resume | Change | PatchNodes | RotateCertificates => {
-            status(DatabaseStatus::Available)?;
-            let cluster = after.clusters.values().next().ok_or("no cluster")?;
-            holds(
-                after.clusters.len() == 1 && cluster.ready == cluster.instances && !cluster.hibernated && cluster.handed_over,
-                "healthy and handed over",
-            )?;
-            holds(cluster.volumes.len() == cluster.instances as usize && nodes(cluster.instances), "volumes and nodes")?;
-            let kinds = ["Cluster", "ObjectStore", "Pooler", "NetworkPolicy", "ScheduledBackup", "Database"];
-            holds(kinds.iter().all(|k| after.count(k) == 1) && after.count("Service") == 3 && after.secrets.len() == 3, "every object")?;
-            holds(after.roles.len() == 1 && after.buckets.len() == 1, "role and bucket")?;
-            holds(stage.database().and_then(|d| d.connection).is_some(), "its connection is known")?;
-            holds(stage.database().is_some_and(|d| d.applied.as_ref() == Some(&d.spec)), "what is wanted is there")?;
-            let shrunk = kind == Change && after.data().iter().all(|(name, (id, _))| before.data().get(name).is_some_and(|(was, _)| was == id));
-            let newer = |name: &String, group: &kiven_sim::GroupSeen| before.node_groups.get(name).is_some_and(|was| was.release < group.release);
-            holds(kind != PatchNodes || after.node_groups.iter().all(|(name, group)| newer(name, group)), "nodes of a newer release")?;
-            let certificates = |world: &Snapshot| world.clusters.values().map(|cluster| cluster.certificate).sum::<u64>();
-            holds(kind != RotateCertificates || certificates(after) == certificates(before) + 1, "one new certificate")?;
-            holds(kind == Provision || shrunk || after.data() == before.data(), "the same data")
-        }
         Pause | Delete => {
             status(if kind == Pause { DatabaseStatus::Paused } else { DatabaseStatus::Grace })?;
             holds(
@@ -303,15 +283,38 @@ pub(crate) fn incomplete(kind: OperationKind, stage: &Stage, before: &Snapshot, 
             let environment = stage.environment();
             let apart = environment.connection.is_none() && environment.connected.is_none() && environment.status == EnvironmentStatus::Created;
             holds(apart && stage.database().is_none_or(|d| stage.name_is_free(&d)), "no way in, and the name is free")?;
-            match stage.farewell {
-                Farewell::Release => {
-                    status(DatabaseStatus::Released)?;
-                    holds(after == before, "everything is as it was")
-                }
-                Farewell::Destroy => incomplete(Purge, stage, before, after),
+            if stage.farewell == Farewell::Destroy {
+                return incomplete(Purge, stage, before, after);
             }
+            status(DatabaseStatus::Released)?;
+            holds(after == before, "everything is as it was")
+        }
+        Provision | Resume | Change | PatchNodes | RotateCertificates => {
+            status(DatabaseStatus::Available)?;
+            running(kind, stage, before, after)
         }
     }
+}
+
+/// Says what is missing from a world whose database runs.
+fn running(kind: OperationKind, stage: &Stage, before: &Snapshot, after: &Snapshot) -> Result<(), String> {
+    use OperationKind::{Change, PatchNodes, Provision, RotateCertificates};
+    let holds = |condition: bool, rule: &str| if condition { Ok(()) } else { Err(format!("{kind:?}: {rule}: {after:#?}")) };
+    let nodes = |n: u32| after.node_groups.values().map(|g| g.nodes).sum::<u32>() == n && after.node_groups.values().all(|g| g.status == "ACTIVE");
+    let cluster = after.clusters.values().next().ok_or("no cluster")?;
+    holds(after.clusters.len() == 1 && cluster.ready == cluster.instances && !cluster.hibernated && cluster.handed_over, "healthy and handed over")?;
+    holds(cluster.volumes.len() == cluster.instances as usize && nodes(cluster.instances), "volumes and nodes")?;
+    let kinds = ["Cluster", "ObjectStore", "Pooler", "NetworkPolicy", "ScheduledBackup", "Database"];
+    holds(kinds.iter().all(|k| after.count(k) == 1) && after.count("Service") == 3 && after.secrets.len() == 3, "every object")?;
+    holds(after.roles.len() == 1 && after.buckets.len() == 1, "role and bucket")?;
+    holds(stage.database().and_then(|d| d.connection).is_some(), "its connection is known")?;
+    holds(stage.database().is_some_and(|d| d.applied.as_ref() == Some(&d.spec)), "what is wanted is there")?;
+    let shrunk = kind == Change && after.data().iter().all(|(name, (id, _))| before.data().get(name).is_some_and(|(was, _)| was == id));
+    let newer = |name: &String, group: &kiven_sim::GroupSeen| before.node_groups.get(name).is_some_and(|was| was.release < group.release);
+    holds(kind != PatchNodes || after.node_groups.iter().all(|(name, group)| newer(name, group)), "nodes of a newer release")?;
+    let certificates = |world: &Snapshot| world.clusters.values().map(|cluster| cluster.certificate).sum::<u64>();
+    holds(kind != RotateCertificates || certificates(after) == certificates(before) + 1, "one new certificate")?;
+    holds(kind == Provision || shrunk || after.data() == before.data(), "the same data")
 }
 
 /// The one law of every ending: complete, as it began, or stuck past the point of no return with the data intact.
