@@ -124,8 +124,13 @@ impl EnvironmentView {
     /// The view of a record.
     #[must_use]
     pub fn of(environment: &Environment, backend: &Backend) -> Self {
-        let values =
-            [("environmentId", environment.id.to_string()), ("relayAddress", backend.relay_address.clone()), ("apiUrl", backend.api_url.clone())];
+        let values = [
+            ("environmentId", environment.id.to_string()),
+            ("relayAddress", backend.relay_address.clone()),
+            ("apiUrl", backend.api_url.clone()),
+            ("eksClusterName", environment.spec.eks_cluster_name.clone()),
+            ("awsRegion", environment.spec.aws_region.clone()),
+        ];
         Self {
             id: environment.id.clone(),
             name: environment.spec.name.clone(),

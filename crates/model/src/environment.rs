@@ -45,6 +45,30 @@ pub enum EnvironmentStatus {
     AccessLost,
     /// The last connect failed and was unwound.
     Failed,
+    /// A disconnect operation runs.
+    Disconnecting,
+}
+
+/// What becomes of an environment's databases when it is disconnected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Farewell {
+    /// They run on as the customer's own: Kiven ends its records of them and changes nothing else.
+    Release,
+    /// Each is deleted with its own deletion settings; the environment is disconnected when the last grace is over.
+    Destroy,
+}
+
+impl Farewell {
+    /// The word as customers write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Destroy => "destroy",
+        }
+    }
 }
 
 impl EnvironmentStatus {
@@ -57,6 +81,7 @@ impl EnvironmentStatus {
             Self::Connected => "connected",
             Self::AccessLost => "access_lost",
             Self::Failed => "failed",
+            Self::Disconnecting => "disconnecting",
         }
     }
 }

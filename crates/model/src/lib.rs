@@ -22,6 +22,7 @@ pub mod price;
 pub mod problem;
 pub mod report;
 pub mod request;
+pub mod runbook;
 pub mod schedule;
 pub mod schema;
 pub mod sizing;

@@ -4,11 +4,11 @@ use jiff::Timestamp;
 use kiven_data_services::Generation;
 use kiven_model::command::Consent;
 use kiven_model::database::{Connection, Database, DatabaseSpec, Placement, Power};
-use kiven_model::environment::{ConnectionSpec, EnvironmentSpec, EnvironmentStatus};
+use kiven_model::environment::{ConnectionSpec, EnvironmentSpec, EnvironmentStatus, Farewell};
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::names::{GenerationNames, backup_bucket, node_group};
 use kiven_model::sizing::sizing;
-use kiven_model::{Code, OperationId, Problem};
+use kiven_model::{Code, EnvironmentId, OperationId, OrganizationId, Problem};
 use kiven_ports::NameClaim;
 use kiven_ports::account::{Access, BackupBucket, BackupRole, NodeGroup};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,23 @@ pub struct ConnectInput {
     pub connection: ConnectionSpec,
     /// What a reconnect that fails goes back to.
     pub before: Option<Before>,
+}
+
+/// The input of [`crate::Disconnect`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisconnectInput {
+    /// Which environment.
+    pub environment_id: EnvironmentId,
+    /// Whose it is.
+    pub organization_id: OrganizationId,
+    /// What was asked for, once.
+    pub environment: EnvironmentSpec,
+    /// What becomes of its databases.
+    pub farewell: Farewell,
+    /// Who asked, and so consents to what is destroyed: an opaque actor.
+    pub actor: String,
+    /// What the environment was, and is again when it is not disconnected after all.
+    pub before: EnvironmentStatus,
 }
 
 /// What an environment was before a reconnect.

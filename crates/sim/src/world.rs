@@ -190,6 +190,10 @@ impl World {
         state.cloud.groups.capacity_set(subnet, available);
         state.cloud.count_nodes();
     }
+    /// Lets somebody change the settings of everything of a kind by hand.
+    pub fn meddle(&self, kind: kiven_ports::account::ResourceKind) {
+        self.state().cloud.meddled.insert(kind);
+    }
     /// Lets the customer take the role's trust away, or give it back.
     pub fn access_set(&self, open: bool) {
         self.state().cloud.locked = !open;

@@ -73,7 +73,7 @@ impl Database {
     async fn find(&self, id: &str, timeouts: &Value) -> Result<Value, Diagnostics> {
         let client = self.session.client()?;
         match client.database_claim(&id_of(id)?).await {
-            Ok(view) if view.status.released() => Ok(Value::Null),
+            Ok(view) if view.status.name_free() => Ok(Value::Null),
             Ok(view) => Ok(state_of(&view, timeouts)?),
             Err(error) if error.not_found() => Ok(Value::Null),
             Err(error) => Err(failure(&schema(), "Reading the database", &error)),
@@ -147,7 +147,7 @@ impl Database {
             };
             // Whatever was refused: what is on its way out already needs no second delete.
             match client.database_get(&id).await {
-                Ok(view) if view.status.released() => return self.deleted(client, &id, view, prior, &patience).await,
+                Ok(view) if view.status.name_free() => return self.deleted(client, &id, view, prior, &patience).await,
                 Err(gone) if gone.not_found() => return Ok(Applied::default()),
                 Ok(_) | Err(_) => {}
             }
@@ -174,7 +174,7 @@ impl Database {
         patience: &Patience<'_>,
     ) -> Result<Applied, Diagnostics> {
         let mut followed = None;
-        if let Some(operation) = view.operation_id.clone().filter(|_| !view.status.released()) {
+        if let Some(operation) = view.operation_id.clone().filter(|_| !view.status.name_free()) {
             match patience.follow(client, &operation).await {
                 Outcome::Succeeded => followed = Some(operation),
                 Outcome::Unwound(why) => return Err(problem(&why).into()),
@@ -187,7 +187,7 @@ impl Database {
         // Ends with the patience: every turn pauses.
         loop {
             let view = match client.database_get(id).await {
-                Ok(view) if view.status != DatabaseStatus::Deleted && view.status != DatabaseStatus::Failed => view,
+                Ok(view) if !view.status.gone() => view,
                 Ok(_) => return Ok(Applied::default()),
                 Err(error) if error.not_found() => return Ok(Applied::default()),
                 Err(error) => return Ok(Applied::with(Value::Null, remains(&crate::diagnose::chain(&error)))),

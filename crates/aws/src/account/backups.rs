@@ -24,6 +24,8 @@ const BOUNDARY: &str = "kiven-boundary";
 const ROLE_POLICY: &str = "kiven-backups";
 /// The statement whose presence says that the bucket is finished: the policy is written last.
 const FINISHED_SID: &str = "KivenKeepsItsHandsOff";
+/// The lifecycle rule that keeps superseded versions for a while.
+pub(super) const LIFECYCLE_RULE: &str = "kiven-superseded";
 /// Parts of uploads that were never completed are kept this long.
 const INCOMPLETE_UPLOAD_DAYS: i32 = 7;
 
@@ -112,7 +114,7 @@ async fn bucket_protect(s3: &S3, bucket: &BackupBucket) -> Result<(), PortError>
 
     let days = i32::try_from(bucket.noncurrent_days).unwrap_or(i32::MAX);
     let rule = LifecycleRule::builder()
-        .id("kiven-superseded")
+        .id(LIFECYCLE_RULE)
         .status(ExpirationStatus::Enabled)
         .filter(LifecycleRuleFilter::builder().prefix("").build())
         .noncurrent_version_expiration(NoncurrentVersionExpiration::builder().noncurrent_days(days).build())
@@ -123,7 +125,7 @@ async fn bucket_protect(s3: &S3, bucket: &BackupBucket) -> Result<(), PortError>
     put.map(|_| ()).map_err(|error| port_error("s3:PutLifecycleConfiguration", error))
 }
 
-fn bucket_policy(bucket: &str, kiven_role: &str) -> Value {
+pub(super) fn bucket_policy(bucket: &str, kiven_role: &str) -> Value {
     let (all, objects) = (format!("arn:aws:s3:::{bucket}"), format!("arn:aws:s3:::{bucket}/*"));
     json!({"Version": "2012-10-17", "Statement": [
         {"Sid": "TlsOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": [all, objects],
@@ -155,7 +157,7 @@ pub(super) async fn role_ensure(sdk: &Sdk, access: &Access, wanted: &BackupRole)
                 .create_role()
                 .role_name(&wanted.name)
                 .description("Backups of one Kiven database")
-                .permissions_boundary(format!("arn:aws:iam::{}:policy/{BOUNDARY}", access.account_id))
+                .permissions_boundary(boundary(access))
                 .assume_role_policy_document(trust.to_string());
             for (key, value) in &tags {
                 create = create
@@ -201,11 +203,25 @@ pub(super) async fn role_get(sdk: &Sdk, name: &str) -> Result<Option<Role>, Port
     }
 }
 
+/// The role's inline policy; null when there is none.
+pub(super) async fn role_policy(sdk: &Sdk, name: &str) -> Result<Value, PortError> {
+    match sdk.iam().get_role_policy().role_name(name).policy_name(ROLE_POLICY).send().await {
+        Ok(answer) => Ok(document(Some(answer.policy_document()))),
+        Err(error) if is(&error, &["NoSuchEntity"]) => Ok(Value::Null),
+        Err(error) => Err(port_error("iam:GetRolePolicy", error)),
+    }
+}
+
+/// The permissions boundary of every role that Kiven makes.
+pub(super) fn boundary(access: &Access) -> String {
+    format!("arn:aws:iam::{}:policy/{BOUNDARY}", access.account_id)
+}
+
 fn role_check(role: &Role, expected: &BTreeMap<String, String>) -> Result<(), PortError> {
     owned::check("role", role.role_name(), expected, |key| role.tags().iter().find(|tag| tag.key() == key).map(|tag| tag.value().to_owned()))
 }
 
-fn trust_policy(wanted: &BackupRole) -> Value {
+pub(super) fn trust_policy(wanted: &BackupRole) -> Value {
     let host = super::clusters::host_of(&wanted.oidc_issuer);
     json!({"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow",
@@ -219,7 +235,7 @@ fn trust_policy(wanted: &BackupRole) -> Value {
 }
 
 /// Objects of the one prefix, never their versions.
-fn archive_policy(wanted: &BackupRole) -> Value {
+pub(super) fn archive_policy(wanted: &BackupRole) -> Value {
     let bucket = format!("arn:aws:s3:::{}", wanted.bucket);
     let prefix = wanted.prefix.trim_matches('/');
     json!({"Version": "2012-10-17", "Statement": [
@@ -231,7 +247,7 @@ fn archive_policy(wanted: &BackupRole) -> Value {
 }
 
 /// IAM gives policies URL-encoded.
-fn document(encoded: Option<&str>) -> Value {
+pub(super) fn document(encoded: Option<&str>) -> Value {
     let Some(encoded) = encoded else { return Value::Null };
     let mut bytes = Vec::with_capacity(encoded.len());
     let mut rest = encoded.as_bytes();

@@ -2,6 +2,7 @@
 
 mod backups;
 mod clusters;
+mod differences;
 mod inventory;
 mod node_groups;
 mod owned;
@@ -10,7 +11,9 @@ mod policies;
 mod sessions;
 
 use kiven_ports::PortError;
-use kiven_ports::account::{Access, BackupBucket, BackupRole, ClusterFacts, CustomerAccount, Inventory, NodeGroup, NodeGroupState, UpdateState};
+use kiven_ports::account::{
+    Access, BackupBucket, BackupRole, ClusterFacts, CustomerAccount, Differences, Inventory, NodeGroup, NodeGroupState, UpdateState, Wanted,
+};
 
 use crate::Sdk;
 pub use policies::Family;
@@ -98,5 +101,10 @@ impl CustomerAccount for Account {
     async fn inventory(&self, access: &Access, cluster: &str) -> Result<Inventory, PortError> {
         let sdk = self.sessions.open(access, Family::Inventory).await?;
         inventory::take(&sdk, access, cluster).await
+    }
+
+    async fn differences(&self, access: &Access, wanted: &Wanted) -> Result<Differences, PortError> {
+        let sdk = self.sessions.open(access, Family::Inventory).await?;
+        differences::read(&sdk, access, wanted).await
     }
 }

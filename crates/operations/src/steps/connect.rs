@@ -14,7 +14,7 @@ use std::time::Duration;
 /// IAM is eventually consistent: a role that was made a moment ago may still be refused.
 const TRUST_SECONDS_MAX: i64 = 10;
 /// An agent that has said nothing for so long is not there; it reports every 30 s.
-const SILENT_SECONDS_MAX: i64 = 90;
+pub(super) const SILENT_SECONDS_MAX: i64 = 90;
 
 /// Assumes the role, and shows that it cannot be assumed without the external id.
 #[derive(Debug, Clone, Serialize)]
