@@ -6,7 +6,7 @@ use hyper_util::rt::TokioIo;
 use rustls_pki_types::{PrivateKeyDer, ServerName};
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tonic::transport::{Channel, Endpoint};
 
@@ -83,16 +83,14 @@ struct Served {
     socket: PathBuf,
     own: Vec<u8>,
     task: tokio::task::JoinHandle<Result<(), crate::ServeError>>,
-    _directory: tempfile::TempDir,
 }
 
-fn served(client_pem: &str) -> Served {
-    let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("s");
-    let listener = UnixListener::bind(&socket).unwrap();
+async fn served(client_pem: &str) -> Served {
+    let listener = serve::Listener::bind((0, 0)).await.unwrap();
+    let socket = PathBuf::from(listener.address());
     let (config, own) = tls::server(client_pem).unwrap();
     let core = Arc::new(Core::new(Arc::new(Things)));
-    Served { socket, own, task: tokio::spawn(serve::run(core, listener, Some(TlsAcceptor::from(config)))), _directory: directory }
+    Served { socket, own, task: tokio::spawn(serve::run(core, listener, Some(TlsAcceptor::from(config)))) }
 }
 
 async fn connect(served: &Served, who: Identity) -> Result<Channel, tonic::transport::Error> {
@@ -158,7 +156,7 @@ const APPLY: &str = "/tfplugin6.Provider/ApplyResourceChange";
 #[tokio::test]
 async fn schema_plan_apply_and_shutdown_over_mutual_tls() {
     let who = identity();
-    let served = served(&who.pem);
+    let served = served(&who.pem).await;
     let channel = connect(&served, who).await.unwrap();
 
     let schema: wire::SchemaResponse = call(&channel, "/tfplugin6.Provider/GetProviderSchema", wire::Empty {}).await.unwrap();
@@ -200,7 +198,7 @@ async fn schema_plan_apply_and_shutdown_over_mutual_tls() {
 #[tokio::test]
 async fn a_wrong_value_is_on_its_attribute() {
     let who = identity();
-    let served = served(&who.pem);
+    let served = served(&who.pem).await;
     let channel = connect(&served, who).await.unwrap();
     let config = dynamic(&thing("bad", Value::Null));
     let request = wire::ValidateResourceRequest { type_name: "things_thing".to_owned(), config, client_capabilities: None };
@@ -215,7 +213,7 @@ async fn a_wrong_value_is_on_its_attribute() {
 #[tokio::test]
 async fn a_panic_keeps_the_prior_state() {
     let who = identity();
-    let served = served(&who.pem);
+    let served = served(&who.pem).await;
     let channel = connect(&served, who).await.unwrap();
     let prior = thing("a", "a".into());
     let applied: wire::ApplyResponse = call(&channel, APPLY, apply(&prior, &thing("b", "a".into()))).await.unwrap();
@@ -228,7 +226,7 @@ async fn a_panic_keeps_the_prior_state() {
 #[tokio::test]
 async fn stop_lets_a_waiting_create_answer_with_its_state() {
     let who = identity();
-    let served = served(&who.pem);
+    let served = served(&who.pem).await;
     let channel = connect(&served, who).await.unwrap();
     let waiting = call::<_, wire::ApplyResponse>(&channel, APPLY, apply(&Value::Null, &thing("wait", Value::Unknown)));
     let stop = call::<_, wire::Empty>(&channel, "/tfplugin6.Provider/StopProvider", wire::Empty {});
@@ -241,11 +239,26 @@ async fn stop_lets_a_waiting_create_answer_with_its_state() {
 
 #[tokio::test]
 async fn another_certificate_is_refused() {
-    let served = served(&identity().pem);
+    let served = served(&identity().pem).await;
     // The refusal arrives with the handshake or, in TLS 1.3, with the first answer.
     let refused = match connect(&served, identity()).await {
         Err(_) => true,
         Ok(channel) => call::<_, wire::SchemaResponse>(&channel, "/tfplugin6.Provider/GetProviderSchema", wire::Empty {}).await.is_err(),
     };
     assert!(refused);
+}
+
+#[tokio::test]
+async fn where_there_are_no_unix_sockets_the_loopback_interface_serves() {
+    let listener = serve::Listener::loopback((20_000, 20_100)).await.unwrap();
+    let address = listener.address();
+    assert!(listener.network() == "tcp" && address.starts_with("127.0.0.1:20"));
+    let core = Arc::new(Core::new(Arc::new(Things)));
+    let task = tokio::spawn(serve::run(core, listener, None));
+    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let schema: wire::SchemaResponse = call(&channel, "/tfplugin6.Provider/GetProviderSchema", wire::Empty {}).await.unwrap();
+    assert!(schema.resource_schemas.contains_key("things_thing"));
+    let _: wire::Empty = call(&channel, "/plugin.GRPCController/Shutdown", wire::Empty {}).await.unwrap();
+    drop(channel);
+    task.await.unwrap().unwrap();
 }

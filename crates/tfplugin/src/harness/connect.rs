@@ -63,14 +63,9 @@ impl Harness {
     /// # Errors
     /// When it cannot be reached or has a defect.
     pub async fn start(provider: Arc<dyn Provider>) -> Result<Self, HarnessError> {
-        let io = |error: std::io::Error| HarnessError::Start(error.to_string());
-        let directory = serve::PrivateDirectory::make().map_err(|error| HarnessError::Start(error.to_string()))?;
-        let socket = directory.socket();
-        let listener = tokio::net::UnixListener::bind(&socket).map_err(io)?;
-        tokio::spawn(async move {
-            let _directory = directory;
-            serve::run(Arc::new(Core::new(provider)), listener, None).await
-        });
+        let listener = serve::Listener::bind((0, 0)).await.map_err(|error| HarnessError::Start(error.to_string()))?;
+        let socket = PathBuf::from(listener.address());
+        tokio::spawn(serve::run(Arc::new(Core::new(provider)), listener, None));
         Self::over(dial(socket).await?, None).await
     }
 

@@ -1,32 +1,25 @@
-//! The process: handshake with Terraform, a private socket, and the server on it.
+//! The process: how it was started, the handshake with the client, and the server.
+mod host;
+mod listen;
+
 use crate::core::Core;
 use crate::service::{ControllerService, ProviderService};
 use crate::{Provider, tls};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
+
+pub(crate) use listen::{Connection, Listener};
 
 /// What Terraform puts into TF_PLUGIN_MAGIC_COOKIE so that a plugin knows who started it.
 const MAGIC_COOKIE: &str = "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2";
 /// Connections between accept and the server; Terraform opens one.
 const CONNECTIONS_WAITING_MAX: usize = 4;
-/// Names tried for the socket's directory before giving up.
-const DIRECTORY_ATTEMPTS_MAX: u32 = 100;
-/// What a Unix socket's address holds on every supported system, with the terminating zero.
-const SOCKET_PATH_BYTES_MAX: usize = 103;
-/// How often the provider looks whether the process that started it still lives.
-const PARENT_CHECK: Duration = Duration::from_secs(1);
+/// Where a plugin listens if the client says nothing, on systems without Unix sockets.
+const PORTS: (u16, u16) = (10_000, 25_000);
 /// How long a TLS handshake may take.
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -59,6 +52,8 @@ pub struct Start {
     client_certificate: Option<String>,
     /// The provider's address, `registry.terraform.io/kiven/kiven`.
     address: String,
+    /// The ports that the client lets a plugin listen on, where there are no Unix sockets.
+    ports: (u16, u16),
 }
 
 impl Start {
@@ -69,7 +64,7 @@ impl Start {
     pub fn parse(address: &str, arguments: impl IntoIterator<Item = String>, lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ServeError> {
         let debug = arguments.into_iter().any(|argument| argument == "-debug" || argument == "--debug");
         if debug {
-            return Ok(Self { debug, client_certificate: None, address: address.to_owned() });
+            return Ok(Self { debug, client_certificate: None, address: address.to_owned(), ports: PORTS });
         }
         if lookup("TF_PLUGIN_MAGIC_COOKIE").as_deref() != Some(MAGIC_COOKIE) {
             return Err(ServeError::StartedByHand);
@@ -78,40 +73,9 @@ impl Start {
             return Err(ServeError::Protocol(offered));
         }
         let client_certificate = lookup("PLUGIN_CLIENT_CERT").filter(|pem| !pem.is_empty());
-        Ok(Self { debug, client_certificate, address: address.to_owned() })
-    }
-}
-
-/// A directory that only this user can enter; it goes when the server ends.
-pub(crate) struct PrivateDirectory(PathBuf);
-
-impl PrivateDirectory {
-    pub(crate) fn make() -> Result<Self, ServeError> {
-        let temp = std::env::temp_dir();
-        let base = if temp.as_os_str().len() + 40 > SOCKET_PATH_BYTES_MAX { PathBuf::from("/tmp") } else { temp };
-        let mut last = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
-        for attempt in 0..DIRECTORY_ATTEMPTS_MAX {
-            let path = base.join(format!("tfplugin-{}-{attempt}", std::process::id()));
-            // Created with its mode in one call: there is no moment in which others could enter, and what exists is never used.
-            match std::fs::DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => return Ok(Self(path)),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => last = error,
-                Err(error) => return Err(ServeError::Socket(error)),
-            }
-        }
-        Err(ServeError::Socket(last))
-    }
-
-    /// Where the socket belongs.
-    pub(crate) fn socket(&self) -> PathBuf {
-        self.0.join("s")
-    }
-}
-
-impl Drop for PrivateDirectory {
-    fn drop(&mut self) {
-        // What cannot be removed is an empty directory in the temporary folder.
-        drop(std::fs::remove_dir_all(&self.0));
+        let port = |name: &str, otherwise: u16| lookup(name).and_then(|text| text.parse().ok()).unwrap_or(otherwise);
+        let ports = (port("PLUGIN_MIN_PORT", PORTS.0), port("PLUGIN_MAX_PORT", PORTS.1));
+        Ok(Self { debug, client_certificate, address: address.to_owned(), ports })
     }
 }
 
@@ -121,9 +85,7 @@ impl Drop for PrivateDirectory {
 /// When socket, TLS or server fail.
 pub async fn serve(provider: Arc<dyn Provider>, start: Start) -> Result<(), ServeError> {
     crate::panics::install();
-    let directory = PrivateDirectory::make()?;
-    let socket = directory.socket();
-    let listener = UnixListener::bind(&socket).map_err(ServeError::Socket)?;
+    let listener = Listener::bind(start.ports).await.map_err(ServeError::Socket)?;
     let (acceptor, certificate) = match &start.client_certificate {
         Some(pem) => {
             let (config, own) = tls::server(pem).map_err(ServeError::Tls)?;
@@ -132,10 +94,10 @@ pub async fn serve(provider: Arc<dyn Provider>, start: Start) -> Result<(), Serv
         None => (None, Vec::new()),
     };
     let core = Arc::new(Core::new(provider));
-    announce(&start, &socket, &certificate).map_err(ServeError::Socket)?;
-    tokio::spawn(mind_signals(start.debug, core.stop.clone(), core.done.clone()));
+    announce(&start, &listener, &certificate).map_err(ServeError::Socket)?;
+    tokio::spawn(host::mind_signals(start.debug, core.stop.clone(), core.done.clone()));
     if !start.debug {
-        tokio::spawn(mind_parent(core.stop.clone(), core.done.clone()));
+        tokio::spawn(host::mind_parent(core.stop.clone(), core.done.clone()));
     }
     run(core, listener, acceptor).await
 }
@@ -164,7 +126,7 @@ fn run_main(address: &str, provider: Arc<dyn Provider>, logged: &[&'static str])
 }
 
 /// The server on an open socket, until Shutdown.
-pub(crate) async fn run(core: Arc<Core>, listener: UnixListener, acceptor: Option<TlsAcceptor>) -> Result<(), ServeError> {
+pub(crate) async fn run(core: Arc<Core>, listener: Listener, acceptor: Option<TlsAcceptor>) -> Result<(), ServeError> {
     let (sender, receiver) = tokio::sync::mpsc::channel(CONNECTIONS_WAITING_MAX);
     let accepting = tokio::spawn(accept(listener, acceptor, sender));
     let done = core.done.clone();
@@ -177,15 +139,15 @@ pub(crate) async fn run(core: Arc<Core>, listener: UnixListener, acceptor: Optio
     served.map_err(ServeError::Server)
 }
 
-async fn accept(listener: UnixListener, acceptor: Option<TlsAcceptor>, sender: tokio::sync::mpsc::Sender<Result<Connection, std::io::Error>>) {
-    while let Ok((stream, _)) = listener.accept().await {
+async fn accept(mut listener: Listener, acceptor: Option<TlsAcceptor>, sender: tokio::sync::mpsc::Sender<Result<Connection, std::io::Error>>) {
+    while let Ok(plain) = listener.accept().await {
         let (acceptor, sender) = (acceptor.clone(), sender.clone());
         // One slow or foreign peer must not keep the next one waiting.
         tokio::spawn(async move {
             let connection = match acceptor {
-                None => Connection::Plain(stream),
-                Some(acceptor) => match tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => Connection::Tls(Box::new(stream)),
+                None => plain,
+                Some(acceptor) => match tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(plain)).await {
+                    Ok(Ok(stream)) => Connection::new(stream),
                     Ok(Err(error)) => return tracing::warn!(%error, "connection refused"),
                     Err(_) => return tracing::warn!("connection refused: no TLS handshake in time"),
                 },
@@ -196,90 +158,18 @@ async fn accept(listener: UnixListener, acceptor: Option<TlsAcceptor>, sender: t
     }
 }
 
-fn announce(start: &Start, socket: &Path, certificate: &[u8]) -> std::io::Result<()> {
+fn announce(start: &Start, listener: &Listener, certificate: &[u8]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if start.debug {
         let attach = serde_json::json!({ &start.address: {
             "Protocol": "grpc", "ProtocolVersion": 6, "Pid": std::process::id(), "Test": true,
-            "Addr": { "Network": "unix", "String": socket },
+            "Addr": { "Network": listener.network(), "String": listener.address() },
         }});
         writeln!(out, "Start Terraform with:\n  TF_REATTACH_PROVIDERS='{attach}'")?;
     } else {
-        writeln!(out, "1|6|unix|{}|grpc|{}", socket.display(), STANDARD_NO_PAD.encode(certificate))?;
+        writeln!(out, "1|6|{}|{}|grpc|{}", listener.network(), listener.address(), STANDARD_NO_PAD.encode(certificate))?;
     }
     out.flush()
-}
-
-/// An interrupt reaches the whole process group. Terraform answers it by StopProvider and waits for the state, so the
-/// provider goes on; only a debugged provider, which no Terraform ends, stops by it. A termination ends either in order.
-async fn mind_signals(debug: bool, stop: CancellationToken, done: CancellationToken) {
-    let kinds = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    let (Ok(mut interrupts), Ok(mut terminations)) = kinds else {
-        return tracing::warn!("signals cannot be listened to");
-    };
-    loop {
-        let ends = tokio::select! {
-            _ = interrupts.recv() => debug,
-            _ = terminations.recv() => true,
-        };
-        if ends {
-            stop.cancel();
-            return done.cancel();
-        }
-        tracing::trace!("interrupt left to Terraform");
-    }
-}
-
-/// Ends the provider when Terraform was killed: nobody else would.
-async fn mind_parent(stop: CancellationToken, done: CancellationToken) {
-    let parent = std::os::unix::process::parent_id();
-    let mut ticks = tokio::time::interval(PARENT_CHECK);
-    while std::os::unix::process::parent_id() == parent {
-        ticks.tick().await;
-    }
-    stop.cancel();
-    done.cancel();
-}
-
-/// A connection with or without TLS.
-pub(crate) enum Connection {
-    Plain(UnixStream),
-    Tls(Box<tokio_rustls::server::TlsStream<UnixStream>>),
-}
-
-impl tonic::transport::server::Connected for Connection {
-    type ConnectInfo = ();
-    fn connect_info(&self) {}
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<std::io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, buffer),
-        }
-    }
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -299,16 +189,5 @@ mod tests {
         assert!(parse(&[], &[cookie]).is_ok());
         assert!(parse(&[], &[cookie, ("PLUGIN_PROTOCOL_VERSIONS", "5,6")]).is_ok());
         assert!(matches!(parse(&[], &[cookie, ("PLUGIN_PROTOCOL_VERSIONS", "5")]), Err(ServeError::Protocol(_))));
-    }
-
-    #[test]
-    fn only_the_owner_can_enter_the_socket_directory() {
-        use std::os::unix::fs::PermissionsExt;
-        let (first, second) = (PrivateDirectory::make().unwrap(), PrivateDirectory::make().unwrap());
-        assert_ne!(first.0, second.0);
-        assert_eq!(std::fs::metadata(&first.0).unwrap().permissions().mode() & 0o777, 0o700);
-        let path = first.0.clone();
-        drop(first);
-        assert!(!path.exists());
     }
 }
