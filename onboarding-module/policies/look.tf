@@ -37,7 +37,9 @@ locals {
       Action = ["iam:GetRole", "iam:ListAttachedRolePolicies"]
       Resource = [
         var.node_role_arn,
+        # Where it is, and where IAM looks for it as long as it is not there.
         "${local.iam}:role/aws-service-role/eks-nodegroup.amazonaws.com/AWSServiceRoleForAmazonEKSNodegroup",
+        "${local.iam}:role/AWSServiceRoleForAmazonEKSNodegroup",
       ]
     },
     {

@@ -43,11 +43,28 @@ async def body_of(receive):
             return b"".join(parts)
 
 
-def administer(path, data):
+def network_make(account, region, zones):
+    """A VPC with a subnet in each zone, as a customer has one; the node groups' launch template when no module makes it."""
+    import botocore.session
+
+    ec2 = botocore.session.get_session().create_client(
+        "ec2", region_name=region, endpoint_url=f"http://{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}",
+        aws_access_key_id=account, aws_secret_access_key="test")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnets = {}
+    for number, zone in enumerate(zones):
+        made = ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=zone)
+        subnets[zone] = made["Subnet"]["SubnetId"]
+    template = ec2.create_launch_template(LaunchTemplateName=f"kiven-nodes-{vpc}", LaunchTemplateData={"ImageId": "ami-00000000"})
+    return {"vpc": vpc, "subnets": subnets, "launch_template": template["LaunchTemplate"]["LaunchTemplateId"]}
+
+
+async def administer(path, data):
     """One switch; answers what it says, or None for an unknown one."""
     switches = {
         "faults": faults.add,
         "faults/clear": faults.clear,
+        "network": network_make,
         "looks": node_groups.looks_set,
         "capacity": node_groups.capacity_set,
         "release": node_groups.release_set,
@@ -55,7 +72,10 @@ def administer(path, data):
         "wire": wire.since,
     }
     switch = switches.get(path.removeprefix(ADMIN))
-    return None if switch is None else (switch(**data) or {})
+    if switch is None:
+        return None
+    # A switch may call this very server.
+    return await asyncio.to_thread(switch, **data) or {}
 
 
 async def app(scope, receive, send):
@@ -65,7 +85,7 @@ async def app(scope, receive, send):
         await emulator.app(scope, receive, send)
         return
     try:
-        answer = administer(scope["path"], json.loads(await body_of(receive) or b"{}"))
+        answer = await administer(scope["path"], json.loads(await body_of(receive) or b"{}"))
         status = 404 if answer is None else 200
     except (TypeError, ValueError, KeyError) as error:
         status, answer = 400, {"error": str(error)}

@@ -129,7 +129,7 @@ impl MiniStack {
         })
     }
 
-    /// Turns one of the launcher's switches: `faults`, `faults/clear`, `looks`, `capacity`, `release`, `label`, `wire`.
+    /// Turns one of the launcher's switches: `faults`, `faults/clear`, `network`, `looks`, `capacity`, `release`, `label`, `wire`.
     ///
     /// # Errors
     /// When the switch is unknown or refuses.
