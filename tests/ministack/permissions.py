@@ -113,8 +113,6 @@ def fields(call, region=None):
         values["cluster"] = parts[1]
         if len(parts) > 3 and parts[2] == "node-groups":
             values["nodegroup"] = parts[3]
-        values.setdefault("nodegroup", values.get("nodegroupName", ""))
-        values["group_id"] = group_id(values["cluster"], values["nodegroup"])
     if call.get("service") == "s3" and parts:
         values["bucket"] = parts[0]
     body = call.get("body") or b""
@@ -129,6 +127,9 @@ def fields(call, region=None):
         values["has_tags"] = "yes" if data.get("tags") else ""
     elif b"<Tag>" in body:
         values["has_tags"] = "yes"
+    if "cluster" in values:
+        values["nodegroup"] = values.get("nodegroup") or values.get("nodegroupName", "")
+        values["group_id"] = group_id(values["cluster"], values["nodegroup"])
     if any(name.startswith("Tags.member.1") for name in values):
         values["has_tags"] = "yes"
     if values.get("Url"):
@@ -223,7 +224,9 @@ def guarded(service, handler):
             if not holds(rule, values):
                 continue
             resource = filled(rule["resource"], values)
-            context = {name: filled(value, values) for name, value in rule.get("context", {}).items()}
+            # What is tagged in the same call is tagged with the call's tags.
+            context = iam_actions.request_tag_context(service, action, body, query_params | (call.get("query") or {}))
+            context |= {name: filled(value, values) for name, value in rule.get("context", {}).items()}
             denied = iam_evaluator.enforce(key, rule["action"], rule["action"].partition(":")[0], get_region(),
                                            resource_arn=resource or "*", service_context=context)
             if denied:
