@@ -53,18 +53,24 @@ async def body_of(receive):
             return b"".join(parts)
 
 
-def customer_make(account, region, zones, cluster):
-    """What a customer has before Kiven: a network with a subnet in each zone, an EKS cluster, and a launch template."""
+def client(service, region, access_key_id, secret="test", token=None):
     import botocore.session
 
-    session = botocore.session.get_session()
+    return botocore.session.get_session().create_client(
+        service, region_name=region, endpoint_url=f"http://{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}",
+        aws_access_key_id=access_key_id, aws_secret_access_key=secret, aws_session_token=token)
 
-    def client(service):
-        return session.create_client(
-            service, region_name=region, endpoint_url=f"http://{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}",
-            aws_access_key_id=account, aws_secret_access_key="test")
 
-    ec2, iam, eks = client("ec2"), client("iam"), client("eks")
+def assume(id, secret, token, role, external_id, tags):
+    """A session of a role with tags and without a session policy."""
+    given = client("sts", "eu-west-1", id, secret, token).assume_role(
+        RoleArn=role, ExternalId=external_id, RoleSessionName="suite", Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+    return {name: given["Credentials"][name] for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")}
+
+
+def customer_make(account, region, zones, cluster):
+    """What a customer has before Kiven: a network with a subnet in each zone, an EKS cluster, and a launch template."""
+    ec2, iam, eks = (client(service, region, account) for service in ("ec2", "iam", "eks"))
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnets = {}
     for number, zone in enumerate(zones):
@@ -87,9 +93,11 @@ async def administer(path, data):
         "faults": faults.add,
         "faults/clear": faults.clear,
         "customer": customer_make,
+        "assume": assume,
         "transport": transport_set,
         "looks": node_groups.looks_set,
         "capacity": node_groups.capacity_set,
+        "drift": node_groups.drift,
         "release": node_groups.release_set,
         "label": wire.label_set,
         "wire": wire.since,

@@ -131,7 +131,7 @@ impl MiniStack {
         })
     }
 
-    /// Turns one of the launcher's switches: `faults`, `faults/clear`, `customer`, `transport`, `looks`, `capacity`, `release`, `label`, `wire`.
+    /// Turns one of the launcher's switches: `faults`, `faults/clear`, `customer`, `assume`, `transport`, `looks`, `capacity`, `drift`, `release`, `label`, `wire`.
     ///
     /// # Errors
     /// When the switch is unknown or refuses.
@@ -140,6 +140,17 @@ impl MiniStack {
         let (status, body) = (answer.status(), answer.text().await?);
         ensure!(status.is_success(), "{name}: {status} {body}");
         Ok(serde_json::from_str(&body)?)
+    }
+
+    /// A session of an environment's role without a session policy: everything that its owner has allowed.
+    ///
+    /// # Errors
+    /// When STS refuses.
+    pub async fn assume(&self, keys: &Keys, role_arn: &str, external_id: &str, tags: &Value) -> anyhow::Result<Keys> {
+        let asked = json!({"id": keys.id, "secret": keys.secret, "token": keys.token, "role": role_arn, "external_id": external_id, "tags": tags});
+        let given = self.switch("assume", &asked).await?;
+        let text = |name: &str| given[name].as_str().map(str::to_owned).with_context(|| format!("no {name}"));
+        Ok(Keys { id: text("AccessKeyId")?, secret: text("SecretAccessKey")?, token: Some(text("SessionToken")?) })
     }
 
     /// The calls since an index, and the next index.

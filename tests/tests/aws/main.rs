@@ -7,6 +7,7 @@
 
 mod account;
 mod contracts;
+mod denial;
 mod life;
 mod onboarding;
 mod permissions;

@@ -77,7 +77,7 @@ async fn simulate(iam: &Iam, access: &Access, resource: String, context: Vec<(St
     let denied = answer.evaluation_results().iter().filter(|one| one.eval_decision() != &PolicyEvaluationDecisionType::Allowed);
     let one = |action: &str| {
         let sid = permissions.iter().find(|one| one.action == action).map_or("", |one| one.sid.as_str());
-        Problem::new(Code::PERMISSION_MISSING, format!("The role may not {action}.")).detail(format!("It is in the statement {sid}."))
+        Problem::new(Code::PERMISSION_MISSING, format!("The role may not {action}.")).hint(format!("It is in the statement {sid}."))
     };
     Ok(denied.map(|result| one(result.eval_action_name())).collect())
 }

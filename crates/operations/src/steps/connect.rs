@@ -79,7 +79,7 @@ impl<P: Ports> Step<P> for CheckAccount {
             let after = at.look_again(Duration::from_millis(200), Duration::from_secs(3));
             return Ok(Progress::Pending { after, on: "the role's policy to take effect".to_owned() });
         }
-        let all: Vec<String> = missing.iter().map(|one| format!("{} {}", one.message, one.detail).trim().to_owned()).collect();
+        let all: Vec<String> = missing.iter().map(|one| format!("{} {}", one.message, one.hint).trim().to_owned()).collect();
         let problem = Problem::new(Code::ACCOUNT_INCOMPLETE, "The account lacks what databases need.").detail(all.join(" "));
         Err(StepError::Failed(problem.hint("Apply the current onboarding module; its README says which permission is for which step.")))
     }
