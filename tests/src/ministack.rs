@@ -119,6 +119,12 @@ impl MiniStack {
     /// Clients of the holder of keys.
     #[must_use]
     pub fn sdk(&self, keys: &Keys) -> Sdk {
+        self.sdk_with(keys, &self.url)
+    }
+
+    /// The same with a DynamoDB of its own.
+    #[must_use]
+    pub fn sdk_with(&self, keys: &Keys, dynamodb: &str) -> Sdk {
         let here = || Some(self.url.clone());
         Sdk::new(&Config {
             region: REGION.to_owned(),
@@ -127,7 +133,7 @@ impl MiniStack {
                 secret_access_key: keys.secret.clone(),
                 session_token: keys.token.clone(),
             },
-            endpoints: Endpoints { dynamodb: here(), sqs: here(), s3: here(), sts: here(), iam: here(), eks: here() },
+            endpoints: Endpoints { dynamodb: Some(dynamodb.to_owned()), sqs: here(), s3: here(), sts: here(), iam: here(), eks: here() },
         })
     }
 

@@ -21,6 +21,9 @@ const PYTHON: [(&str, &str, &str, &str); 2] = [
     ("ministack", "tests/ministack/requirements.txt", "bin/ministack", "the tests of the AWS adapters"),
 ];
 
+/// What the store's contract is held against, with its version: a list for Maven.
+const DYNAMODB_LOCAL: &str = "tests/dynamodb-local/pom.xml";
+
 /// Where what we install for ourselves is kept, outside of the clone.
 pub(crate) fn cache() -> PathBuf {
     let cache =
@@ -46,7 +49,29 @@ pub(crate) fn run() -> Result<()> {
             println!("{package} is not installed, so {tests} will be skipped: {error:#}");
         }
     }
+    if let Err(error) = dynamodb_local() {
+        println!("DynamoDB Local is not installed, so the store's contract will not be held against it: {error:#}");
+    }
     Ok(())
+}
+
+/// Fetches DynamoDB Local with Maven, as the machine configures it.
+fn dynamodb_local() -> Result<()> {
+    let pom = crate::root().join(DYNAMODB_LOCAL);
+    let text = std::fs::read_to_string(&pom).context("the list of Java packages is missing")?;
+    let version = text.split_once("<artifactId>DynamoDBLocal</artifactId>").and_then(|(_, rest)| rest.split_once("<version>"));
+    let version = version.and_then(|(_, rest)| rest.split_once("</version>")).context("DynamoDB Local has no version")?.0;
+    let folder = cache().join(format!("dynamodb-local-{version}"));
+    if folder.join("installed").exists() {
+        return Ok(());
+    }
+    ensure!(on_path("java") && on_path("mvn"), "there is no java or no mvn");
+    println!("fetching DynamoDB Local {version}");
+    let mut maven = Command::new("mvn");
+    maven.args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime", "-f"]).arg(&pom);
+    call(maven.arg(format!("-DoutputDirectory={}", folder.join("lib").display())))?;
+    // Written last: half a folder is none.
+    Ok(std::fs::write(folder.join("installed"), version)?)
 }
 
 /// Makes a Python environment in the cache and installs a package into it, through pip as the machine configures it.

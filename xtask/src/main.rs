@@ -1,4 +1,5 @@
 //! Build, demo, test, bench, tidy: everything that a contributor runs.
+mod audit;
 mod bench;
 mod demo;
 mod generate;
@@ -9,6 +10,7 @@ mod suites;
 mod terraform;
 mod tidy;
 mod weekend;
+mod wire;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -25,7 +27,7 @@ struct Arguments {
 enum Task {
     /// Builds everything, starts the local stack and runs Terraform on an example.
     Demo(demo::Options),
-    /// Runs every suite, or the named ones: static, unit, local, system; `kills` runs the whole kill matrix.
+    /// Runs every suite, or the named ones: static, unit, local, system, aws; `kills` runs the whole kill matrix.
     Test {
         /// Which suites; all when none is named.
         suites: Vec<String>,
@@ -46,6 +48,8 @@ enum Task {
     },
     /// Checks the tree's own rules: arrows, sizes, first lines, error pages, links.
     Tidy,
+    /// Prints each permission of the onboarding policy with the call that needs it, and holds the one against the other.
+    AuditIam,
     /// Installs by name what the demo and the tests need and is missing.
     Install,
 }
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         Task::Bench { what, json } => bench::run(&what, json.as_deref()),
         Task::Gen { check } => generate::run(check),
         Task::Tidy => tidy::run(),
+        Task::AuditIam => audit::run(),
         Task::Install => install::run(),
     };
     match result {

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 /// What a suite found.
 #[derive(Debug, Default, Clone)]
-struct Count {
-    passed: u32,
-    failed: u32,
-    skipped: Vec<String>,
+pub(crate) struct Count {
+    pub(crate) passed: u32,
+    pub(crate) failed: u32,
+    pub(crate) skipped: Vec<String>,
 }
 
 /// A suite: its name, its budget in minutes on a new machine, and what it runs.
@@ -20,11 +20,12 @@ struct Suite {
     run: fn(&mut Count) -> Result<()>,
 }
 
-const SUITES: [Suite; 4] = [
+const SUITES: [Suite; 5] = [
     Suite { name: "static", budget_minutes: 16.0, run: check_static },
     Suite { name: "unit", budget_minutes: 12.0, run: run_unit },
     Suite { name: "local", budget_minutes: 14.0, run: run_local },
     Suite { name: "system", budget_minutes: 14.0, run: run_system },
+    Suite { name: "aws", budget_minutes: 12.0, run: run_aws },
 ];
 /// Over its budget by this much, a suite fails.
 const BUDGET_FACTOR: f64 = 1.5;
@@ -104,7 +105,7 @@ fn cargo() -> Command {
 fn check_static(count: &mut Count) -> Result<()> {
     one(count, "formatting", cargo().args(["fmt", "--all", "--check"]))?;
     one(count, "clippy", cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
-    for (name, check) in [("generated code", crate::generate::run(true)), ("tidy", crate::tidy::run())] {
+    for (name, check) in [("generated code", crate::generate::run(true)), ("tidy", crate::tidy::run()), ("audit-iam", crate::audit::run())] {
         println!("-- {name}");
         match check {
             Ok(()) => count.passed += 1,
@@ -134,16 +135,20 @@ fn onboarding(count: &mut Count, terraform: &std::path::Path) -> Result<()> {
     };
     let scratch = std::env::temp_dir().join(format!("kiven-onboarding-{}", std::process::id()));
     std::fs::create_dir_all(&scratch)?;
-    for entry in std::fs::read_dir(crate::root().join("onboarding-module"))?.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "tf")) {
-        std::fs::copy(entry.path(), scratch.join(entry.file_name()))?;
+    for part in ["", "policies", "tests"] {
+        std::fs::create_dir_all(scratch.join(part))?;
+        let files = std::fs::read_dir(crate::root().join("onboarding-module").join(part))?.flatten();
+        for entry in files.filter(|entry| entry.path().extension().is_some_and(|x| x == "tf" || x == "hcl")) {
+            std::fs::copy(entry.path(), scratch.join(part).join(entry.file_name()))?;
+        }
     }
     let rc = scratch.join("terraformrc");
     std::fs::write(&rc, format!("provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n", mirror.display()))?;
     let run = |arguments: &[&str]| {
         Command::new(terraform).arg(format!("-chdir={}", scratch.display())).args(arguments).env("TF_CLI_CONFIG_FILE", &rc).status()
     };
-    println!("-- onboarding-module validate");
-    let good = run(&["init", "-backend=false", "-input=false"])?.success() && run(&["validate"])?.success();
+    println!("-- onboarding-module validate and test");
+    let good = run(&["init", "-backend=false", "-input=false"])?.success() && run(&["validate"])?.success() && run(&["test"])?.success();
     if good {
         count.passed += 1
     } else {
@@ -162,7 +167,13 @@ fn known_mirror() -> Option<std::path::PathBuf> {
 
 /// Runs `cargo test`, shows what it says and counts its closing lines.
 fn cargo_test(count: &mut Count, arguments: &[&str]) -> Result<()> {
-    let mut child = cargo().arg("test").arg("--no-fail-fast").args(arguments).current_dir(crate::root()).stdout(Stdio::piped()).spawn()?;
+    cargo_test_with(count, arguments, &[])
+}
+
+fn cargo_test_with(count: &mut Count, arguments: &[&str], environment: &[(&str, &std::path::Path)]) -> Result<()> {
+    let mut command = cargo();
+    command.arg("test").arg("--no-fail-fast").args(arguments).envs(environment.iter().copied());
+    let mut child = command.current_dir(crate::root()).stdout(Stdio::piped()).spawn()?;
     let output = child.stdout.take().context("cargo test says nothing")?;
     for line in BufReader::new(output).lines() {
         let line = line?;
@@ -233,7 +244,30 @@ fn run_system(count: &mut Count) -> Result<()> {
     if figures.exists() {
         std::fs::remove_file(&figures)?;
     }
-    cargo_test(count, &["-p", "kiven-tests", "--", "--test-threads", "1", "--nocapture"])
+    let tests = system_tests()?;
+    let targets = tests.iter().flat_map(|test| ["--test", test]);
+    let arguments: Vec<&str> =
+        ["-p", "kiven-tests", "--lib"].into_iter().chain(targets).chain(["--", "--test-threads", "1", "--nocapture"]).collect();
+    cargo_test(count, &arguments)
+}
+
+/// Tests of the whole that are suites of their own.
+const OWN_SUITES: [&str; 2] = ["aws", "deploy"];
+
+/// The other tests of the whole.
+fn system_tests() -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(crate::root().join("tests/tests"))?.flatten();
+    let names = entries.filter_map(|entry| entry.path().file_stem().and_then(|name| name.to_str()).map(str::to_owned));
+    let mut names: Vec<String> = names.filter(|name| !OWN_SUITES.contains(&name.as_str())).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// The AWS adapters on an emulation that enforces IAM.
+fn run_aws(count: &mut Count) -> Result<()> {
+    crate::wire::run(count, |count, environment| {
+        cargo_test_with(count, &["-p", "kiven-tests", "--test", "aws", "--", "--test-threads", "2", "--nocapture"], environment)
+    })
 }
 
 /// Changes under a writer, with the gap of each beside a plain restart; part of the suite `system` too.

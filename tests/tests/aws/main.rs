@@ -9,8 +9,10 @@ mod account;
 mod contracts;
 mod denial;
 mod life;
+mod module;
 mod onboarding;
 mod permissions;
+mod real;
 mod stage;
 mod twin;
 
