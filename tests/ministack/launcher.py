@@ -87,6 +87,19 @@ def customer_make(account, region, zones, cluster):
             "issuer": made["cluster"]["identity"]["oidc"]["issuer"]}
 
 
+def encrypted_template_make(account, region, granted):
+    """A launch template whose root volumes have a key of the customer's, and the key with or without Auto Scaling's grant."""
+    kms, ec2 = client("kms", region, account), client("ec2", region, account)
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    if granted:
+        rule = next(one for one in permissions.TABLE["grants"] if one["on"] == "eks:CreateNodegroup")
+        grantee = rule["grantee"].replace("{account}", account)
+        kms.create_grant(KeyId=key, GranteePrincipal=grantee, Operations=["CreateGrant", "Decrypt", "GenerateDataKeyWithoutPlaintext"])
+    root = {"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True, "KmsKeyId": key}}
+    made = ec2.create_launch_template(LaunchTemplateName=f"kiven-encrypted-{granted}", LaunchTemplateData={"BlockDeviceMappings": [root]})
+    return {"launch_template": made["LaunchTemplate"]["LaunchTemplateId"]}
+
+
 async def administer(path, data):
     """One switch; answers what it says, or None for an unknown one."""
     switches = {
@@ -94,6 +107,7 @@ async def administer(path, data):
         "faults/clear": faults.clear,
         "customer": customer_make,
         "assume": assume,
+        "encrypted-template": encrypted_template_make,
         "transport": transport_set,
         "looks": node_groups.looks_set,
         "capacity": node_groups.capacity_set,

@@ -137,7 +137,7 @@ impl MiniStack {
         })
     }
 
-    /// Turns one of the launcher's switches: `faults`, `faults/clear`, `customer`, `assume`, `transport`, `looks`, `capacity`, `drift`, `release`, `label`, `wire`.
+    /// Turns one of the launcher's switches: `faults`, `faults/clear`, `customer`, `assume`, `encrypted-template`, `transport`, `looks`, `capacity`, `drift`, `release`, `label`, `wire`.
     ///
     /// # Errors
     /// When the switch is unknown or refuses.

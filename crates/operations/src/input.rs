@@ -169,7 +169,11 @@ impl DatabaseInput {
     /// The environment's bucket.
     #[must_use]
     pub fn bucket(&self) -> BackupBucket {
-        BackupBucket { name: self.generation.bucket.clone(), noncurrent_days: NONCURRENT_DAYS }
+        BackupBucket {
+            name: self.generation.bucket.clone(),
+            noncurrent_days: NONCURRENT_DAYS,
+            kms_key_arn: self.connection.backup_kms_key_arn.clone(),
+        }
     }
     /// The generation's IAM role.
     #[must_use]
@@ -183,6 +187,7 @@ impl DatabaseInput {
             service_account: format!("{}:{}", kiven_model::names::DATABASE_NAMESPACE, names.cluster),
             bucket: self.generation.bucket.clone(),
             prefix: names.backup_prefix,
+            kms_key_arn: self.connection.backup_kms_key_arn.clone(),
         }
     }
     /// Whether it brings settings that PostgreSQL does not run with yet.

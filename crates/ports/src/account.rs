@@ -94,6 +94,9 @@ pub struct BackupBucket {
     pub name: String,
     /// Days that superseded versions are kept.
     pub noncurrent_days: u32,
+    /// The customer's key that objects are encrypted with; S3's own when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_arn: Option<String>,
 }
 
 /// The IAM role of one generation's backups (IRSA).
@@ -113,6 +116,9 @@ pub struct BackupRole {
     pub bucket: String,
     /// The one prefix.
     pub prefix: String,
+    /// The customer's key that objects are encrypted with; S3's own when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_arn: Option<String>,
 }
 
 /// The kinds of things that Kiven makes in an account and can list again.

@@ -12,7 +12,7 @@ use kiven_model::{Code, EnvironmentId, Violation, request};
 use kiven_tfplugin::{Applied, Attr, Diagnostic, Diagnostics, PlanRequest, Planned, Read, Resource, Schema, Stop, Type, Value, async_trait};
 
 /// What can be changed only while the environment is not connected.
-const FROZEN: [&str; 3] = ["role_arn", "subnets", "launch_template"];
+const FROZEN: [&str; 4] = ["role_arn", "subnets", "launch_template", "backup_kms_key_arn"];
 
 /// The resource.
 pub(crate) struct EnvironmentConnection(pub(crate) Shared);
@@ -22,7 +22,12 @@ fn request_of(value: &Value) -> ConnectionRequest {
         .get("subnets")
         .as_members()
         .map(|members| members.iter().map(|(zone, subnet)| (zone.clone(), subnet.as_str().unwrap_or_default().to_owned())).collect());
-    ConnectionRequest { role_arn: text(value, "role_arn"), subnets: subnets.unwrap_or_default(), launch_template: text(value, "launch_template") }
+    ConnectionRequest {
+        role_arn: text(value, "role_arn"),
+        subnets: subnets.unwrap_or_default(),
+        launch_template: text(value, "launch_template"),
+        backup_kms_key_arn: value.get("backup_kms_key_arn").as_str().map(str::to_owned),
+    }
 }
 
 /// The account of a role and the region of a zone, as far as the configuration itself tells: for checks before anything is known.
@@ -48,6 +53,7 @@ impl EnvironmentConnection {
         let connection = view.connection.as_ref();
         state.set("role_arn", connection.map(|c| c.role_arn.clone()));
         state.set("launch_template", connection.map(|c| c.launch_template.clone()));
+        state.set("backup_kms_key_arn", connection.and_then(|c| c.backup_kms_key_arn.clone()));
         let subnets = connection.map(|c| c.subnets.iter().map(|(zone, subnet)| (zone.clone(), Value::from(subnet.as_str()))).collect());
         state.set("subnets", subnets.map_or(Value::Null, Value::Map));
         state.set("timeouts", timeouts.clone());
@@ -109,10 +115,7 @@ impl EnvironmentConnection {
     async fn begin(&self, client: &Client, id: &EnvironmentId, planned: &Value, patience: &Patience<'_>) -> Result<EnvironmentView, ClientError> {
         let asked = request_of(planned);
         let view = client.environment_get(id).await?;
-        let same = view
-            .connection
-            .as_ref()
-            .is_some_and(|c| c.role_arn == asked.role_arn && c.subnets == asked.subnets && c.launch_template == asked.launch_template);
+        let same = view.connection.as_ref().is_some_and(|c| request::connection(&asked, &spec_of(&view)).is_ok_and(|asked| *c == asked.into_inner()));
         if same && matches!(view.status, EnvironmentStatus::Connecting | EnvironmentStatus::Connected) {
             return Ok(view);
         }
@@ -140,6 +143,9 @@ impl Resource for EnvironmentConnection {
             .attr(Attr::string("role_arn").required().describe("The role that Kiven assumes in your account."))
             .attr(Attr::map("subnets", Type::String).required().describe("Subnet by availability zone; each zone gets node groups."))
             .attr(Attr::string("launch_template").required().describe("The launch template of node groups, id or name."))
+            .attr(Attr::string("backup_kms_key_arn").optional().describe(
+                "The KMS key of yours that backups are encrypted with, named in the onboarding module too. Before the first database only.",
+            ))
             .attr(Attr::string("status").computed().describe("`connected` once role and agent have answered."))
             .attr(Attr::list("postgres_versions", Type::Number).computed().describe("The PostgreSQL majors on offer, newest first."))
             .attr(durations::attribute())

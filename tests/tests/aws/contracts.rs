@@ -37,6 +37,7 @@ pub(crate) fn prepared(customer: &Customer, environment_id: EnvironmentId) -> (c
         subnet: customer.subnets.values().next().cloned().unwrap(),
         launch_template: customer.launch_template.clone(),
         node_role_arn: format!("arn:aws:iam::{}:role/kiven-node", customer.account),
+        kms_key_arn: None,
         access,
     };
     (prepared, names)

@@ -52,6 +52,7 @@ fn role(prepared: &Prepared, oidc_host: &str) -> BackupRole {
         oidc_provider_arn: format!("arn:aws:iam::{}:oidc-provider/{oidc_host}", prepared.access.account_id),
         oidc_issuer: format!("https://{oidc_host}"),
         service_account: "kiven-databases:shop-abc-1".to_owned(),
+        kms_key_arn: None,
         bucket: bucket(prepared).name,
     }
 }
@@ -59,7 +60,7 @@ fn role(prepared: &Prepared, oidc_host: &str) -> BackupRole {
 fn bucket(prepared: &Prepared) -> BackupBucket {
     let access = &prepared.access;
     let name = kiven_model::names::backup_bucket(&access.account_id, &access.region, &access.environment_id);
-    BackupBucket { name, noncurrent_days: 35 }
+    BackupBucket { name, noncurrent_days: 35, kms_key_arn: None }
 }
 
 async fn settled(account: &Account, prepared: &Prepared, name: &str) -> NodeGroupState {
@@ -349,4 +350,43 @@ async fn the_customer_of_another_account_is_another_matter() {
     let elsewhere = Customer::new(&world.aws, "444455556666").await.unwrap();
     let access = Access { account_id: elsewhere.account, ..prepared.access };
     assert_eq!(code(world.account.access_prove(&access).await), Code::ACCESS_DENIED, "the role is in another account than was said");
+}
+
+#[tokio::test]
+async fn a_key_of_the_customers_encrypts_backups_and_the_role_may_use_it() {
+    let Some(world) = begin("denial::a_key_of_the_customers_encrypts_backups_and_the_role_may_use_it").await else { return };
+    let mine = onboarded(&world, 2).await;
+    let key = format!("arn:aws:kms:{REGION}:{}:key/11111111-2222-3333-4444-555555555555", crate::ACCOUNT);
+    let bucket = BackupBucket { kms_key_arn: Some(key.clone()), ..bucket(&mine) };
+    let role = BackupRole { kms_key_arn: Some(key.clone()), ..role(&mine, &world.customer.oidc_host) };
+    world.account.backup_bucket_ensure(&mine.access, &bucket).await.unwrap();
+    world.account.backup_role_ensure(&mine.access, &role).await.unwrap();
+    let root = world.aws.sdk(&MiniStack::root(crate::ACCOUNT));
+    let seen = root.s3().get_bucket_encryption().bucket(&bucket.name).send().await.unwrap();
+    let rule = &seen.server_side_encryption_configuration().unwrap().rules()[0];
+    let default = rule.apply_server_side_encryption_by_default().unwrap();
+    assert_eq!((default.sse_algorithm().as_str(), default.kms_master_key_id()), ("aws:kms", Some(key.as_str())));
+    assert_eq!(rule.bucket_key_enabled(), Some(true));
+    let policy = root.iam().get_role_policy().role_name(&role.name).policy_name("kiven-backups").send().await.unwrap();
+    let policy = percent_encoding::percent_decode_str(policy.policy_document()).decode_utf8().unwrap().into_owned();
+    assert!(policy.contains("kms:GenerateDataKey") && policy.contains(&key), "{policy}");
+}
+
+#[tokio::test]
+async fn a_key_without_auto_scalings_grant_is_told_apart_from_a_shortage() {
+    let Some(world) = begin("denial::a_key_without_auto_scalings_grant_is_told_apart_from_a_shortage").await else { return };
+    for granted in [false, true] {
+        let asked = json!({"account": crate::ACCOUNT, "region": REGION, "granted": granted});
+        let made = world.aws.switch("encrypted-template", &asked).await.unwrap();
+        let customer = Customer { launch_template: made["launch_template"].as_str().unwrap().to_owned(), ..world.customer.clone() };
+        let (prepared, names) = prepared(&customer, EnvironmentId::from_random([2; 16]));
+        customer.onboard(&world.aws, &world.documents, &names).await.unwrap();
+        let group = NodeGroup { name: format!("kiven-key-{granted}"), ..group(&prepared, 1) };
+        world.account.node_group_ensure(&prepared.access, &group, "t").await.unwrap();
+        match settled(&world.account, &prepared, &group.name).await {
+            NodeGroupState::Active { nodes: 1 } if granted => {}
+            NodeGroupState::Degraded(why) if !granted => assert!(why.contains("KMS") && !why.contains("KV-306"), "{why}"),
+            state => panic!("granted {granted}: {state:?}"),
+        }
+    }
 }

@@ -219,7 +219,7 @@ async fn direct(world: &World, seed: u64, permission: &Permission) {
         return;
     }
     if permission.action == "s3:ListBucket" {
-        let bucket = BackupBucket { name: format!("kiven-backups-{}-eu-west-1-{seed:08x}", crate::ACCOUNT), noncurrent_days: 35 };
+        let bucket = BackupBucket { name: format!("kiven-backups-{}-eu-west-1-{seed:08x}", crate::ACCOUNT), noncurrent_days: 35, kms_key_arn: None };
         account.backup_bucket_ensure(access, &bucket).await.unwrap();
         world.customer.onboard(&world.aws, &without, &names).await.unwrap();
         denied(account.backup_bucket_ensure(access, &bucket).await, permission);
@@ -232,6 +232,7 @@ async fn direct(world: &World, seed: u64, permission: &Permission) {
         oidc_provider_arn: format!("arn:aws:iam::{}:oidc-provider/{}", crate::ACCOUNT, names.oidc_host),
         oidc_issuer: format!("https://{}", names.oidc_host),
         service_account: "kiven-databases:shop-abc-1".to_owned(),
+        kms_key_arn: None,
         bucket: "kiven-backups-x".to_owned(),
     };
     account.backup_role_ensure(access, &role).await.unwrap();

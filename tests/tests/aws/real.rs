@@ -39,6 +39,7 @@ fn prepared(given: &Value) -> anyhow::Result<contract::Prepared> {
         cluster: text(given, "eks_cluster_name")?,
         subnet: text(given, "subnet")?,
         launch_template: text(given, "launch_template")?,
+        kms_key_arn: text(given, "backup_kms_key_arn").ok(),
         node_role_arn: format!("arn:aws:iam::{account_id}:role/kiven-node"),
         access: Access {
             role_arn: text(given, "role_arn")?,

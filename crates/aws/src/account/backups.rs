@@ -102,8 +102,14 @@ async fn bucket_protect(s3: &S3, bucket: &BackupBucket, owner: &str) -> Result<(
     let put = s3.put_public_access_block().bucket(name).expected_bucket_owner(owner).public_access_block_configuration(closed).send().await;
     put.map_err(|error| port_error("s3:PutBucketPublicAccessBlock", error))?;
 
-    let default = ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::Aes256).build();
-    let rule = ServerSideEncryptionRule::builder().apply_server_side_encryption_by_default(default.map_err(unbuilt)?);
+    let default = ServerSideEncryptionByDefault::builder();
+    let default = match &bucket.kms_key_arn {
+        Some(key) => default.sse_algorithm(ServerSideEncryption::AwsKms).kms_master_key_id(key),
+        None => default.sse_algorithm(ServerSideEncryption::Aes256),
+    };
+    // One data key for many objects: WAL would cost a call of KMS for each segment.
+    let rule = ServerSideEncryptionRule::builder().bucket_key_enabled(bucket.kms_key_arn.is_some());
+    let rule = rule.apply_server_side_encryption_by_default(default.build().map_err(unbuilt)?);
     let encryption = ServerSideEncryptionConfiguration::builder().rules(rule.build()).build().map_err(unbuilt)?;
     let put = s3.put_bucket_encryption().bucket(name).expected_bucket_owner(owner).server_side_encryption_configuration(encryption).send().await;
     put.map_err(|error| port_error("s3:PutEncryptionConfiguration", error))?;
@@ -234,12 +240,16 @@ fn trust_policy(wanted: &BackupRole) -> Value {
 fn archive_policy(wanted: &BackupRole) -> Value {
     let bucket = format!("arn:aws:s3:::{}", wanted.bucket);
     let prefix = wanted.prefix.trim_matches('/');
-    json!({"Version": "2012-10-17", "Statement": [
-        {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
-            "Resource": format!("{bucket}/{prefix}/*")},
-        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": bucket,
-            "Condition": {"StringLike": {"s3:prefix": [prefix, format!("{prefix}/*")]}}},
-    ]})
+    let mut statements = vec![
+        json!({"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
+            "Resource": format!("{bucket}/{prefix}/*")}),
+        json!({"Effect": "Allow", "Action": "s3:ListBucket", "Resource": bucket,
+            "Condition": {"StringLike": {"s3:prefix": [prefix, format!("{prefix}/*")]}}}),
+    ];
+    if let Some(key) = &wanted.kms_key_arn {
+        statements.push(json!({"Effect": "Allow", "Action": ["kms:Decrypt", "kms:GenerateDataKey"], "Resource": key}));
+    }
+    json!({"Version": "2012-10-17", "Statement": statements})
 }
 
 /// IAM gives policies URL-encoded.

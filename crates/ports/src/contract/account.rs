@@ -24,6 +24,8 @@ pub struct Prepared {
     pub launch_template: String,
     /// The nodes' role.
     pub node_role_arn: String,
+    /// The customer's key for backups.
+    pub kms_key_arn: Option<String>,
 }
 
 impl Prepared {
@@ -46,7 +48,7 @@ impl Prepared {
     }
     fn bucket(&self) -> BackupBucket {
         let name = backup_bucket(&self.access.account_id, &self.access.region, &self.access.environment_id);
-        BackupBucket { name, noncurrent_days: 35 }
+        BackupBucket { name, noncurrent_days: 35, kms_key_arn: self.kms_key_arn.clone() }
     }
     fn role(&self, issuer: &str, provider: &str) -> BackupRole {
         let database_id = self.database();
@@ -58,6 +60,7 @@ impl Prepared {
             oidc_issuer: issuer.to_owned(),
             service_account: "kiven-databases:shop-abc-1".to_owned(),
             bucket: self.bucket().name,
+            kms_key_arn: self.kms_key_arn.clone(),
         }
     }
 }
