@@ -65,6 +65,7 @@ pub fn connection_request() -> ConnectionRequest {
         role_arn: "arn:aws:iam::000000000000:role/kiven-access".to_owned(),
         subnets: ["a", "b"].map(|zone| (format!("eu-west-1{zone}"), format!("subnet-local-{zone}"))).into(),
         launch_template: "lt-local".to_owned(),
+        backup_kms_key_arn: None,
     }
 }
 

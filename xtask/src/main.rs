@@ -1,4 +1,5 @@
 //! Build, demo, test, bench, tidy: everything that a contributor runs.
+mod audit;
 mod bench;
 mod demo;
 mod generate;
@@ -11,6 +12,7 @@ mod suites;
 mod terraform;
 mod tidy;
 mod weekend;
+mod wire;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -27,7 +29,7 @@ struct Arguments {
 enum Task {
     /// Builds everything, starts the local stack and runs Terraform on an example.
     Demo(demo::Options),
-    /// Runs every suite, or the named ones: static, unit, local, system; `kills` runs the whole kill matrix.
+    /// Runs every suite, or the named ones: static, unit, local, system, aws; `kills` runs the whole kill matrix.
     Test {
         /// Which suites; all when none is named.
         suites: Vec<String>,
@@ -51,6 +53,8 @@ enum Task {
     },
     /// Checks the tree's own rules: arrows, sizes, first lines, error pages, links.
     Tidy,
+    /// Prints each permission of the onboarding policy with the call that needs it, and holds the one against the other.
+    AuditIam,
     /// Installs by name what the demo and the tests need and is missing.
     Install {
         /// Also this client, though another is there: `tofu`.
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
             Some("tofu") => install::tofu().map(|path| println!("OpenTofu: {}", path.display())),
             Some(other) => anyhow::bail!("there is no client `{other}` to install: `tofu`"),
         }),
+        Task::AuditIam => audit::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,12 +20,13 @@ struct Suite {
     run: fn(&mut Count) -> Result<()>,
 }
 
-const SUITES: [Suite; 5] = [
+const SUITES: [Suite; 6] = [
     Suite { name: "static", budget_minutes: 16.0, run: check_static },
     Suite { name: "unit", budget_minutes: 12.0, run: run_unit },
     Suite { name: "local", budget_minutes: 14.0, run: run_local },
     Suite { name: "provider", budget_minutes: 12.0, run: crate::provider::run },
     Suite { name: "system", budget_minutes: 17.0, run: run_system },
+    Suite { name: "aws", budget_minutes: 12.0, run: run_aws },
 ];
 /// Over its budget by this much, a suite fails.
 const BUDGET_FACTOR: f64 = 1.5;
@@ -113,7 +114,7 @@ fn cargo() -> Command {
 fn check_static(count: &mut Count) -> Result<()> {
     one(count, "formatting", cargo().args(["fmt", "--all", "--check"]))?;
     one(count, "clippy", cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
-    for (name, check) in [("generated code", crate::generate::run(true)), ("tidy", crate::tidy::run())] {
+    for (name, check) in [("generated code", crate::generate::run(true)), ("tidy", crate::tidy::run()), ("audit-iam", crate::audit::run())] {
         println!("-- {name}");
         match check {
             Ok(()) => count.passed += 1,
@@ -143,16 +144,20 @@ fn onboarding(count: &mut Count, terraform: &std::path::Path) -> Result<()> {
     };
     let scratch = std::env::temp_dir().join(format!("kiven-onboarding-{}", std::process::id()));
     std::fs::create_dir_all(&scratch)?;
-    for entry in std::fs::read_dir(crate::root().join("onboarding-module"))?.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "tf")) {
-        std::fs::copy(entry.path(), scratch.join(entry.file_name()))?;
+    for part in ["", "policies", "tests"] {
+        std::fs::create_dir_all(scratch.join(part))?;
+        let files = std::fs::read_dir(crate::root().join("onboarding-module").join(part))?.flatten();
+        for entry in files.filter(|entry| entry.path().extension().is_some_and(|x| x == "tf" || x == "hcl")) {
+            std::fs::copy(entry.path(), scratch.join(part).join(entry.file_name()))?;
+        }
     }
     let rc = scratch.join("terraformrc");
     std::fs::write(&rc, format!("provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n", mirror.display()))?;
     let run = |arguments: &[&str]| {
         Command::new(terraform).arg(format!("-chdir={}", scratch.display())).args(arguments).env("TF_CLI_CONFIG_FILE", &rc).status()
     };
-    println!("-- onboarding-module validate");
-    let good = run(&["init", "-backend=false", "-input=false"])?.success() && run(&["validate"])?.success();
+    println!("-- onboarding-module validate and test");
+    let good = run(&["init", "-backend=false", "-input=false"])?.success() && run(&["validate"])?.success() && run(&["test"])?.success();
     if good {
         count.passed += 1
     } else {
@@ -171,11 +176,11 @@ fn known_mirror() -> Option<std::path::PathBuf> {
 
 /// Runs `cargo test`, shows what it says and counts its closing lines.
 fn cargo_test(count: &mut Count, arguments: &[&str]) -> Result<()> {
-    cargo_test_with(count, arguments, &[])
+    cargo_test_with(count, arguments, &[("", ""); 0])
 }
 
 /// The same with these environment variables.
-pub(crate) fn cargo_test_with(count: &mut Count, arguments: &[&str], environment: &[(&str, String)]) -> Result<()> {
+pub(crate) fn cargo_test_with(count: &mut Count, arguments: &[&str], environment: &[(&str, impl AsRef<std::ffi::OsStr>)]) -> Result<()> {
     let mut command = cargo();
     command.arg("test").arg("--no-fail-fast").args(arguments).current_dir(crate::root());
     let mut child = command.envs(environment.iter().map(|(name, value)| (name, value))).stdout(Stdio::piped()).spawn()?;
@@ -234,7 +239,11 @@ fn run_local(count: &mut Count) -> Result<()> {
 fn run_system(count: &mut Count) -> Result<()> {
     demo(count, "demo", &[])?;
     demo(count, "demo of a weekend", &["--example", "schedule", "--clock", WEEKEND_BEGINS])?;
-    cargo_test(count, &["-p", "kiven-tests", "--", "--test-threads", "1", "--nocapture"])
+    let tests = system_tests()?;
+    let targets = tests.iter().flat_map(|test| ["--test", test]);
+    let arguments: Vec<&str> =
+        ["-p", "kiven-tests", "--lib"].into_iter().chain(targets).chain(["--", "--test-threads", "1", "--nocapture"]).collect();
+    cargo_test(count, &arguments)
 }
 
 /// A demo from its start to its end, as one test.
@@ -247,6 +256,25 @@ fn demo(count: &mut Count, name: &str, arguments: &[&str]) -> Result<()> {
         std::fs::remove_file(&figures)?;
     }
     Ok(())
+}
+
+/// Tests of the whole that are suites of their own.
+const OWN_SUITES: [&str; 2] = ["aws", "deploy"];
+
+/// The other tests of the whole.
+fn system_tests() -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(crate::root().join("tests/tests"))?.flatten();
+    let names = entries.filter_map(|entry| entry.path().file_stem().and_then(|name| name.to_str()).map(str::to_owned));
+    let mut names: Vec<String> = names.filter(|name| !OWN_SUITES.contains(&name.as_str())).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// The AWS adapters on an emulation that enforces IAM.
+fn run_aws(count: &mut Count) -> Result<()> {
+    crate::wire::run(count, |count, environment| {
+        cargo_test_with(count, &["-p", "kiven-tests", "--test", "aws", "--", "--test-threads", "2", "--nocapture"], environment)
+    })
 }
 
 /// Changes under a writer, with the gap of each beside a plain restart; part of the suite `system` too.

@@ -174,7 +174,9 @@ pub(crate) async fn connect<P: Ports>(
     }
     refuse_moving(&environment)?;
     // Node groups are named by zone and made from the template: what databases stand on does not move under them.
-    let moved = |known: &ConnectionSpec| known.subnets != connection.subnets || known.launch_template != connection.launch_template;
+    // And a bucket that is finished keeps its key.
+    let stands = |one: &ConnectionSpec| (one.subnets.clone(), one.launch_template.clone(), one.backup_kms_key_arn.clone());
+    let moved = |known: &ConnectionSpec| stands(known) != stands(&connection);
     if environment.connection.as_ref().is_some_and(moved) {
         refuse_in_use(&app, &caller, &environment).await?;
     }

@@ -75,6 +75,10 @@ pub struct ConnectionRequest {
     /// The launch template of node groups.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 128)))]
     pub launch_template: String,
+    /// The KMS key of yours that backups are encrypted with; S3's own key when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^arn:aws:kms:[a-z0-9-]+:[0-9]{12}:key/.+$"), length(max = 2048)))]
+    pub backup_kms_key_arn: Option<String>,
 }
 
 /// An environment as it is.

@@ -28,6 +28,9 @@ pub struct ConnectionSpec {
     pub subnets: BTreeMap<String, String>,
     /// The launch template of the node groups (id or name).
     pub launch_template: String,
+    /// The customer's KMS key for backups, by its ARN; S3's own key when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_kms_key_arn: Option<String>,
 }
 
 /// Where an environment is in its life.

@@ -52,6 +52,7 @@ codes! {
     STORAGE_COOLDOWN = 133, "The volumes grew a short while ago";
     MAINTENANCE_INVALID = 134, "The maintenance window is not valid";
     NOT_RELEASABLE = 135, "A database that does not run cannot be released";
+    KMS_KEY_INVALID = 136, "The KMS key is not valid";
     UNAUTHENTICATED = 201, "The API key is missing, unknown or expired";
     FORBIDDEN = 202, "The API key may not do this";
     NOT_FOUND = 203, "There is no such thing in this organization";
@@ -75,6 +76,8 @@ codes! {
     AWS_QUOTA = 304, "An AWS quota is exhausted";
     FOREIGN_RESOURCE = 305, "A resource of that name is not Kiven's";
     NO_CAPACITY = 306, "A zone has no capacity for the node type";
+    PERMISSION_MISSING = 307, "The role lacks a permission";
+    ACCOUNT_INCOMPLETE = 308, "The account lacks something that databases need";
     AGENT_SILENT = 401, "The agent has not been heard of";
     AGENT_REFUSED = 402, "The agent refused a command";
     AGENT_FAILED = 403, "A command failed in the cluster";

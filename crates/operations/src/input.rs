@@ -10,7 +10,7 @@ use kiven_model::names::{GenerationNames, backup_bucket, node_group};
 use kiven_model::sizing::sizing;
 use kiven_model::{Code, EnvironmentId, OperationId, OrganizationId, Problem};
 use kiven_ports::NameClaim;
-use kiven_ports::account::{Access, BackupBucket, BackupRole, NodeGroup};
+use kiven_ports::account::{Access, AccountNeeds, BackupBucket, BackupRole, NodeGroup};
 use serde::{Deserialize, Serialize};
 
 /// Days that superseded versions in the archive are kept: more than the longest default retention.
@@ -44,6 +44,23 @@ pub struct DisconnectInput {
     pub actor: String,
     /// What the environment was, and is again when it is not disconnected after all.
     pub before: EnvironmentStatus,
+}
+
+impl ConnectInput {
+    /// What databases will need in the account.
+    pub(crate) fn needs(&self, oidc_issuer: &str) -> AccountNeeds {
+        AccountNeeds {
+            cluster: self.environment.eks_cluster_name.clone(),
+            oidc_issuer: oidc_issuer.to_owned(),
+            node_role_arn: node_role_arn(&self.access),
+            launch_template: self.connection.launch_template.clone(),
+        }
+    }
+}
+
+/// The nodes' role, which the onboarding module makes.
+fn node_role_arn(access: &Access) -> String {
+    format!("arn:aws:iam::{}:role/kiven-node", access.account_id)
 }
 
 /// What an environment was before a reconnect.
@@ -169,7 +186,11 @@ impl DatabaseInput {
     /// The environment's bucket.
     #[must_use]
     pub fn bucket(&self) -> BackupBucket {
-        BackupBucket { name: self.generation.bucket.clone(), noncurrent_days: NONCURRENT_DAYS }
+        BackupBucket {
+            name: self.generation.bucket.clone(),
+            noncurrent_days: NONCURRENT_DAYS,
+            kms_key_arn: self.connection.backup_kms_key_arn.clone(),
+        }
     }
     /// The generation's IAM role.
     #[must_use]
@@ -183,6 +204,7 @@ impl DatabaseInput {
             service_account: format!("{}:{}", kiven_model::names::DATABASE_NAMESPACE, names.cluster),
             bucket: self.generation.bucket.clone(),
             prefix: names.backup_prefix,
+            kms_key_arn: self.connection.backup_kms_key_arn.clone(),
         }
     }
     /// Whether it brings settings that PostgreSQL does not run with yet.
@@ -229,7 +251,7 @@ impl DatabaseInput {
             node_types: node.node_types.iter().map(|&one| one.to_owned()).collect(),
             subnet: subnet.clone(),
             launch_template: self.connection.launch_template.clone(),
-            node_role_arn: format!("arn:aws:iam::{}:role/kiven-node", self.access.account_id),
+            node_role_arn: node_role_arn(&self.access),
             nodes: placement.get(zone).copied().unwrap_or(0),
         };
         self.connection.subnets.iter().map(group).filter(|group| group.nodes > 0).collect()

@@ -289,6 +289,7 @@ fn connection() -> ConnectionSpec {
         role_arn: "arn:aws:iam::123456789012:role/kiven".to_owned(),
         subnets: [("eu-west-1a", "subnet-a"), ("eu-west-1b", "subnet-b")].map(|(zone, subnet)| (zone.to_owned(), subnet.to_owned())).into(),
         launch_template: "lt-0123456789abcdef0".to_owned(),
+        backup_kms_key_arn: None,
     }
 }
 

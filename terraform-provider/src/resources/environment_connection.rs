@@ -15,7 +15,7 @@ use kiven_tfplugin::{
 };
 
 /// What can be changed only while the environment is not connected.
-const FROZEN: [&str; 3] = ["role_arn", "subnets", "launch_template"];
+const FROZEN: [&str; 4] = ["role_arn", "subnets", "launch_template", "backup_kms_key_arn"];
 
 const ON_DESTROY: &str = "What a destroy of this resource does while the environment has databases: `refuse` (default); `release`: they run on as \
     your own and Kiven forgets them, all of them must run; `destroy`: each is deleted with its own deletion settings, protected ones refuse, and \
@@ -39,7 +39,12 @@ fn request_of(value: &Value) -> ConnectionRequest {
         .get("subnets")
         .as_members()
         .map(|members| members.iter().map(|(zone, subnet)| (zone.clone(), subnet.as_str().unwrap_or_default().to_owned())).collect());
-    ConnectionRequest { role_arn: text(value, "role_arn"), subnets: subnets.unwrap_or_default(), launch_template: text(value, "launch_template") }
+    ConnectionRequest {
+        role_arn: text(value, "role_arn"),
+        subnets: subnets.unwrap_or_default(),
+        launch_template: text(value, "launch_template"),
+        backup_kms_key_arn: value.get("backup_kms_key_arn").as_str().map(str::to_owned),
+    }
 }
 
 /// The account of a role and the region of a zone, as far as the configuration itself tells: for checks before anything is known.
@@ -66,6 +71,7 @@ impl EnvironmentConnection {
         let connection = view.connection.as_ref();
         state.set("role_arn", connection.map(|c| c.role_arn.clone()));
         state.set("launch_template", connection.map(|c| c.launch_template.clone()));
+        state.set("backup_kms_key_arn", connection.and_then(|c| c.backup_kms_key_arn.clone()));
         let subnets = connection.map(|c| c.subnets.iter().map(|(zone, subnet)| (zone.clone(), Value::from(subnet.as_str()))).collect());
         state.set("subnets", subnets.map_or(Value::Null, Value::Map));
         state.set("timeouts", own.get("timeouts").clone());
@@ -131,10 +137,7 @@ impl EnvironmentConnection {
     async fn begin(&self, client: &Client, id: &EnvironmentId, planned: &Value, patience: &Patience<'_>) -> Result<EnvironmentView, ClientError> {
         let asked = request_of(planned);
         let view = client.environment_get(id).await?;
-        let same = view
-            .connection
-            .as_ref()
-            .is_some_and(|c| c.role_arn == asked.role_arn && c.subnets == asked.subnets && c.launch_template == asked.launch_template);
+        let same = view.connection.as_ref().is_some_and(|c| request::connection(&asked, &spec_of(&view)).is_ok_and(|asked| *c == asked.into_inner()));
         if same && matches!(view.status, EnvironmentStatus::Connecting | EnvironmentStatus::Connected) {
             return Ok(view);
         }
@@ -171,6 +174,9 @@ impl Resource for EnvironmentConnection {
             .attr(Attr::map("subnets", Type::String).required().describe("Subnet by availability zone; each zone gets node groups."))
             .attr(Attr::string("launch_template").required().describe("The launch template of node groups, id or name."))
             .attr(Attr::string("on_destroy").optional().computed().default(REFUSE).describe(ON_DESTROY))
+            .attr(Attr::string("backup_kms_key_arn").optional().describe(
+                "The KMS key of yours that backups are encrypted with, named in the onboarding module too. Before the first database only.",
+            ))
             .attr(Attr::string("status").computed().describe("`connected` once role and agent have answered."))
             .attr(Attr::list("postgres_versions", Type::Number).computed().describe("The PostgreSQL majors on offer, newest first."))
             .attr(durations::attribute())

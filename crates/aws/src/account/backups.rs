@@ -34,20 +34,21 @@ pub(super) async fn bucket_ensure(sdk: &Sdk, access: &Access, bucket: &BackupBuc
     let s3 = sdk.s3();
     let name = bucket.name.as_str();
     bucket_create(&s3, access, name).await?;
-    let tags = bucket_tags(&s3, name).await?;
+    let owner = access.account_id.as_str();
+    let tags = bucket_tags(&s3, name, owner).await?;
     owned::check("bucket", name, &ownership_tags(access, None), |key| tags.get(key).cloned())?;
-    if bucket_finished(&s3, name).await? {
+    if bucket_finished(&s3, name, owner).await? {
         return Ok(());
     }
     match bucket_finish(&s3, access, bucket).await {
         // Another provision of the environment was first: its policy is what denies us.
-        Err(_) if bucket_finished(&s3, name).await? => Ok(()),
+        Err(_) if bucket_finished(&s3, name, owner).await? => Ok(()),
         ended => ended,
     }
 }
 
-async fn bucket_finished(s3: &S3, name: &str) -> Result<bool, PortError> {
-    match s3.get_bucket_policy().bucket(name).send().await {
+async fn bucket_finished(s3: &S3, name: &str, owner: &str) -> Result<bool, PortError> {
+    match s3.get_bucket_policy().bucket(name).expected_bucket_owner(owner).send().await {
         Ok(answer) => Ok(answer.policy().is_some_and(|policy| policy.contains(FINISHED_SID))),
         Err(error) if is(&error, &["NoSuchBucketPolicy"]) => Ok(false),
         Err(error) => Err(port_error("s3:GetBucketPolicy", error)),
@@ -55,18 +56,19 @@ async fn bucket_finished(s3: &S3, name: &str) -> Result<bool, PortError> {
 }
 
 async fn bucket_finish(s3: &S3, access: &Access, bucket: &BackupBucket) -> Result<(), PortError> {
-    bucket_protect(s3, bucket).await?;
-    let policy = bucket_policy(&bucket.name, &access.role_arn).to_string();
-    let put = s3.put_bucket_policy().bucket(&bucket.name).policy(policy).send().await;
+    bucket_protect(s3, bucket, &access.account_id).await?;
+    let policy = bucket_policy(&bucket.name, access).to_string();
+    let put = s3.put_bucket_policy().bucket(&bucket.name).expected_bucket_owner(&access.account_id).policy(policy).send().await;
     put.map(|_| ()).map_err(|error| port_error("s3:PutBucketPolicy", error))
 }
 
 async fn bucket_create(s3: &S3, access: &Access, name: &str) -> Result<(), PortError> {
-    match s3.head_bucket().bucket(name).send().await {
+    match s3.head_bucket().bucket(name).expected_bucket_owner(&access.account_id).send().await {
         Ok(_) => return Ok(()),
         // A HEAD has no body, so the code is the status' word.
         Err(error) if is(&error, &["NotFound", "NoSuchBucket"]) => {}
-        Err(error) => return Err(port_error("s3:HeadBucket", error)),
+        // Somebody else's bucket of that name looks the same as a missing permission.
+        Err(error) => return Err(port_error("s3:ListBucket", error)),
     }
     // Tagged in the same call: a bucket without tags is never Kiven's.
     let mut place = CreateBucketConfiguration::builder();
@@ -83,15 +85,15 @@ async fn bucket_create(s3: &S3, access: &Access, name: &str) -> Result<(), PortE
     }
 }
 
-pub(super) async fn bucket_tags(s3: &S3, name: &str) -> Result<BTreeMap<String, String>, PortError> {
-    match s3.get_bucket_tagging().bucket(name).send().await {
+pub(super) async fn bucket_tags(s3: &S3, name: &str, owner: &str) -> Result<BTreeMap<String, String>, PortError> {
+    match s3.get_bucket_tagging().bucket(name).expected_bucket_owner(owner).send().await {
         Ok(answer) => Ok(answer.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect()),
         Err(error) if is(&error, &["NoSuchTagSet"]) => Ok(BTreeMap::new()),
         Err(error) => Err(port_error("s3:GetBucketTagging", error)),
     }
 }
 
-async fn bucket_protect(s3: &S3, bucket: &BackupBucket) -> Result<(), PortError> {
+async fn bucket_protect(s3: &S3, bucket: &BackupBucket, owner: &str) -> Result<(), PortError> {
     let name = bucket.name.as_str();
     let closed = PublicAccessBlockConfiguration::builder()
         .block_public_acls(true)
@@ -99,17 +101,23 @@ async fn bucket_protect(s3: &S3, bucket: &BackupBucket) -> Result<(), PortError>
         .block_public_policy(true)
         .restrict_public_buckets(true)
         .build();
-    let put = s3.put_public_access_block().bucket(name).public_access_block_configuration(closed).send().await;
+    let put = s3.put_public_access_block().bucket(name).expected_bucket_owner(owner).public_access_block_configuration(closed).send().await;
     put.map_err(|error| port_error("s3:PutBucketPublicAccessBlock", error))?;
 
-    let default = ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::Aes256).build();
-    let rule = ServerSideEncryptionRule::builder().apply_server_side_encryption_by_default(default.map_err(unbuilt)?);
+    let default = ServerSideEncryptionByDefault::builder();
+    let default = match &bucket.kms_key_arn {
+        Some(key) => default.sse_algorithm(ServerSideEncryption::AwsKms).kms_master_key_id(key),
+        None => default.sse_algorithm(ServerSideEncryption::Aes256),
+    };
+    // One data key for many objects: WAL would cost a call of KMS for each segment.
+    let rule = ServerSideEncryptionRule::builder().bucket_key_enabled(bucket.kms_key_arn.is_some());
+    let rule = rule.apply_server_side_encryption_by_default(default.build().map_err(unbuilt)?);
     let encryption = ServerSideEncryptionConfiguration::builder().rules(rule.build()).build().map_err(unbuilt)?;
-    let put = s3.put_bucket_encryption().bucket(name).server_side_encryption_configuration(encryption).send().await;
+    let put = s3.put_bucket_encryption().bucket(name).expected_bucket_owner(owner).server_side_encryption_configuration(encryption).send().await;
     put.map_err(|error| port_error("s3:PutEncryptionConfiguration", error))?;
 
     let versioning = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
-    let put = s3.put_bucket_versioning().bucket(name).versioning_configuration(versioning).send().await;
+    let put = s3.put_bucket_versioning().bucket(name).expected_bucket_owner(owner).versioning_configuration(versioning).send().await;
     put.map_err(|error| port_error("s3:PutBucketVersioning", error))?;
 
     let days = i32::try_from(bucket.noncurrent_days).unwrap_or(i32::MAX);
@@ -121,21 +129,31 @@ async fn bucket_protect(s3: &S3, bucket: &BackupBucket) -> Result<(), PortError>
         .abort_incomplete_multipart_upload(AbortIncompleteMultipartUpload::builder().days_after_initiation(INCOMPLETE_UPLOAD_DAYS).build());
     let rules = BucketLifecycleConfiguration::builder().rules(rule.build().map_err(unbuilt)?);
     let rules = rules.build().map_err(unbuilt)?;
-    let put = s3.put_bucket_lifecycle_configuration().bucket(name).lifecycle_configuration(rules).send().await;
+    let put = s3.put_bucket_lifecycle_configuration().bucket(name).expected_bucket_owner(owner).lifecycle_configuration(rules).send().await;
     put.map(|_| ()).map_err(|error| port_error("s3:PutLifecycleConfiguration", error))
 }
 
-pub(super) fn bucket_policy(bucket: &str, kiven_role: &str) -> Value {
+pub(super) fn bucket_policy(bucket: &str, access: &Access) -> Value {
     let (all, objects) = (format!("arn:aws:s3:::{bucket}"), format!("arn:aws:s3:::{bucket}/*"));
     json!({"Version": "2012-10-17", "Statement": [
         {"Sid": "TlsOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": [all, objects],
             "Condition": {"Bool": {"aws:SecureTransport": "false"}}},
-        {"Sid": FINISHED_SID, "Effect": "Deny", "Principal": {"AWS": kiven_role},
+        // A session of Kiven's says for which environment it is: another one's does nothing here.
+        {"Sid": "ThisEnvironmentOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": [all, objects],
+            "Condition": {
+                "StringNotEquals": {"aws:PrincipalTag/kiven:environment": access.environment_id},
+                "Null": {"aws:PrincipalTag/kiven:environment": "false"}}},
+        {"Sid": FINISHED_SID, "Effect": "Deny", "Principal": {"AWS": access.role_arn},
             "Action": ["s3:DeleteBucket", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:PutBucketPolicy",
                 "s3:DeleteBucketPolicy", "s3:PutLifecycleConfiguration", "s3:PutBucketVersioning",
                 "s3:PutEncryptionConfiguration", "s3:PutBucketPublicAccessBlock"],
             "Resource": [all, objects]},
     ]})
+}
+
+/// The boundary's ARN.
+pub(super) fn boundary_arn(access: &Access) -> String {
+    format!("arn:aws:iam::{}:policy/{BOUNDARY}", access.account_id)
 }
 
 /// Makes the role of a generation or brings it to what it should be.
@@ -157,7 +175,7 @@ pub(super) async fn role_ensure(sdk: &Sdk, access: &Access, wanted: &BackupRole)
                 .create_role()
                 .role_name(&wanted.name)
                 .description("Backups of one Kiven database")
-                .permissions_boundary(boundary(access))
+                .permissions_boundary(boundary_arn(access))
                 .assume_role_policy_document(trust.to_string());
             for (key, value) in &tags {
                 create = create
@@ -212,11 +230,6 @@ pub(super) async fn role_policy(sdk: &Sdk, name: &str) -> Result<Value, PortErro
     }
 }
 
-/// The permissions boundary of every role that Kiven makes.
-pub(super) fn boundary(access: &Access) -> String {
-    format!("arn:aws:iam::{}:policy/{BOUNDARY}", access.account_id)
-}
-
 fn role_check(role: &Role, expected: &BTreeMap<String, String>) -> Result<(), PortError> {
     owned::check("role", role.role_name(), expected, |key| role.tags().iter().find(|tag| tag.key() == key).map(|tag| tag.value().to_owned()))
 }
@@ -238,12 +251,16 @@ pub(super) fn trust_policy(wanted: &BackupRole) -> Value {
 pub(super) fn archive_policy(wanted: &BackupRole) -> Value {
     let bucket = format!("arn:aws:s3:::{}", wanted.bucket);
     let prefix = wanted.prefix.trim_matches('/');
-    json!({"Version": "2012-10-17", "Statement": [
-        {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
-            "Resource": format!("{bucket}/{prefix}/*")},
-        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": bucket,
-            "Condition": {"StringLike": {"s3:prefix": [prefix, format!("{prefix}/*")]}}},
-    ]})
+    let mut statements = vec![
+        json!({"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
+            "Resource": format!("{bucket}/{prefix}/*")}),
+        json!({"Effect": "Allow", "Action": "s3:ListBucket", "Resource": bucket,
+            "Condition": {"StringLike": {"s3:prefix": [prefix, format!("{prefix}/*")]}}}),
+    ];
+    if let Some(key) = &wanted.kms_key_arn {
+        statements.push(json!({"Effect": "Allow", "Action": ["kms:Decrypt", "kms:GenerateDataKey"], "Resource": key}));
+    }
+    json!({"Version": "2012-10-17", "Statement": statements})
 }
 
 /// IAM gives policies URL-encoded.

@@ -92,7 +92,7 @@ async fn of_role(sdk: &Sdk, access: &Access, wanted: &BackupRole) -> Found {
                 backups::document(role.assume_role_policy_document()) == backups::trust_policy(wanted),
                 "its trust policy is not Kiven's: others may assume it, or the database's backups cannot",
             ),
-            (boundary == Some(backups::boundary(access).as_str()), "its permissions boundary is not the onboarding module's"),
+            (boundary == Some(backups::boundary_arn(access).as_str()), "its permissions boundary is not the onboarding module's"),
             (policy == backups::archive_policy(wanted), "its policy is not Kiven's: it reaches more than its archive, or not its archive"),
         ],
     ))
@@ -148,7 +148,7 @@ async fn of_bucket(sdk: &Sdk, access: &Access, wanted: &BackupBucket) -> Found {
             (closed, "its public access block is not whole"),
             (kept == Some(days), "superseded versions are not kept as long as Kiven set it"),
             (!expires, "a lifecycle rule expires current objects: backups go before their retention"),
-            (denies(&policy, &backups::bucket_policy(name, &access.role_arn)), "its policy does not deny what Kiven denied itself, or plain HTTP"),
+            (denies(&policy, &backups::bucket_policy(name, access)), "its policy does not deny what Kiven denied itself, or plain HTTP"),
         ],
     ))
 }
@@ -186,12 +186,25 @@ async fn of_provider(sdk: &Sdk, wanted: &Wanted) -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kiven_model::{EnvironmentId, OperationId, OrganizationId};
     use serde_json::json;
+
+    fn access() -> Access {
+        Access {
+            role_arn: String::new(),
+            external_id: "x".to_owned(),
+            account_id: "1".to_owned(),
+            region: "eu-west-1".to_owned(),
+            organization_id: OrganizationId::from_random([1; 16]),
+            environment_id: EnvironmentId::from_random([2; 16]),
+            operation_id: OperationId::from_random([3; 16]),
+        }
+    }
 
     #[test]
     fn a_policy_denies_whatever_else_it_says_and_whoever_kiven_is_now() {
-        let written = backups::bucket_policy("b", "arn:aws:iam::1:role/old");
-        let mut found = backups::bucket_policy("b", "arn:aws:iam::1:role/new");
+        let policy = |role: &str| backups::bucket_policy("b", &Access { role_arn: format!("arn:aws:iam::1:role/{role}"), ..access() });
+        let (written, mut found) = (policy("old"), policy("new"));
         assert!(denies(&found, &written));
         if let Some(statements) = found["Statement"].as_array_mut() {
             statements.insert(0, json!({ "Sid": "Own", "Effect": "Allow", "Action": "s3:GetObject" }));

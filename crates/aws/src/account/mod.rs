@@ -7,15 +7,21 @@ mod inventory;
 mod node_groups;
 mod owned;
 mod patches;
+mod permissions;
 mod policies;
+mod preflight;
 mod sessions;
 
+use kiven_model::Problem;
 use kiven_ports::PortError;
 use kiven_ports::account::{
-    Access, BackupBucket, BackupRole, ClusterFacts, CustomerAccount, Differences, Inventory, NodeGroup, NodeGroupState, UpdateState, Wanted,
+    Access, AccountNeeds, BackupBucket, BackupRole, ClusterFacts, CustomerAccount, Differences, Inventory, NodeGroup, NodeGroupState, UpdateState,
+    Wanted,
 };
 
 use crate::Sdk;
+pub(crate) use permissions::denied;
+pub use permissions::{Permission, permissions};
 pub use policies::Family;
 use sessions::Sessions;
 
@@ -36,6 +42,11 @@ impl Account {
 impl CustomerAccount for Account {
     async fn access_prove(&self, access: &Access) -> Result<(), PortError> {
         self.sessions.prove(access).await
+    }
+
+    async fn preflight(&self, access: &Access, needs: &AccountNeeds) -> Result<Vec<Problem>, PortError> {
+        let sdk = self.sessions.open(access, Family::Preflight).await?;
+        preflight::take(&sdk, access, needs).await
     }
 
     async fn cluster_get(&self, access: &Access, cluster: &str) -> Result<ClusterFacts, PortError> {

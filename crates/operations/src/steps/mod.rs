@@ -21,7 +21,7 @@ pub use cluster::{
     ApplyCluster, ApplyNetworkPolicy, ApplyPooler, ApplyScheduledBackup, ArchiveWal, EnsureInitialDatabase, EnsureSecrets, HibernateCluster,
     WakeCluster,
 };
-pub use connect::{ClaimEksCluster, EnsureOidcProvider, HearAgent, ProveAccess, ReadEksCluster};
+pub use connect::{CheckAccount, ClaimEksCluster, EnsureOidcProvider, HearAgent, ProveAccess, ReadEksCluster};
 pub use farewell::{AwaitGone, BeginDelete, ReadDatabases, ReleaseAgent, ReleaseDatabase};
 pub use nodes::{AwaitNodeGroup, DeleteNodeGroup, EnsureNodeGroup, ScaleNodeGroup};
 pub use observed::{AwaitHealthy, AwaitHibernated, AwaitStopped, Identity, ReadConnection, RecordVolumes, Stopped, VerifyIdentity, VerifyVolumes};
