@@ -272,6 +272,7 @@ fn system_tests() -> Result<Vec<String>> {
 
 /// The AWS adapters on an emulation that enforces IAM.
 fn run_aws(count: &mut Count) -> Result<()> {
+    crate::install::run()?;
     crate::wire::run(count, |count, environment| {
         cargo_test_with(count, &["-p", "kiven-tests", "--test", "aws", "--", "--test-threads", "2", "--nocapture"], environment)
     })
