@@ -31,7 +31,7 @@ pub(crate) fn find() -> Result<PathBuf> {
 }
 
 fn version(program: &Path) -> Option<(u32, u32)> {
-    let output = Command::new(program).args(["version", "-json"]).stderr(Stdio::null()).output().ok()?;
+    let output = Command::new(program).args(["version", "-json"]).env_remove("TF_CLI_CONFIG_FILE").stderr(Stdio::null()).output().ok()?;
     let said: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
     let mut parts = said["terraform_version"].as_str()?.split('.').map_while(|part| part.parse().ok());
     Some((parts.next()?, parts.next()?))

@@ -149,13 +149,13 @@ fn functions_are_called_by_the_configuration() {
     }
     let functions = r#"
 output "shout" { value = provider::sink::shout("a", "b") }
-output "described" { value = [provider::sink::describe([1]), provider::sink::describe(null)] }
+output "described" { value = [provider::sink::describe([1]), provider::sink::describe("x")] }
 output "first" { value = provider::sink::first(["x", "y"]) }
 "#;
     let folder = Folder::new(client, &sink(functions));
     folder.good(&["apply", "-auto-approve"]);
     assert_eq!(folder.output("shout"), Json::from("A B"));
-    assert_eq!(folder.output("described"), serde_json::json!(["tuple", "null"]));
+    assert_eq!(folder.output("described"), serde_json::json!(["tuple", "string"]));
     assert_eq!(folder.output("first"), Json::from("x"));
     write(folder.path("main.tf"), &sink("output \"wrong\" { value = provider::sink::shout(\"a\", \"\") }"));
     assert!(folder.bad(&["plan"]).contains("there is nothing to say"));

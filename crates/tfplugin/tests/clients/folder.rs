@@ -19,7 +19,8 @@ fn numbers(version: &str) -> Vec<u32> {
 /// The client that TFPLUGIN_CLIENT names, else Terraform; said when there is none.
 pub fn client() -> Option<Client> {
     let program = PathBuf::from(std::env::var_os("TFPLUGIN_CLIENT").unwrap_or_else(|| "terraform".into()));
-    let Ok(output) = Command::new(&program).args(["version", "-json"]).stderr(Stdio::null()).output() else {
+    // A configuration that is named and missing is a warning before the JSON.
+    let Ok(output) = Command::new(&program).args(["version", "-json"]).env_remove("TF_CLI_CONFIG_FILE").stderr(Stdio::null()).output() else {
         println!("skipped: the examples under a client: {} is not installed", program.display());
         return None;
     };
