@@ -74,6 +74,12 @@ func imported(address string, ignored ...string) resource.TestStep {
 	return resource.TestStep{ResourceName: address, ImportState: true, ImportStateVerify: true, ImportStateVerifyIgnore: ignored}
 }
 
+// refused is a step that must fail. It is never the last of a test: the destroy at the end takes the last configuration,
+// which must at least be valid.
+func refused(config, message string) resource.TestStep {
+	return resource.TestStep{Config: config, ExpectError: regexp.MustCompile(message)}
+}
+
 // by imports a resource by another attribute than its id.
 func by(step resource.TestStep, attribute string) resource.TestStep {
 	address := step.ResourceName
@@ -86,10 +92,6 @@ func by(step resource.TestStep, attribute string) resource.TestStep {
 		return found.Primary.Attributes[attribute], nil
 	}
 	return step
-}
-
-func refused(config, message string) resource.TestStep {
-	return resource.TestStep{Config: config, ExpectError: regexp.MustCompile(message)}
 }
 
 func TestEnvironment(t *testing.T) {
@@ -123,13 +125,13 @@ func TestDatabase(t *testing.T) {
 			resource.TestMatchResourceAttr(address, "connection_uri", regexp.MustCompile(`^postgresql://[^:@]+@`)),
 		)},
 		imported(address, "timeouts", "operation_id"),
+		refused(database(`plan = "enormous"`), "KV-102"),
 		resource.TestStep{
 			Config:           database("plan = \"hobbyist\"\n  storage_gb = 20"),
 			ConfigPlanChecks: inPlace(address),
 			Check:            resource.TestCheckResourceAttr(address, "storage_gb", "20"),
 		},
 		refused(database("plan = \"hobbyist\"\n  storage_gb = 10"), "KV-"),
-		refused(database(`plan = "enormous"`), "KV-"),
 	)
 }
 
@@ -138,11 +140,11 @@ func TestPowerSchedule(t *testing.T) {
 	run(t,
 		resource.TestStep{Config: schedule("18:00"), Check: resource.TestCheckResourceAttr(address, "hours_per_week", "20")},
 		imported(address),
+		refused(schedule("25:00"), "KV-126"),
 		resource.TestStep{
 			Config:           schedule("17:00"),
 			ConfigPlanChecks: inPlace(address),
 			Check:            resource.TestCheckResourceAttr(address, "hours_per_week", "18"),
 		},
-		refused(schedule("25:00"), "KV-126"),
 	)
 }

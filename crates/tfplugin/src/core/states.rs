@@ -63,8 +63,9 @@ impl Whole {
             return Err(broken("Its length changed on the way"));
         }
         let range = chunk.range.unwrap_or_default();
+        let empty = total == 0 && chunk.bytes.is_empty();
         let fits = range.start == length(self.bytes.len()) && range.end + 1 == range.start + length(chunk.bytes.len());
-        if !fits && !(total == 0 && chunk.bytes.is_empty()) {
+        if !(fits || empty) {
             return Err(broken("A chunk is missing or out of order"));
         }
         self.meta = self.meta.take().or(chunk.meta);

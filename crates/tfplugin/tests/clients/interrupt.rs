@@ -39,7 +39,9 @@ fn interrupted(folder: &Folder, after_lines: u64) {
 #[test]
 fn an_interrupt_loses_nothing() {
     let Some(client) = client() else { return };
-    let count: u64 = std::env::var("TFPLUGIN_INTERRUPTS").ok().and_then(|text| text.parse().ok()).unwrap_or(INTERRUPTS);
+    #[expect(clippy::disallowed_methods, reason = "how often is the caller's choice")]
+    let wanted = std::env::var("TFPLUGIN_INTERRUPTS").ok();
+    let count: u64 = wanted.and_then(|text| text.parse().ok()).unwrap_or(INTERRUPTS);
     let things = sink(&format!("resource \"sink_thing\" \"a\" {{\n  count = {THINGS}\n  name  = \"a${{count.index}}\"\n  pace_ms = 40\n}}\n"));
     let mut seed = 29;
     for round in 0..count {
