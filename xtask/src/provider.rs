@@ -25,12 +25,13 @@ pub(crate) fn run(count: &mut Count) -> Result<()> {
     acceptance(count, &client)
 }
 
-/// On demand: everything under one client, with every interrupt.
-pub(crate) fn whole(client: &str) -> Result<()> {
+/// On demand: everything under one client, by default the one that is found, with every interrupt.
+pub(crate) fn whole(client: Option<&str>) -> Result<()> {
     let program = match client {
-        "terraform" => PathBuf::from("terraform"),
-        "tofu" => crate::install::tofu()?,
-        other => bail!("there is no client `{other}`: terraform, tofu"),
+        None => crate::terraform::find()?,
+        Some("terraform") => PathBuf::from("terraform"),
+        Some("tofu") => crate::install::tofu()?,
+        Some(other) => bail!("there is no client `{other}`: terraform, tofu"),
     };
     let mut count = Count::default();
     under(&mut count, &program, &[("TFPLUGIN_INTERRUPTS", INTERRUPTS.to_string())])?;

@@ -350,6 +350,14 @@ async fn what_the_provider_does_not_have_is_said() {
     assert_eq!(said(&wrong), ["-: This provider has no state store `sink_nothing`"]);
 }
 
+#[tokio::test]
+async fn a_value_larger_than_what_grpc_takes_by_default_comes_back() {
+    let sink = sink().await;
+    let large = "x".repeat(16 << 20);
+    let state = sink.apply(&Value::Null, &thing(&[("name", "a".into()), ("old_name", large.as_str().into())])).await;
+    assert_eq!(state.get("old_name").as_str().map(str::len), Some(large.len()));
+}
+
 /// Every proof that the README names is a test.
 #[test]
 fn the_table_of_features_names_tests_that_exist() {
