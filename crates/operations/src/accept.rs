@@ -60,20 +60,18 @@ pub fn accept_connect(
     let input = ConnectInput { access, environment: environment.spec.clone(), connection: connection.clone(), before };
     let subject = Subject::Environment(environment.id.clone());
     let operation = head(&environment, OperationKind::Connect, subject, id, &input, now)?;
+    Ok(begun(Environment { connection: Some(connection), status: EnvironmentStatus::Connecting, ..environment }, operation))
+}
+
+/// An environment on which an operation begins: the record's next version, which no other change may have taken.
+pub(crate) fn begun(environment: Environment, operation: Operation) -> Accepted<Environment> {
     let expected = Some(environment.version);
-    let record = Environment {
-        connection: Some(connection),
-        status: EnvironmentStatus::Connecting,
-        operation_id: Some(operation.id.clone()),
-        problem: None,
-        version: environment.version + 1,
-        ..environment
-    };
+    let record = Environment { operation_id: Some(operation.id.clone()), problem: None, version: environment.version + 1, ..environment };
     let writes = vec![
         Write::Environment { record: Box::new(record.clone()), expected },
         Write::Operation { record: Box::new(operation.clone()), expected: None },
     ];
-    Ok(Accepted { record, operation, writes })
+    Accepted { record, operation, writes }
 }
 
 /// Accepts an operation on a database. `expected` is the version of the stored record, `None` for a new one.

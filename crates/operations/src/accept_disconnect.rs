@@ -1,5 +1,5 @@
 //! How a wish to disconnect becomes an operation, and what stands in its way. Pure.
-use crate::accept::{Accepted, head};
+use crate::accept::{Accepted, begun, head};
 use crate::input::DisconnectInput;
 use jiff::Timestamp;
 use kiven_model::database::Database;
@@ -7,7 +7,6 @@ use kiven_model::environment::{Environment, EnvironmentStatus, Farewell};
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::{OperationKind, Subject};
 use kiven_model::{Code, OperationId, Problem};
-use kiven_ports::Write;
 
 /// Accepts a disconnect. `actor` is who consents to what it destroys, if it destroys. From this transaction on no database is
 /// made in the environment: creating one is fenced by its version.
@@ -34,19 +33,7 @@ pub fn accept_disconnect(
         before: environment.status,
     };
     let operation = head(&environment, OperationKind::Disconnect, Subject::Environment(environment.id.clone()), id, &input, now)?;
-    let expected = Some(environment.version);
-    let record = Environment {
-        status: EnvironmentStatus::Disconnecting,
-        operation_id: Some(operation.id.clone()),
-        problem: None,
-        version: environment.version + 1,
-        ..environment
-    };
-    let writes = vec![
-        Write::Environment { record: Box::new(record.clone()), expected },
-        Write::Operation { record: Box::new(operation.clone()), expected: None },
-    ];
-    Ok(Accepted { record, operation, writes })
+    Ok(begun(Environment { status: EnvironmentStatus::Disconnecting, ..environment }, operation))
 }
 
 /// What keeps an environment with these databases of its own from being disconnected in this way. What moves is no reason: it
