@@ -63,6 +63,8 @@ impl Turn<'_> {
             }
             sleep(Duration::from_millis(50)).await;
         };
+        // While writes go on: the checkpoint of the shutdown, for which they wait, has little left to do.
+        Session::open(primary, "postgres").await?.run("CHECKPOINT").await?;
         self.op.phase(self.spec, SWITCHING_OVER, &format!("the primary {} takes what was changed", primary.name))?;
         self.op.processes.ask_to_stop(&self.op.postgres, &primary.data(), "fast").await?;
         self.op.show_pod(self.spec, primary, "replica")?;

@@ -1,5 +1,5 @@
 //! Terraform's lane: Terraform or the provider is killed during an apply; the next one adopts and the plan is clean.
-use crate::lane::Held;
+use crate::strike::Held;
 use crate::matrix::{Cell, Strike};
 use anyhow::{Context, bail, ensure};
 use kiven_client::Client;
