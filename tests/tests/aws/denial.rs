@@ -235,7 +235,8 @@ fn a_cluster_without_room_is_told_before_anything_is_made() {
         assert_eq!((head.status, problem.code), (OperationStatus::Failed, Code::AWS_QUOTA));
         assert!(problem.message.contains("has 29 node groups of 30, 2 more are needed"), "{}", problem.message);
         let (calls, _) = world.aws.calls(index).await.unwrap();
-        let changes = calls.iter().filter(|call| call["operation"].as_str().is_some_and(|name| name.starts_with("Create") || name.starts_with("Put")));
+        let changes =
+            calls.iter().filter(|call| call["operation"].as_str().is_some_and(|name| name.starts_with("Create") || name.starts_with("Put")));
         assert_eq!(changes.count(), 0, "{calls:#?}");
     });
 }
