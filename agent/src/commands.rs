@@ -72,6 +72,7 @@ impl Commands {
             }
             CommandBody::EnsureSecrets { secrets } => Ok(match secrets::ensure(&self.client, secrets).await {
                 Ok(certificates) => CommandOutcome::Done(CommandOutput::Certificates(certificates)),
+                Err(secrets::SecretError::Refused(problem)) => CommandOutcome::Refused(problem),
                 Err(error) => CommandOutcome::Retry(Problem::new(Code::AGENT_FAILED, error.to_string())),
             }),
             CommandBody::Apply { objects, consent } => self.apply_all(objects, consent.is_some()).await,

@@ -1,9 +1,10 @@
 //! Guardrails: pure judgements of what a command would change. They hold even when the control plane is compromised.
 use jiff::Timestamp;
-use kiven_model::command::{Command, CommandBody, Consent};
+use kiven_model::command::{Command, CommandBody, Consent, SecretRequest};
 use kiven_model::names::DATABASE_NAMESPACE;
 use kiven_model::{Code, Problem};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Most objects in one command.
 const OBJECTS_MAX: usize = 10;
@@ -135,6 +136,14 @@ fn find_key<'a>(value: &'a Value, keys: &[&'a str], depth: usize) -> Option<&'a 
         Value::Array(list) => list.iter().find_map(|inner| find_key(inner, keys, depth + 1)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
+}
+
+/// Judges whether a Secret that is there is the one that was asked for, and not another database's of the same name.
+pub(crate) fn judge_secret(current: &BTreeMap<String, String>, wanted: &SecretRequest) -> Result<(), Problem> {
+    if current.get(DATABASE_LABEL) == wanted.labels.get(DATABASE_LABEL) {
+        return Ok(());
+    }
+    Err(refuse(format!("Secret `{}` is not this database's", wanted.name)))
 }
 
 /// Judges what an object becomes by what it is: nothing shrinks, moves or changes its archive without a consent.

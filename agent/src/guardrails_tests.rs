@@ -35,8 +35,11 @@ fn command(body: CommandBody) -> Command {
 }
 
 fn all_objects() -> Vec<Value> {
-    let g = generation();
-    [Cnpg.cluster(&g, Power::On), Cnpg.pooler(&g, Power::On), Cnpg.backups(&g, Power::On), Cnpg.network(&g), Cnpg.initial_database(&g)].concat()
+    objects_of(&generation())
+}
+
+fn objects_of(g: &Generation) -> Vec<Value> {
+    [Cnpg.cluster(g, Power::On), Cnpg.pooler(g, Power::On), Cnpg.backups(g, Power::On), Cnpg.network(g), Cnpg.initial_database(g)].concat()
 }
 
 fn check(change: impl FnOnce(&mut Value), allowed: bool) {
@@ -102,4 +105,31 @@ fn nothing_shrinks() {
     assert!(judge_transition(&cluster, &fewer, true).is_err(), "and never none at all");
     refused(&store, "/spec/retentionPolicy", json!("1d"));
     refused(&store, "/spec/configuration/destinationPath", json!("s3://elsewhere"));
+}
+
+#[test]
+fn a_new_database_does_not_take_what_a_released_one_of_its_name_still_uses() {
+    let released = generation();
+    let new = Generation { id: DatabaseId::from_random([9; 16]), ..generation() };
+    let place = |object: &Value| (object["kind"].clone(), object["metadata"]["name"].clone());
+    let mut refused = Vec::new();
+    for wanted in objects_of(&new) {
+        let Some(current) = objects_of(&released).into_iter().find(|object| place(object) == place(&wanted)) else { continue };
+        for consent in [false, true] {
+            assert_eq!(judge_transition(&current, &wanted, consent).unwrap_err().code, Code::AGENT_REFUSED);
+        }
+        refused.push(format!("{} {}", wanted["kind"].as_str().unwrap(), wanted["metadata"]["name"].as_str().unwrap()));
+    }
+    refused.sort();
+    assert_eq!(refused, ["Service shop-pooler", "Service shop-ro", "Service shop-rw"], "everything else has the id in its name");
+    // Secrets have part of the id in their names; should two ids begin alike, the Secret stays the first one's.
+    let secret = |id: &DatabaseId| SecretRequest {
+        name: "shop-abcdef-app".into(),
+        labels: [(DATABASE_LABEL.to_owned(), id.to_string())].into(),
+        content: kiven_model::command::SecretContent::Password { username: "app".into() },
+    };
+    let own = BTreeMap::from([(DATABASE_LABEL.to_owned(), released.id.to_string()), ("cnpg.io/reload".to_owned(), "true".to_owned())]);
+    judge_secret(&own, &secret(&released.id)).unwrap();
+    assert_eq!(judge_secret(&own, &secret(&new.id)).unwrap_err().code, Code::AGENT_REFUSED);
+    assert_eq!(judge_secret(&BTreeMap::new(), &secret(&new.id)).unwrap_err().code, Code::AGENT_REFUSED, "nobody knows whose it is");
 }

@@ -1,10 +1,12 @@
 //! Secrets that the agent makes itself: a command says which, never what is in it. An existing one is never changed.
+use crate::guardrails::judge_secret;
 use crate::objects::{api, resource};
 use jiff::SignedDuration;
+use kiven_model::Problem;
 use kiven_model::command::{SecretContent, SecretRequest};
 use kiven_model::names::DATABASE_NAMESPACE;
-use kube::Client;
 use kube::api::{Api, DynamicObject, PostParams};
+use kube::{Client, ResourceExt};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -23,6 +25,8 @@ pub(crate) enum SecretError {
     Certificate(#[from] rcgen::Error),
     #[error("there is no randomness")]
     Randomness,
+    #[error("a Secret of that name is another database's")]
+    Refused(Problem),
 }
 
 fn secrets(client: &Client) -> Api<DynamicObject> {
@@ -38,6 +42,7 @@ pub(crate) async fn ensure(client: &Client, requests: &[SecretRequest]) -> Resul
             Some(found) => found,
             None => create(&api, request).await?,
         };
+        judge_secret(present.labels(), request).map_err(SecretError::Refused)?;
         if matches!(request.content, SecretContent::CertificateAuthority { .. }) {
             certificates.insert(request.name.clone(), decoded(&present.data, "ca.crt"));
         }

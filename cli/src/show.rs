@@ -1,6 +1,7 @@
 //! What people see of answers: pure functions from views to text. Empty lists say what to do.
 use crate::table::{fields, table};
 use kiven_model::api::{CheckView, DatabaseView, DriftView, EnvironmentView, OperationView, OrphanView, OrphansView, PlanView};
+use kiven_model::environment::NODE_GROUP_QUOTA;
 use kiven_model::operation::{EventKind, OperationEvent, Subject};
 use kiven_model::{Problem, lifecycle::DatabaseStatus};
 use std::collections::BTreeMap;
@@ -117,6 +118,7 @@ pub(crate) fn environment(e: &EnvironmentView) -> String {
         ("subnets", subnets),
         ("launch_template", connection.map_or(String::new(), |c| c.launch_template.clone())),
         ("backup_kms_key_arn", connection.and_then(|c| c.backup_kms_key_arn.clone()).unwrap_or_default()),
+        ("node_group_quota", connection.and_then(|c| c.node_group_quota).unwrap_or(NODE_GROUP_QUOTA).to_string()),
         ("postgres_versions", majors.join(", ")),
         ("operation", e.operation_id.as_ref().map_or(String::new(), ToString::to_string)),
         ("problem", told(e.problem.as_ref())),

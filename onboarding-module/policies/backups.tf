@@ -19,6 +19,18 @@ locals {
       Resource = local.buckets
     },
     {
+      # A check of the environment tells what somebody has changed.
+      Sid    = "LookAtBackupBuckets"
+      Effect = "Allow"
+      Action = [
+        "s3:GetBucketPublicAccessBlock",
+        "s3:GetBucketVersioning",
+        "s3:GetEncryptionConfiguration",
+        "s3:GetLifecycleConfiguration",
+      ]
+      Resource = local.buckets
+    },
+    {
       # What gives a role rights is allowed inside the boundary only.
       Sid      = "MakeBackupRolesWithinTheBoundary"
       Effect   = "Allow"
@@ -53,7 +65,7 @@ locals {
     {
       Sid      = "LookAtBackupRoles"
       Effect   = "Allow"
-      Action   = ["iam:GetRole"]
+      Action   = ["iam:GetRole", "iam:GetRolePolicy"]
       Resource = local.backup_roles
     },
     {

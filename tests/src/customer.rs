@@ -66,6 +66,7 @@ pub fn connection_request() -> ConnectionRequest {
         subnets: ["a", "b"].map(|zone| (format!("eu-west-1{zone}"), format!("subnet-local-{zone}"))).into(),
         launch_template: "lt-local".to_owned(),
         backup_kms_key_arn: None,
+        node_group_quota: None,
     }
 }
 

@@ -4,7 +4,8 @@ use kiven_client::ClientError;
 use kiven_model::Code;
 use kiven_model::environment::{EnvironmentStatus, Farewell};
 use kiven_model::lifecycle::DatabaseStatus;
-use kiven_tests::customer::{connection_request, database_request};
+use kiven_model::operation::OperationStatus;
+use kiven_tests::customer::{OPERATION_MAX, connection_request, database_request};
 use kiven_tests::terraform::{Terraform, find};
 use kiven_tests::{Customer, Stack, within};
 use std::time::Duration;
@@ -53,6 +54,12 @@ async fn what_is_released_runs_on_and_what_is_destroyed_is_gone() {
     // The cluster is free: connected again, it takes a new database, and this time all of it goes.
     let connected = client.connection_put(environment, &connection_request()).await.unwrap();
     customer.succeed(&connected.operation_id.unwrap()).await.unwrap_or_else(|error| panic!("{error:#}\n{}", stack.tail()));
+    // But not one of the released one's name: its Services are in use.
+    let (_, refused) = customer.ask(&database_request(environment, "keeper", 1)).await.unwrap();
+    assert!(within(OPERATION_MAX, async || client.operation_get(&refused).await.is_ok_and(|view| view.status.over())).await);
+    let ended = client.operation_get(&refused).await.unwrap();
+    assert_eq!((ended.status, ended.problem.map(|problem| problem.code)), (OperationStatus::Failed, Some(Code::AGENT_REFUSED)));
+    assert_eq!(customer.query(&view, "SELECT said FROM kept").await.unwrap(), "still here", "its Services lead where they did");
     let protected = kiven_model::api::DatabaseRequest { deletion_protection: Some(true), ..database_request(environment, "goner", 1) };
     let (goner, operation) = customer.ask(&protected).await.unwrap();
     customer.succeed(&operation).await.unwrap();

@@ -19,6 +19,7 @@ pub(crate) fn connection() -> ConnectionRequest {
             .into(),
         launch_template: "lt-0123456789abcdef0".to_owned(),
         backup_kms_key_arn: None,
+        node_group_quota: None,
     }
 }
 

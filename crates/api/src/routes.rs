@@ -47,7 +47,8 @@ const DATABASE_RULES: &[Code] = &[
 const ENVIRONMENT_RULES: &[Code] =
     &[Code::NAME_INVALID, Code::AWS_ACCOUNT_INVALID, Code::AWS_REGION_INVALID, Code::EKS_CLUSTER_INVALID, Code::ID_INVALID, Code::NEVER_CHANGEABLE];
 /// The rules that a connection's body can break.
-const CONNECTION_RULES: &[Code] = &[Code::ROLE_INVALID, Code::SUBNETS_INVALID, Code::LAUNCH_TEMPLATE_INVALID];
+const CONNECTION_RULES: &[Code] =
+    &[Code::ROLE_INVALID, Code::SUBNETS_INVALID, Code::LAUNCH_TEMPLATE_INVALID, Code::KMS_KEY_INVALID, Code::QUOTA_INVALID];
 /// The rules that a schedule's body can break.
 const SCHEDULE_RULES: &[Code] = &[
     Code::TIME_ZONE_UNKNOWN,

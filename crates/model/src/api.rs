@@ -79,6 +79,10 @@ pub struct ConnectionRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^arn:aws:kms:[a-z0-9-]+:[0-9]{12}:key/.+$"), length(max = 2048)))]
     pub backup_kms_key_arn: Option<String>,
+    /// The quota of managed node groups of the EKS cluster, where AWS has raised it; 30 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1000)))]
+    pub node_group_quota: Option<u32>,
 }
 
 /// An environment as it is.

@@ -31,7 +31,16 @@ pub struct ConnectionSpec {
     /// The customer's KMS key for backups, by its ARN; S3's own key when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_kms_key_arn: Option<String>,
+    /// Managed node groups that AWS allows the EKS cluster, where it is not [`NODE_GROUP_QUOTA`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_group_quota: Option<u32>,
 }
+
+/// Managed node groups that AWS allows an EKS cluster as long as nobody has asked for more
+/// (Service Quotas, Amazon EKS: "Managed node groups per cluster").
+pub const NODE_GROUP_QUOTA: u32 = 30;
+/// Highest quota that is believed.
+pub const NODE_GROUP_QUOTA_MAX: u32 = 1_000;
 
 /// Where an environment is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

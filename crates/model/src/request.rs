@@ -1,7 +1,7 @@
 //! From what was sent to what is valid: every violation at once, each with its field.
 use crate::api::{ConnectionRequest, DatabaseRequest, EnvironmentRequest};
 use crate::database::{BackupSpec, CustomSize, DatabaseSpec, DeletionSpec, PoolMode, PoolerSpec, Power};
-use crate::environment::{ConnectionSpec, EnvironmentSpec};
+use crate::environment::{ConnectionSpec, EnvironmentSpec, NODE_GROUP_QUOTA_MAX};
 use crate::maintenance;
 use crate::names::{DatabaseName, is_dns_label};
 use crate::parameters::{self, Refused};
@@ -393,11 +393,16 @@ pub fn connection(request: &ConnectionRequest, environment: &EnvironmentSpec) ->
             checks.add(Code::KMS_KEY_INVALID, "backup_kms_key_arn", message, "A key by its ARN, in the environment's account and region; no alias.");
         }
     }
+    if let Some(quota) = request.node_group_quota.filter(|quota| !(1..=NODE_GROUP_QUOTA_MAX).contains(quota)) {
+        let message = format!("a quota of {quota} node groups is out of range");
+        checks.add(Code::QUOTA_INVALID, "node_group_quota", message, "1 to 1000, as AWS Service Quotas shows it; leave it out for 30.");
+    }
     checks.end(Some(ConnectionSpec {
         role_arn: request.role_arn.clone(),
         subnets: request.subnets.clone(),
         launch_template: request.launch_template.clone(),
         backup_kms_key_arn: request.backup_kms_key_arn.clone(),
+        node_group_quota: request.node_group_quota,
     }))
 }
 

@@ -2,8 +2,8 @@
 use crate::input::DatabaseInput;
 use crate::settle;
 use crate::steps::{
-    ApplyCluster, ApplyNetworkPolicy, ApplyPooler, ApplyScheduledBackup, AwaitCurrent, DeleteNodeGroup, EnsureInitialDatabase, ReadPlacement,
-    ScaleNodeGroup, VerifyRevision,
+    ApplyCluster, ApplyNetworkPolicy, ApplyPooler, ApplyScheduledBackup, AwaitCurrent, CheckNodeGroupQuota, DeleteNodeGroup, EnsureInitialDatabase,
+    ReadPlacement, ScaleNodeGroup, VerifyRevision,
 };
 use kiven_durable::{Body, Cx, Outcome, Stop};
 use kiven_model::database::Placement;
@@ -21,6 +21,7 @@ impl<P: Ports> Body<P> for Change {
     type Output = Placement;
 
     async fn run(cx: Cx<P>, input: DatabaseInput) -> Result<Placement, Stop> {
+        cx.each(CheckNodeGroupQuota::of(&input)).await?;
         cx.each(ScaleNodeGroup::growing(&input)).await?;
         cx.no_way_back().await?; // from here PostgreSQL takes the new settings: going back would be another change
         cx.step(ApplyCluster::of(&input)).await?;

@@ -1,9 +1,9 @@
-//! Provision: from a request to a database that answers, in twelve steps; complete, or as if it had never been asked for.
+//! Provision: from a request to a database that answers, in thirteen steps; complete, or as if it had never been asked for.
 use crate::input::DatabaseInput;
 use crate::settle;
 use crate::steps::{
-    ApplyCluster, ApplyNetworkPolicy, ApplyPooler, ApplyScheduledBackup, AwaitHealthy, AwaitNodeGroup, EnsureBackupBucket, EnsureBackupRole,
-    EnsureInitialDatabase, EnsureNodeGroup, EnsureSecrets, ReadConnection, VerifyOperator, VerifyStorageClass,
+    ApplyCluster, ApplyNetworkPolicy, ApplyPooler, ApplyScheduledBackup, AwaitHealthy, AwaitNodeGroup, CheckNodeGroupQuota, EnsureBackupBucket,
+    EnsureBackupRole, EnsureInitialDatabase, EnsureNodeGroup, EnsureSecrets, ReadConnection, VerifyOperator, VerifyStorageClass,
 };
 use kiven_durable::{Body, Cx, Outcome, Stop};
 use kiven_model::database::Connection;
@@ -22,6 +22,7 @@ impl<P: Ports> Body<P> for Provision {
 
     async fn run(cx: Cx<P>, input: DatabaseInput) -> Result<Connection, Stop> {
         let groups = input.node_groups();
+        cx.each(CheckNodeGroupQuota::of(&input)).await?;
         cx.each(EnsureNodeGroup::all(&input, &groups)).await?;
         cx.all((VerifyStorageClass::of(&input), VerifyOperator::of(&input))).await?;
         cx.all((EnsureBackupBucket::of(&input), EnsureBackupRole::of(&input))).await?;

@@ -249,6 +249,8 @@ pub trait CustomerAccount: Send + Sync {
     ) -> impl Future<Output = Result<NodeGroupState, PortError>> + Send;
     /// Deletes a node group; `Absent` when it is gone.
     fn node_group_delete(&self, access: &Access, cluster: &str, name: &str) -> impl Future<Output = Result<NodeGroupState, PortError>> + Send;
+    /// The names of every node group of the EKS cluster, whoever made it: all of them count against AWS' quota. Changes nothing.
+    fn node_group_list(&self, access: &Access, cluster: &str) -> impl Future<Output = Result<Vec<String>, PortError>> + Send;
     /// Where a node group is.
     fn node_group_get(&self, access: &Access, cluster: &str, name: &str) -> impl Future<Output = Result<NodeGroupState, PortError>> + Send;
     /// The release of the machine image that a group's nodes start from, such as `1.34.1-20260301`; `None` when there is no group.

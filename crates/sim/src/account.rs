@@ -144,6 +144,28 @@ impl Cloud {
         self.groups.update(now, &group.cluster, &group.spec.name, change, Some(format!("{token}/{nodes}")))?;
         Ok(NodeGroupState::Changing)
     }
+    /// Node groups of somebody else; as many as still fit.
+    pub(crate) fn strangers_add(&mut self, now: i64, groups: usize) {
+        let cluster = self.environment.spec.eks_cluster_name.clone();
+        for number in 0..groups {
+            let spec = GroupSpec {
+                name: format!("theirs-{number}"),
+                scaling_config: scaling(1),
+                subnets: self.connection.subnets.values().cloned().collect(),
+                node_role: format!("arn:aws:iam::{}:role/theirs", self.environment.spec.aws_account_id),
+                instance_types: vec!["m6g.large".to_owned()],
+                ami_type: None,
+                capacity_type: None,
+                launch_template: None,
+                labels: BTreeMap::new(),
+                taints: Vec::new(),
+                tags: BTreeMap::new(),
+            };
+            if self.groups.create(now, &cluster, spec, None).is_err() {
+                return;
+            }
+        }
+    }
     fn spec(&self, access: &Access, group: &NodeGroup) -> Result<GroupSpec, PortError> {
         let known =
             self.connection.subnets.values().any(|subnet| *subnet == group.subnet) && group.launch_template == self.connection.launch_template;
@@ -294,6 +316,12 @@ impl CustomerAccount for World {
                 }
             }
             Ok(NodeGroupState::Changing)
+        })
+    }
+    async fn node_group_list(&self, access: &Access, cluster: &str) -> Result<Vec<String>, PortError> {
+        self.effect("eks:ListNodegroups", |state| {
+            state.cloud.cluster(access, cluster)?;
+            Ok(state.cloud.list().into_iter().map(|group| group.spec.name).collect())
         })
     }
     async fn node_group_get(&self, access: &Access, cluster: &str, name: &str) -> Result<NodeGroupState, PortError> {

@@ -194,6 +194,12 @@ impl World {
     pub fn meddle(&self, kind: kiven_ports::account::ResourceKind) {
         self.state().cloud.meddled.insert(kind);
     }
+    /// Lets the customer make node groups of their own in the EKS cluster, of one node each.
+    pub fn strangers_add(&self, groups: usize) {
+        let mut state = self.state();
+        let now = state.now;
+        state.cloud.strangers_add(now, groups);
+    }
     /// Lets the customer take the role's trust away, or give it back.
     pub fn access_set(&self, open: bool) {
         self.state().cloud.locked = !open;
@@ -290,6 +296,7 @@ fn connection() -> ConnectionSpec {
         subnets: [("eu-west-1a", "subnet-a"), ("eu-west-1b", "subnet-b")].map(|(zone, subnet)| (zone.to_owned(), subnet.to_owned())).into(),
         launch_template: "lt-0123456789abcdef0".to_owned(),
         backup_kms_key_arn: None,
+        node_group_quota: None,
     }
 }
 

@@ -160,9 +160,11 @@ impl Turn<'_> {
         let standbys: Vec<&Instance> = instances.iter().filter(|instance| instance.name != primary.name).collect();
         sql::slots(&session, &standbys).await?;
         // New ones copy side by side; those that run take what was changed one after the other.
-        let (running, new): (Vec<&Instance>, Vec<&Instance>) = standbys.iter().copied().partition(|standby| standby.has_data());
+        let (mut running, new): (Vec<&Instance>, Vec<&Instance>) = standbys.iter().copied().partition(|standby| standby.has_data());
         let copied = new.iter().map(|standby| self.settle_standby(standby, &primary));
         futures_util::future::join_all(copied).await.into_iter().collect::<Result<(), _>>()?;
+        // Commits wait for standbys that follow: a former primary, which may still be archiving, comes after them.
+        running.sort_by_key(|standby| !standby.is_standby());
         for standby in running {
             self.settle_standby(standby, &primary).await?;
         }

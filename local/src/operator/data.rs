@@ -135,6 +135,7 @@ impl Turn<'_> {
         let (op, data) = (self.op, instance.data());
         tracing::info!(cluster = self.spec.name, instance = instance.name, "restarting for what was changed");
         op.phase(self.spec, APPLYING, "what was changed needs a restart")?;
+        Session::open(instance, "postgres").await?.run("CHECKPOINT").await?;
         op.processes.stop(&op.postgres, &data, "fast").await?;
         instance.shape_put(&op.postgres, &self.spec.shape)?;
         op.processes.start(&op.postgres, &data, &instance.log()).await?;

@@ -2,7 +2,7 @@
 use super::cluster::Turn;
 use super::error::OperatorError;
 use super::instance::Instance;
-use super::process::is_occupied;
+use super::process::{is_occupied, shut_down_at};
 use super::sql::Session;
 use kiven_fake_kube::kinds;
 use serde_json::{Value, json};
@@ -12,6 +12,8 @@ use tokio::time::{Instant, sleep};
 const FAILING_OVER: &str = "Failing over";
 const SWITCHING_OVER: &str = "Switchover in progress";
 const FENCE_SECONDS_MAX: u64 = 10;
+/// The pause between two looks while nobody can write.
+const LOOK: Duration = Duration::from_millis(10);
 /// How long a standby may take to follow before a switchover is tried again.
 const FOLLOW_SECONDS_MAX: u64 = 20;
 const LIMITS: [&str; 5] = ["max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_transactions", "max_locks_per_transaction"];
@@ -43,7 +45,8 @@ impl Turn<'_> {
         Ok(false)
     }
 
-    /// Lets a standby that follows closely take over: the primary stops in order, which sends everything it has before.
+    /// Lets a standby that follows closely take over: the primary stops in order, which sends everything it has before. Nobody
+    /// waits until its last WAL is archived too, which takes seconds: the standby has that WAL, and the old server goes on with it.
     pub(crate) async fn switch_over(&self, primary: &Instance, standbys: &[&Instance]) -> Result<(), OperatorError> {
         let began = Instant::now();
         let end = began + Duration::from_secs(FOLLOW_SECONDS_MAX);
@@ -60,11 +63,41 @@ impl Turn<'_> {
             }
             sleep(Duration::from_millis(50)).await;
         };
+        // While writes go on: the checkpoint of the shutdown, for which they wait, has little left to do.
+        Session::open(primary, "postgres").await?.run("CHECKPOINT").await?;
         self.op.phase(self.spec, SWITCHING_OVER, &format!("the primary {} takes what was changed", primary.name))?;
-        self.op.processes.stop(&self.op.postgres, &primary.data(), "fast").await?;
-        let heir = self.fail_over(primary, &heirs).await?;
+        self.op.processes.ask_to_stop(&self.op.postgres, &primary.data(), "fast").await?;
+        self.op.show_pod(self.spec, primary, "replica")?;
+        let heir = match self.follower_of_all(primary, &heirs).await? {
+            Some(heir) => self.crown(heir).await?,
+            None => self.fail_over(primary, &heirs).await?,
+        };
         tracing::info!(cluster = self.spec.name, old = primary.name, heir = heir.name, elapsed_ms = began.elapsed().as_millis(), "switched over");
         Ok(())
+    }
+
+    /// A standby that has every byte of a primary that was asked to stop and writes no more; none within the bound.
+    async fn follower_of_all<'a>(&self, primary: &Instance, heirs: &[&'a Instance]) -> Result<Option<&'a Instance>, OperatorError> {
+        let end = Instant::now() + Duration::from_secs(FOLLOW_SECONDS_MAX);
+        while Instant::now() < end {
+            if let Some(last) = shut_down_at(&primary.data()) {
+                for heir in heirs {
+                    // What was received begins before the last checkpoint and ends after it.
+                    if self.received(heir).await? > last {
+                        return Ok(Some(heir));
+                    }
+                }
+            }
+            sleep(LOOK).await;
+        }
+        Ok(None)
+    }
+
+    /// How far a standby's WAL goes.
+    async fn received(&self, heir: &Instance) -> Result<u64, OperatorError> {
+        let session = Session::open(heir, "postgres").await?;
+        let position = session.row("SELECT pg_wal_lsn_diff(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), '0/0')").await?;
+        Ok(position.first().cloned().flatten().and_then(|text| text.parse().ok()).unwrap_or(0))
     }
 
     /// Fences the dead primary, promotes the standby that has most of its WAL, and moves the labels.
@@ -77,19 +110,22 @@ impl Turn<'_> {
             if Instant::now() > end {
                 return Err(OperatorError::Timeout("the old primary's processes to end".into()));
             }
-            sleep(Duration::from_millis(100)).await;
+            sleep(LOOK).await;
         }
         let mut best: Option<(u64, &Instance)> = None;
         for heir in heirs {
-            let session = Session::open(heir, "postgres").await?;
-            let position = session.row("SELECT pg_wal_lsn_diff(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), '0/0')").await?;
-            let position = position.first().cloned().flatten().and_then(|text| text.parse().ok()).unwrap_or(0);
+            let position = self.received(heir).await?;
             if best.is_none_or(|(most, _)| position > most) {
                 best = Some((position, heir));
             }
         }
         let (position, heir) = best.ok_or_else(|| OperatorError::Missing("a standby to promote".into()))?;
         tracing::info!(cluster = self.spec.name, heir = heir.name, position, "the most advanced standby was chosen");
+        self.crown(heir).await
+    }
+
+    /// Promotes a standby and moves the labels.
+    async fn crown(&self, heir: &Instance) -> Result<Instance, OperatorError> {
         let status = |patch: Value| self.op.kube.patch_status(&kinds::CLUSTERS, &self.spec.namespace, &self.spec.name, &patch);
         status(json!({ "targetPrimary": heir.name, "targetPrimaryTimestamp": self.op.stamp() }))?;
         self.promote(heir).await?;

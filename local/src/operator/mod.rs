@@ -1,7 +1,7 @@
 //! The local cluster's operator: it plays CloudNativePG, the Barman plugin and the kubelet with real PostgreSQL processes.
 //!
 //! Invariants: the objects in fake-kube and the folders on disk are the only state, so a restart adopts what runs;
-//! a data directory appears whole or not at all; an old primary is fenced before a standby is promoted; nothing here
+//! a data directory appears whole or not at all; an old primary can write nothing more before a standby is promoted; nothing here
 //! loses a volume whose reclaim policy is Retain; servers outlive this process.
 
 pub mod archive;

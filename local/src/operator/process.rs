@@ -181,6 +181,16 @@ pub(crate) fn is_occupied(data: &Path) -> bool {
     entries.flatten().any(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == data))
 }
 
+/// Where the WAL of a server ends that was shut down in order: nothing is written after its last checkpoint, whatever of its
+/// processes is still there to archive. `None` as long as it may write. Reads `global/pg_control`, whose first fields have been
+/// the same since PostgreSQL 9.3 (`src/include/catalog/pg_control.h`: state at 16, checkPoint at 32).
+pub(crate) fn shut_down_at(data: &Path) -> Option<u64> {
+    const SHUT_DOWN: [u8; 4] = 1_u32.to_ne_bytes();
+    let control = fs::read(data.join("global/pg_control")).ok()?;
+    let checkpoint = control.get(32..40)?.try_into().ok()?;
+    (control.get(16..20)? == SHUT_DOWN).then_some(u64::from_ne_bytes(checkpoint))
+}
+
 /// The servers started by this process, so that their end is noticed at once; adopted ones are looked at instead.
 #[derive(Default)]
 pub(crate) struct Processes {
@@ -250,17 +260,22 @@ impl Processes {
     /// Stops the server of a data directory: `fast` writes a checkpoint, `immediate` does not.
     pub(crate) async fn stop(&self, postgres: &Postgres, data: &Path, mode: &str) -> Result<(), OperatorError> {
         let began = Instant::now();
-        let (Server::Busy(pid) | Server::Up(pid)) = Server::of(data) else {
-            return Ok(());
-        };
-        let folder = data.display().to_string();
-        match postgres.run("pg_ctl", &["stop", "-W", "-s", "-m", mode, "-D", &folder]).await {
-            Err(error) if lives(pid) => return Err(error),
-            _ => {}
-        }
+        let Some(pid) = self.ask_to_stop(postgres, data, mode).await? else { return Ok(()) };
         self.gone(pid).await?;
         tracing::info!(pid, mode, elapsed_ms = began.elapsed().as_millis(), "PostgreSQL stopped");
         Ok(())
+    }
+
+    /// Begins to stop a server; answers its pid, or none where none runs.
+    pub(crate) async fn ask_to_stop(&self, postgres: &Postgres, data: &Path, mode: &str) -> Result<Option<u32>, OperatorError> {
+        let (Server::Busy(pid) | Server::Up(pid)) = Server::of(data) else {
+            return Ok(None);
+        };
+        let folder = data.display().to_string();
+        match postgres.run("pg_ctl", &["stop", "-W", "-s", "-m", mode, "-D", &folder]).await {
+            Err(error) if lives(pid) => Err(error),
+            _ => Ok(Some(pid)),
+        }
     }
 }
 
@@ -268,4 +283,26 @@ fn last_lines(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().rev().take(5).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_server_that_was_shut_down_in_order_has_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("global")).unwrap();
+        assert_eq!(shut_down_at(folder.path()), None, "no control file");
+        let mut control = vec![0; 512];
+        control[32..40].copy_from_slice(&0x0300_0028_u64.to_ne_bytes());
+        // In production, in recovery, shutting down.
+        for (state, end) in [(6_u32, None), (5, None), (3, None), (1, Some(0x0300_0028))] {
+            control[16..20].copy_from_slice(&state.to_ne_bytes());
+            fs::write(folder.path().join("global/pg_control"), &control).unwrap();
+            assert_eq!(shut_down_at(folder.path()), end, "state {state}");
+        }
+        fs::write(folder.path().join("global/pg_control"), &control[..20]).unwrap();
+        assert_eq!(shut_down_at(folder.path()), None, "half a file");
+    }
 }

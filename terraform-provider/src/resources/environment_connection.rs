@@ -44,6 +44,7 @@ fn request_of(value: &Value) -> ConnectionRequest {
         subnets: subnets.unwrap_or_default(),
         launch_template: text(value, "launch_template"),
         backup_kms_key_arn: value.get("backup_kms_key_arn").as_str().map(str::to_owned),
+        node_group_quota: value.get("node_group_quota").as_i64().map(|quota| u32::try_from(quota).unwrap_or(0)),
     }
 }
 
@@ -72,6 +73,7 @@ impl EnvironmentConnection {
         state.set("role_arn", connection.map(|c| c.role_arn.clone()));
         state.set("launch_template", connection.map(|c| c.launch_template.clone()));
         state.set("backup_kms_key_arn", connection.and_then(|c| c.backup_kms_key_arn.clone()));
+        state.set("node_group_quota", connection.and_then(|c| c.node_group_quota).map(i64::from));
         let subnets = connection.map(|c| c.subnets.iter().map(|(zone, subnet)| (zone.clone(), Value::from(subnet.as_str()))).collect());
         state.set("subnets", subnets.map_or(Value::Null, Value::Map));
         state.set("timeouts", own.get("timeouts").clone());
@@ -176,6 +178,9 @@ impl Resource for EnvironmentConnection {
             .attr(Attr::string("on_destroy").optional().computed().default(REFUSE).describe(ON_DESTROY))
             .attr(Attr::string("backup_kms_key_arn").optional().describe(
                 "The KMS key of yours that backups are encrypted with, named in the onboarding module too. Before the first database only.",
+            ))
+            .attr(Attr::number("node_group_quota").optional().describe(
+                "Managed node groups that AWS allows this EKS cluster, where the quota was raised; 30 otherwise. A database that needs more is refused before anything is made.",
             ))
             .attr(Attr::string("status").computed().describe("`connected` once role and agent have answered."))
             .attr(Attr::list("postgres_versions", Type::Number).computed().describe("The PostgreSQL majors on offer, newest first."))

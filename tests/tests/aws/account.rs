@@ -71,6 +71,7 @@ impl Customer {
             subnets: self.subnets.clone(),
             launch_template: self.launch_template.clone(),
             backup_kms_key_arn: None,
+            node_group_quota: None,
         }
     }
 

@@ -219,6 +219,29 @@ async fn labels_that_were_taken_off_are_put_back() {
 }
 
 #[test]
+fn a_cluster_without_room_is_told_before_anything_is_made() {
+    deep(async || {
+        let Some(world) = begin("denial::a_cluster_without_room_is_told_before_anything_is_made").await else { return };
+        // Another environment's groups count as well: the quota is the cluster's.
+        let theirs = onboarded(&world, 2).await;
+        for number in 0..29 {
+            let group = NodeGroup { name: format!("kiven-theirs{number}-eu-west-1a"), ..group(&theirs, 1) };
+            world.account.node_group_ensure(&theirs.access, &group, &format!("t{number}")).await.unwrap();
+        }
+        let stage = ready(&world, 8).await;
+        let (_, index) = world.aws.calls(0).await.unwrap();
+        let head = stage.ended(Provision).await;
+        let problem = head.problem.unwrap();
+        assert_eq!((head.status, problem.code), (OperationStatus::Failed, Code::AWS_QUOTA));
+        assert!(problem.message.contains("has 29 node groups of 30, 2 more are needed"), "{}", problem.message);
+        let (calls, _) = world.aws.calls(index).await.unwrap();
+        let changes =
+            calls.iter().filter(|call| call["operation"].as_str().is_some_and(|name| name.starts_with("Create") || name.starts_with("Put")));
+        assert_eq!(changes.count(), 0, "{calls:#?}");
+    });
+}
+
+#[test]
 fn a_zone_without_machines_is_waited_for() {
     deep(async || {
         let Some(world) = begin("denial::a_zone_without_machines_is_waited_for").await else { return };

@@ -8,6 +8,7 @@
 mod account;
 mod contracts;
 mod denial;
+mod differences;
 mod life;
 mod module;
 mod onboarding;

@@ -31,7 +31,7 @@ fn story(permission: &Permission) -> Story {
     match (permission.action.as_str(), permission.steps[0].as_str()) {
         ("eks:ListUpdates" | "iam:UpdateAssumeRolePolicy" | "s3:ListBucket", _) => Story::Direct,
         (_, "read_eks_cluster" | "check_account" | "ensure_oidc_provider") => Story::Connect,
-        (_, "ensure_node_group" | "ensure_backup_bucket" | "ensure_backup_role") => Story::Operation(Provision),
+        (_, "check_node_group_quota" | "ensure_node_group" | "ensure_backup_bucket" | "ensure_backup_role") => Story::Operation(Provision),
         (_, "scale_node_group") => Story::Operation(Pause),
         (_, "start_patch" | "await_patch") => Story::Operation(PatchNodes),
         (_, "delete_node_group") => Story::Operation(Purge),
@@ -172,10 +172,13 @@ async fn cancelled(world: &World, seed: u64, permission: &Permission) {
 async fn inventory(world: &World, seed: u64, permission: &Permission) {
     let stage = new_stage(world, seed).await;
     stage.complete(Connect).await;
+    stage.complete(Provision).await;
     revoke(world, &stage, permission).await;
-    let unseen = stage.inventory().await.unseen;
-    assert!(unseen.iter().any(|(_, why)| why.contains(&permission.action)), "{}: {unseen:?}", permission.action);
+    let seen = stage.check().await;
+    assert!(seen.unseen.iter().any(|why| why.contains(&permission.action)), "{}: {:?}", permission.action, seen.unseen);
+    assert!(seen.drift.is_empty(), "{}: {:?}", permission.action, seen.drift);
     restore(world, &stage).await;
+    clear(&stage).await;
 }
 
 fn denied<T: std::fmt::Debug>(answer: Result<T, PortError>, permission: &Permission) {

@@ -3,7 +3,7 @@ use crate::account::Customer;
 use crate::twin::Emulated;
 use kiven_aws::account::Account;
 use kiven_durable::{Drive, Driven, NoFaults};
-use kiven_model::api::{DatabaseRequest, DeletionRequest};
+use kiven_model::api::{CheckView, DatabaseRequest, DeletionRequest};
 use kiven_model::database::Database;
 use kiven_model::environment::{ConnectionSpec, Environment};
 use kiven_model::operation::{Operation, OperationKind, OperationStatus};
@@ -68,6 +68,12 @@ impl Stage {
     /// What the account holds, as AWS says it.
     pub(crate) async fn inventory(&self) -> Inventory {
         self.aws().inventory(&self.access().await, crate::onboarding::CLUSTER).await.unwrap()
+    }
+
+    /// What a check of the environment says.
+    pub(crate) async fn check(&self) -> CheckView {
+        let databases = self.world.database_list(&self.world.environment().organization_id).await.unwrap();
+        kiven_operations::check(&*self.ports, self.environment().await, &databases).await.unwrap()
     }
 
     /// Accepts an operation and rings for it, as the API does.

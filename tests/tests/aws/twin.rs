@@ -134,6 +134,9 @@ impl CustomerAccount for Twin {
         let aws = self.aws.node_group_delete(access, cluster, name).await?;
         Ok(slower(aws, self.world.node_group_delete(&self.there(access), cluster, name).await?))
     }
+    async fn node_group_list(&self, access: &Access, cluster: &str) -> Result<Vec<String>, PortError> {
+        self.aws.node_group_list(access, cluster).await
+    }
     async fn node_group_get(&self, access: &Access, cluster: &str, name: &str) -> Result<NodeGroupState, PortError> {
         let aws = self.aws.node_group_get(access, cluster, name).await?;
         Ok(slower(aws, self.world.node_group_get(&self.there(access), cluster, name).await?))

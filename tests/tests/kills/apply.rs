@@ -1,6 +1,6 @@
 //! Terraform's lane: Terraform or the provider is killed during an apply; the next one adopts and the plan is clean.
-use crate::lane::Held;
 use crate::matrix::{Cell, Strike};
+use crate::strike::Held;
 use anyhow::{Context, bail, ensure};
 use kiven_client::Client;
 use kiven_model::operation::EventKind;

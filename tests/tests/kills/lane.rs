@@ -1,24 +1,20 @@
 //! A lane: one stack on which cells run one after another, with a database of two instances that is paused and resumed.
-use crate::matrix::{Cell, Operation, Strike};
+use crate::matrix::{Cell, Operation};
+use crate::strike::{Hand, Held, arm, postmasters};
 use anyhow::{Context, bail, ensure};
 use kiven_model::api::{DatabaseRequest, DatabaseView};
 use kiven_model::lifecycle::DatabaseStatus;
-use kiven_model::operation::EventKind;
 use kiven_model::{DatabaseId, OperationId};
-use kiven_tests::customer::{OPERATION_MAX, database_request};
-use kiven_tests::{Customer, Stack, processes, within};
+use kiven_tests::customer::database_request;
+use kiven_tests::{Customer, Stack, within};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How many databases of provision cells may be there before they are deleted together.
 const LEFTOVERS_MAX: usize = 5;
 /// How long what follows an operation may take: processes that end, pods that are listed.
-const SETTLE_MAX: Duration = Duration::from_secs(10);
-/// How long a step is waited for.
-const STEP_PACE: Duration = Duration::from_millis(10);
-/// How long a postmaster is waited for.
-const POSTMASTER_MAX: Duration = Duration::from_secs(10);
-const IDENTIFIER: &str = "select system_identifier from pg_control_system()";
+pub(crate) const SETTLE_MAX: Duration = Duration::from_secs(10);
+pub(crate) const IDENTIFIER: &str = "select system_identifier from pg_control_system()";
 
 type Census = BTreeMap<String, usize>;
 
@@ -34,15 +30,6 @@ pub struct Lane {
     pub on: bool,
     leftovers: Vec<DatabaseId>,
     made: u32,
-}
-
-/// How a cell that held ended.
-#[derive(Debug, Clone, Copy)]
-pub struct Held {
-    /// From the operation's beginning to its success.
-    pub seconds: f64,
-    /// Whether the victim was struck: a failpoint that needs luck may not be passed.
-    pub struck: bool,
 }
 
 impl Lane {
@@ -90,7 +77,7 @@ impl Lane {
                 self.power(false).await.context("getting ready")?;
                 self.resume(cell).await
             }
-            Operation::Apply => bail!("Terraform has a lane of its own"),
+            Operation::Release | Operation::Destroy | Operation::Apply => bail!("it has a lane of its own"),
         }
     }
 
@@ -101,11 +88,11 @@ impl Lane {
         }
         self.made += 1;
         let request = database_request(&self.customer.environment, &format!("cell{}", self.made), 1);
-        self.arm(cell)?;
+        arm(&self.stack, cell)?;
         let began = Instant::now();
         let (database, operation) = self.customer.ask(&request).await?;
         self.leftovers.push(database.id.clone());
-        let held = self.strike_and_follow(cell, &database, &operation, began).await?;
+        let held = self.hand().strike_and_follow(cell, &database, &operation, began).await?;
         let database = self.customer.client.database_get(&database.id).await?;
         self.answers(&database).await?;
         self.unchanged(&request, &database).await?;
@@ -116,19 +103,19 @@ impl Lane {
 
     async fn pause(&mut self, cell: &Cell) -> anyhow::Result<Held> {
         self.write_row().await?;
-        self.arm(cell)?;
+        arm(&self.stack, cell)?;
         let began = Instant::now();
         let operation = self.customer.power(&self.home.id, false).await?;
-        let held = self.strike_and_follow(cell, &self.home.clone(), &operation, began).await?;
+        let held = self.strike_home(cell, &operation, began).await?;
         self.paused().await?;
         Ok(held)
     }
 
     async fn resume(&mut self, cell: &Cell) -> anyhow::Result<Held> {
-        self.arm(cell)?;
+        arm(&self.stack, cell)?;
         let began = Instant::now();
         let operation = self.customer.power(&self.home.id, true).await?;
-        let held = self.strike_and_follow(cell, &self.home.clone(), &operation, began).await?;
+        let held = self.strike_home(cell, &operation, began).await?;
         self.resumed().await?;
         Ok(held)
     }
@@ -155,8 +142,8 @@ impl Lane {
         let view = self.customer.client.database_get(&self.home.id).await?;
         ensure!(view.status == DatabaseStatus::Paused, "the database is {}", view.status);
         let volumes: Vec<String> = self.home_volumes.iter().map(|(_, _, volume)| volume.clone()).collect();
-        let stopped = within(SETTLE_MAX, async || self.postmasters(&volumes).is_empty()).await;
-        ensure!(stopped, "PostgreSQL runs while paused: {:?}", self.postmasters(&volumes));
+        let stopped = within(SETTLE_MAX, async || postmasters(&self.stack, &volumes).is_empty()).await;
+        ensure!(stopped, "PostgreSQL runs while paused: {:?}", postmasters(&self.stack, &volumes));
         let there = self.customer.volumes(&self.home).await?;
         ensure!(there == self.home_volumes, "the volumes are {there:?}, they were {:?}", self.home_volumes);
         self.on = false;
@@ -202,87 +189,12 @@ impl Lane {
         Ok(())
     }
 
-    fn postmasters(&self, volumes: &[String]) -> Vec<processes::Process> {
-        let of =
-            |process: &processes::Process| process.command.contains(" -D ") && volumes.iter().any(|volume| process.command.contains(volume.as_str()));
-        self.stack.processes("postgres").into_iter().filter(of).collect()
+    async fn strike_home(&mut self, cell: &Cell, operation: &OperationId, began: Instant) -> anyhow::Result<Held> {
+        let home = self.home.clone();
+        self.hand().strike_and_follow(cell, &home, operation, began).await
     }
 
-    fn arm(&self, cell: &Cell) -> anyhow::Result<()> {
-        match &cell.strike {
-            Strike::Armed(failpoints) => failpoints.iter().try_for_each(|failpoint| self.stack.arm(failpoint)),
-            Strike::ArmedAtStep(_) | Strike::Program(_) | Strike::Stack | Strike::Postmaster => Ok(()),
-        }
-    }
-
-    /// Strikes the victim, follows the operation to its success, and says whether the victim was struck.
-    async fn strike_and_follow(&mut self, cell: &Cell, database: &DatabaseView, operation: &OperationId, began: Instant) -> anyhow::Result<Held> {
-        let mut struck = true;
-        match &cell.strike {
-            Strike::Armed(_) => {}
-            Strike::ArmedAtStep(failpoint) => {
-                self.step_begun(cell.step, operation).await?;
-                self.stack.arm(failpoint)?;
-            }
-            Strike::Program(name) => {
-                self.step_begun(cell.step, operation).await?;
-                struck = self.stack.kill_all(name) > 0;
-            }
-            Strike::Stack => {
-                self.step_begun(cell.step, operation).await?;
-                self.stack.restart().await?;
-            }
-            Strike::Postmaster => {
-                self.step_begun(cell.step, operation).await?;
-                struck = self.strike_postmaster(database).await?;
-            }
-        }
-        let followed = self.customer.succeed(operation).await;
-        let seconds = began.elapsed().as_secs_f64();
-        match &cell.strike {
-            Strike::Armed(failpoints) => {
-                let left: Vec<&String> = failpoints.iter().filter(|failpoint| self.stack.disarm(failpoint)).collect();
-                struck = left.is_empty();
-                followed?;
-                ensure!(left.first() != failpoints.first().as_ref(), "the failpoint {left:?} was never passed");
-            }
-            Strike::ArmedAtStep(failpoint) => {
-                struck = !self.stack.disarm(failpoint);
-                followed?;
-            }
-            Strike::Program(_) | Strike::Stack | Strike::Postmaster => drop(followed?),
-        }
-        Ok(Held { seconds, struck })
-    }
-
-    async fn strike_postmaster(&self, database: &DatabaseView) -> anyhow::Result<bool> {
-        let deadline = Instant::now() + POSTMASTER_MAX;
-        while Instant::now() < deadline {
-            let volumes: Vec<String> =
-                self.customer.volumes(database).await?.into_iter().map(|(_, _, volume)| volume).filter(|volume| !volume.is_empty()).collect();
-            if let Some(postmaster) = self.postmasters(&volumes).first() {
-                processes::kill(postmaster.pid);
-                return Ok(true);
-            }
-            tokio::time::sleep(STEP_PACE).await;
-        }
-        Ok(false)
-    }
-
-    /// Waits until a step has begun.
-    async fn step_begun(&self, step: &str, operation: &OperationId) -> anyhow::Result<()> {
-        let deadline = Instant::now() + OPERATION_MAX;
-        while Instant::now() < deadline {
-            let view = self.customer.client.operation_get(operation).await?;
-            let begun = |event: &kiven_model::operation::OperationEvent| {
-                event.kind == EventKind::StepStarted && event.step.as_deref().is_some_and(|name| name.split('/').next() == Some(step))
-            };
-            if view.events.iter().any(begun) {
-                return Ok(());
-            }
-            ensure!(!view.status.over(), "the {} is over without the step {step}: {:?}", view.kind.as_str(), view.problem);
-            tokio::time::sleep(STEP_PACE).await;
-        }
-        bail!("the step {step} has not begun within {OPERATION_MAX:?}")
+    fn hand(&mut self) -> Hand<'_> {
+        Hand { stack: &mut self.stack, customer: &self.customer }
     }
 }

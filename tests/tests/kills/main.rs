@@ -4,17 +4,22 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "a test: it panics where something is not as expected")]
 mod apply;
 mod lane;
+mod leaving;
 mod matrix;
 mod report;
+mod strike;
 
 use apply::Module;
-use lane::{Held, Lane};
+use lane::Lane;
+use leaving::Leaving;
 use matrix::{Cell, Operation};
 use std::sync::{Arc, Mutex};
+use strike::Held;
 
 /// Cells of a sample, Terraform's apart.
 const SAMPLE: usize = 10;
 const TERRAFORM_SAMPLE: usize = 2;
+const LEAVING_SAMPLE: usize = 2;
 /// Stacks at a time.
 const LANES_ALL: usize = 3;
 const LANES_SAMPLE: usize = 2;
@@ -85,6 +90,32 @@ async fn run_lane(label: String, queue: Queue, outcomes: Outcomes) {
     }
 }
 
+async fn run_leaving(cells: Vec<Cell>, outcomes: Outcomes) {
+    let mut lane: Option<Leaving> = None;
+    for cell in cells {
+        let mut ready = match lane.take() {
+            Some(lane) => lane,
+            None => match Leaving::open().await {
+                Ok(lane) => lane,
+                Err(error) => {
+                    note(&outcomes, cell, Err(format!("no stack: {error:#}")));
+                    continue;
+                }
+            },
+        };
+        match ready.run(&cell).await {
+            Ok(held) => {
+                note(&outcomes, cell, Ok(held));
+                lane = Some(ready);
+            }
+            Err(error) => note(&outcomes, cell, Err(format!("{error:#}\n{}", ready.stack.tail()))),
+        }
+    }
+    if let Some(lane) = lane {
+        lane.stack.end().await.unwrap();
+    }
+}
+
 async fn run_terraform(cells: Vec<Cell>, outcomes: Outcomes) {
     let Some(program) = kiven_tests::terraform::find("kills: terraform and provider") else { return };
     let mut module: Option<Module> = None;
@@ -112,10 +143,12 @@ async fn run_terraform(cells: Vec<Cell>, outcomes: Outcomes) {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_killed_wherever_the_operation_ends_as_if_nothing_had_happened() {
     let (mut cells, mut terraform_cells, mut lanes) = (matrix::cells(), matrix::terraform_cells(), LANES_ALL);
+    let mut leaving_cells = matrix::leaving_cells();
     if let Some(pattern) = kiven_tests::variable("KIVEN_KILLS_ONLY") {
         cells.retain(|cell| cell.to_string().contains(&pattern));
         terraform_cells.retain(|cell| cell.to_string().contains(&pattern));
-        eprintln!("{} cells contain `{pattern}`", cells.len() + terraform_cells.len());
+        leaving_cells.retain(|cell| cell.to_string().contains(&pattern));
+        eprintln!("{} cells contain `{pattern}`", cells.len() + leaving_cells.len() + terraform_cells.len());
     } else if whole() {
         // Shuffled, so that the first half of a run says something about everything.
         let count = cells.len();
@@ -126,14 +159,20 @@ async fn whoever_is_killed_wherever_the_operation_ends_as_if_nothing_had_happene
         eprintln!("a sample of the kill matrix; the same again: KIVEN_KILLS_SEED={seed}; everything: KIVEN_KILLS=all");
         cells = matrix::sample(cells, seed, SAMPLE);
         terraform_cells = matrix::sample(terraform_cells, seed, TERRAFORM_SAMPLE);
+        leaving_cells = matrix::sample(leaving_cells, seed, LEAVING_SAMPLE);
         lanes = LANES_SAMPLE;
     }
-    let count = cells.len() + terraform_cells.len();
+    let count = cells.len() + leaving_cells.len() + terraform_cells.len();
     let (queue, outcomes): (Queue, Outcomes) = (Arc::new(Mutex::new(cells)), Arc::default());
     // The lanes only wait for other processes: one thread is enough for all.
     let tasks = tokio::task::LocalSet::new();
     for lane in 0..lanes {
         tasks.spawn_local(run_lane(format!("kills{lane}"), queue.clone(), outcomes.clone()));
+    }
+    // Two lanes, so that they do not outlast the others.
+    let second = leaving_cells.split_off(leaving_cells.len() / 2);
+    for cells in [leaving_cells, second] {
+        tasks.spawn_local(run_leaving(cells, outcomes.clone()));
     }
     tasks.spawn_local(run_terraform(terraform_cells, outcomes.clone()));
     tasks.await;

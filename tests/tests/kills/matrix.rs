@@ -10,6 +10,10 @@ pub enum Operation {
     Pause,
     /// Power on.
     Resume,
+    /// A disconnect that leaves the databases as they are.
+    Release,
+    /// A disconnect that takes them away.
+    Destroy,
     /// `terraform apply` from nothing.
     Apply,
 }
@@ -20,6 +24,8 @@ impl fmt::Display for Operation {
             Self::Provision => "provision",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Release => "disconnect (release)",
+            Self::Destroy => "disconnect (destroy)",
             Self::Apply => "apply",
         })
     }
@@ -55,6 +61,14 @@ pub struct Cell {
     pub strike: Strike,
 }
 
+impl Cell {
+    /// How often an operation's usual time may pass again: a released agent that died before it answered is waited for.
+    #[must_use]
+    pub fn patience(&self) -> u32 {
+        if self.victim == "agent" && self.step == "release_agent" && self.point == "command done" { 2 } else { 0 }
+    }
+}
+
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} × {} × {} × {}", self.victim, self.operation, self.step, self.point)
@@ -64,7 +78,8 @@ impl fmt::Display for Cell {
 /// A step and whether it asks the agent.
 type Step = (&'static str, bool);
 
-const PROVISION: [Step; 14] = [
+const PROVISION: [Step; 15] = [
+    ("check_node_group_quota", false),
     ("ensure_node_group", false),
     ("verify_storage_class", false),
     ("verify_operator", false),
@@ -98,6 +113,8 @@ const RESUME: [Step; 6] = [
     ("apply_pooler", true),
     ("apply_scheduled_backup", true),
 ];
+const RELEASE: [Step; 3] = [("read_databases", false), ("release_database", false), ("release_agent", true)];
+const DESTROY: [Step; 4] = [("read_databases", false), ("begin_delete", false), ("await_gone", false), ("release_agent", true)];
 /// When a postmaster is struck.
 const POSTMASTER: [(Operation, &str); 5] = [
     (Operation::Provision, "await_healthy"),
@@ -109,9 +126,19 @@ const POSTMASTER: [(Operation, &str); 5] = [
 
 /// Every cell of the operations that the API drives.
 pub fn cells() -> Vec<Cell> {
+    let mut cells = of(&[(Operation::Provision, &PROVISION), (Operation::Pause, &PAUSE), (Operation::Resume, &RESUME)]);
+    cells.extend(POSTMASTER.map(|(operation, step)| Cell { victim: "postgres", operation, step, point: "step begun", strike: Strike::Postmaster }));
+    cells
+}
+
+/// Every cell of a disconnect.
+pub fn leaving_cells() -> Vec<Cell> {
+    of(&[(Operation::Release, &RELEASE), (Operation::Destroy, &DESTROY)])
+}
+
+fn of(operations: &[(Operation, &'static [Step])]) -> Vec<Cell> {
     let mut cells = Vec::new();
-    let steps = [(Operation::Provision, &PROVISION[..]), (Operation::Pause, &PAUSE[..]), (Operation::Resume, &RESUME[..])];
-    for (operation, step, asks) in steps.into_iter().flat_map(|(operation, steps)| steps.iter().map(move |(step, asks)| (operation, *step, *asks))) {
+    for (operation, step, asks) in operations.iter().flat_map(|(operation, steps)| steps.iter().map(move |(step, asks)| (*operation, *step, *asks))) {
         let mut add = |victim, point, strike| cells.push(Cell { victim, operation, step, point, strike });
         add("worker", "intent recorded", Strike::Armed(vec![format!("worker.intent_recorded.{step}")]));
         add("worker", "effect done", Strike::Armed(vec![format!("worker.effect_done.{step}")]));
@@ -127,7 +154,6 @@ pub fn cells() -> Vec<Cell> {
         add("api", "step begun", Strike::Program("lambda-api"));
         add("kiven-local", "step begun", Strike::Stack);
     }
-    cells.extend(POSTMASTER.map(|(operation, step)| Cell { victim: "postgres", operation, step, point: "step begun", strike: Strike::Postmaster }));
     cells
 }
 

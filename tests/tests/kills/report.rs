@@ -10,6 +10,7 @@ const INTRODUCTION: &str = "# Reliability: the kill matrix
 - the operation still succeeds, within 60 s, without anybody's help;
 - the database answers with the recorded system identifier; after a resume every row that was written before the pause is there, on the same volumes; while paused no PostgreSQL process is left;
 - nothing is there twice: objects in the cluster, node groups and buckets are counted against an undisturbed database;
+- after a release the database is as it was and answers, and its agent has stopped; after a destroy nothing of it is left but the bucket; either way the environment has no connection and takes the next one. An agent that dies between its release and its answer says nothing more: Kiven goes without it after 90 s of silence, the one cell that may take so long;
 - the same request again changes nothing; for Terraform, the next apply adopts what is there and the plan after it says \"No changes\".
 
 Failpoints (`crates/failpoint`, not in release builds) end a process exactly there: between a step's recorded intent and its effect, between effect and record, before and after a command's effect, between a report and its acknowledgement. \"Step begun\" means: as soon as the step's event is seen. Seconds go from the operation's beginning to its success; the local lease is 4 s and a hidden message comes back after 5 s, in AWS both are longer. \"Not struck\": the victim did not pass the point before the operation was over.
@@ -34,7 +35,8 @@ fn row(Outcome { cell, result }: &Outcome) -> Row {
 
 /// The rows that are there, of cells that the matrix still has.
 fn known(page: &str) -> Vec<Row> {
-    let cells: Vec<String> = matrix::cells().iter().chain(&matrix::terraform_cells()).map(ToString::to_string).collect();
+    let cells: Vec<String> =
+        matrix::cells().iter().chain(&matrix::leaving_cells()).chain(&matrix::terraform_cells()).map(ToString::to_string).collect();
     let read = |line: &str| {
         let parts: Vec<String> = line.trim_matches('|').split('|').map(|part| part.trim().to_owned()).collect();
         let [victim, operation, step, point, word, seconds] = parts.try_into().ok()?;
@@ -46,7 +48,7 @@ fn known(page: &str) -> Vec<Row> {
 /// Writes the page: what these cells have shown now, and of the others what they showed last.
 pub fn write(outcomes: &[Outcome]) -> anyhow::Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reliability.md");
-    let whole = matrix::cells().len() + matrix::terraform_cells().len();
+    let whole = matrix::cells().len() + matrix::leaving_cells().len() + matrix::terraform_cells().len();
     let mut rows: Vec<Row> = outcomes.iter().map(row).collect();
     let new: Vec<[String; 4]> = rows.iter().map(|(name, ..)| name.clone()).collect();
     rows.extend(known(&std::fs::read_to_string(&path).unwrap_or_default()).into_iter().filter(|(name, ..)| !new.contains(name)));

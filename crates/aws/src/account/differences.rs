@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_eks::types::{Nodegroup, TaintEffect};
+use aws_sdk_s3::types::ServerSideEncryption;
 use futures_util::future::{join4, try_join_all};
 use kiven_ports::PortError;
 use kiven_ports::account::{Access, BackupBucket, BackupRole, Difference, Differences, NodeGroup, ResourceKind, Wanted};
@@ -118,10 +119,12 @@ async fn of_bucket(sdk: &Sdk, access: &Access, wanted: &BackupBucket) -> Found {
     }
     let encryption =
         setting!(s3.get_bucket_encryption().bucket(name), "s3:GetEncryptionConfiguration", "ServerSideEncryptionConfigurationNotFoundError");
-    let encrypted = encryption
-        .as_ref()
-        .and_then(|one| one.server_side_encryption_configuration())
-        .is_some_and(|one| one.rules().iter().any(|rule| rule.apply_server_side_encryption_by_default().is_some()));
+    let defaults = encryption.as_ref().and_then(|one| one.server_side_encryption_configuration()).map(|one| one.rules()).unwrap_or_default();
+    // Another key than the roles of backups may use: nothing is archived.
+    let encrypted = defaults.iter().filter_map(|rule| rule.apply_server_side_encryption_by_default()).any(|default| match &wanted.kms_key_arn {
+        Some(key) => default.sse_algorithm() == &ServerSideEncryption::AwsKms && default.kms_master_key_id() == Some(key.as_str()),
+        None => default.sse_algorithm() == &ServerSideEncryption::Aes256,
+    });
     let versioning = s3.get_bucket_versioning().bucket(name).send().await.map_err(|error| port_error("s3:GetBucketVersioning", error))?;
     let closed = setting!(s3.get_public_access_block().bucket(name), "s3:GetBucketPublicAccessBlock", "NoSuchPublicAccessBlockConfiguration");
     let closed = closed.as_ref().and_then(|one| one.public_access_block_configuration()).is_some_and(|one| {
@@ -140,7 +143,7 @@ async fn of_bucket(sdk: &Sdk, access: &Access, wanted: &BackupBucket) -> Found {
         ResourceKind::BackupBucket,
         name,
         &[
-            (encrypted, "it is not encrypted by default"),
+            (encrypted, "it is not encrypted with the key that Kiven set: backups may not be written or read"),
             (
                 versioning.status() == Some(&aws_sdk_s3::types::BucketVersioningStatus::Enabled),
                 "it keeps no versions: what is overwritten or deleted is lost",

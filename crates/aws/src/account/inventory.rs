@@ -56,8 +56,7 @@ fn ours(kind: ResourceKind, name: &str, access: &Access, tags: &BTreeMap<String,
 }
 
 async fn groups(sdk: &Sdk, access: &Access, cluster: &str) -> Found {
-    let pages = sdk.eks().list_nodegroups().cluster_name(cluster).into_paginator().items().send().try_collect().await;
-    let names = pages.map_err(|error| port_error("eks:ListNodegroups", error))?;
+    let names = node_groups::list(sdk, cluster).await?;
     let looks = names.into_iter().filter(|name| name.starts_with(PREFIX)).take(INVENTORY_MAX).map(|name| async move {
         let Some(group) = node_groups::describe(sdk, cluster, &name).await? else { return Ok(None) };
         let tags = group.tags().cloned().unwrap_or_default().into_iter().collect();

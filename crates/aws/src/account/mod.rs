@@ -74,6 +74,11 @@ impl CustomerAccount for Account {
         node_groups::delete(&sdk, access, cluster, name).await
     }
 
+    async fn node_group_list(&self, access: &Access, cluster: &str) -> Result<Vec<String>, PortError> {
+        let sdk = self.sessions.open(access, Family::Nodes).await?;
+        node_groups::list(&sdk, cluster).await
+    }
+
     async fn node_group_get(&self, access: &Access, cluster: &str, name: &str) -> Result<NodeGroupState, PortError> {
         let sdk = self.sessions.open(access, Family::Nodes).await?;
         node_groups::get(&sdk, access, cluster, name).await

@@ -33,6 +33,12 @@ pub(super) async fn scale(sdk: &Sdk, access: &Access, cluster: &str, name: &str,
     settle(sdk, &found, cluster, None, nodes, token).await
 }
 
+/// The names of all, Kiven's and others'.
+pub(super) async fn list(sdk: &Sdk, cluster: &str) -> Result<Vec<String>, PortError> {
+    let pages = sdk.eks().list_nodegroups().cluster_name(cluster).into_paginator().items().send().try_collect().await;
+    pages.map_err(|error| port_error("eks:ListNodegroups", error))
+}
+
 pub(super) async fn get(sdk: &Sdk, access: &Access, cluster: &str, name: &str) -> Result<NodeGroupState, PortError> {
     let Some(found) = describe(sdk, cluster, name).await? else { return Ok(NodeGroupState::Absent) };
     check(access, &found, None)?;

@@ -106,7 +106,7 @@ impl<P: Ports> Step<P> for ReleaseDatabase {
     const NAME: &'static str = "release_database";
     type Output = ();
     fn key(&self) -> String {
-        format!("release_database:{}", self.database_id)
+        format!("release_database/{}", self.database_id)
     }
     async fn run(&self, ports: &P, at: &At) -> Result<Progress<()>, StepError> {
         let database = ports.records().database_get(&self.database_id).await?.ok_or_else(|| gone(&self.database_id))?;
@@ -157,7 +157,7 @@ impl<P: Ports> Step<P> for BeginDelete {
     const NAME: &'static str = "begin_delete";
     type Output = ();
     fn key(&self) -> String {
-        format!("begin_delete:{}", self.database_id)
+        format!("begin_delete/{}", self.database_id)
     }
     async fn run(&self, ports: &P, at: &At) -> Result<Progress<()>, StepError> {
         let database = ports.records().database_get(&self.database_id).await?.ok_or_else(|| gone(&self.database_id))?;
@@ -202,7 +202,7 @@ impl<P: Ports> Step<P> for AwaitGone {
     const WAIT_MAX: Duration = Duration::from_secs(GONE_DAYS_MAX * 24 * 3_600);
     type Output = ();
     fn key(&self) -> String {
-        format!("await_gone:{}", self.database_id)
+        format!("await_gone/{}", self.database_id)
     }
     async fn run(&self, ports: &P, at: &At) -> Result<Progress<()>, StepError> {
         // A record that has expired is of a database that is gone.

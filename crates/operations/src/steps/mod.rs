@@ -9,6 +9,7 @@ mod farewell;
 mod nodes;
 mod observed;
 mod patch;
+mod quota;
 mod retire;
 mod rolled;
 mod verify;
@@ -26,6 +27,7 @@ pub use farewell::{AwaitGone, BeginDelete, ReadDatabases, ReleaseAgent, ReleaseD
 pub use nodes::{AwaitNodeGroup, DeleteNodeGroup, EnsureNodeGroup, ScaleNodeGroup};
 pub use observed::{AwaitHealthy, AwaitHibernated, AwaitStopped, Identity, ReadConnection, RecordVolumes, Stopped, VerifyIdentity, VerifyVolumes};
 pub use patch::{AwaitPatch, AwaitWhole, LeaveZone, PATCH_ATTEMPTS_MAX, ReadPrimaryZone, StartPatch};
+pub use quota::CheckNodeGroupQuota;
 pub use retire::{BeginPurge, PurgeCluster, RetireCluster, UnretireCluster};
 pub use rolled::{AwaitCurrent, ReadPlacement, VerifyRevision};
 pub use verify::{VerifyOperator, VerifyStorageClass};
