@@ -7,6 +7,7 @@
 mod data_sources;
 mod diagnose;
 mod durations;
+mod functions;
 mod provider;
 mod resources;
 mod session;

@@ -21,6 +21,7 @@ use crate::price::monthly_usd;
 use crate::schedule::NextSwitch;
 pub use crate::schedule::ScheduleView;
 use crate::sizing::sizing;
+use crate::uri;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -345,13 +346,16 @@ impl Addresses {
 /// verify-full holds, and `hostaddr` and the published port are added.
 #[must_use]
 pub fn connection_uri(name: &DatabaseName, connection: &Connection) -> String {
-    let service = name.read_write_service();
     let addresses = Addresses::of(name, false);
-    let (port, extra) = match connection.published.get(&service) {
-        Some(published) => (published.port, format!("&hostaddr={}", published.address)),
-        None => (addresses.port, String::new()),
+    let published = connection.published.get(&name.read_write_service());
+    let target = uri::Target {
+        host: &addresses.host,
+        port: published.map_or(addresses.port, |published| published.port),
+        database: &addresses.database,
+        username: &addresses.username,
     };
-    format!("postgresql://{}@{}:{port}/{}?sslmode=verify-full{extra}", addresses.username, addresses.host, addresses.database)
+    let hostaddr = published.map(|published| ("hostaddr".to_owned(), published.address.to_string()));
+    uri::connection_uri(&target, &hostaddr.into_iter().collect())
 }
 
 impl DatabaseView {

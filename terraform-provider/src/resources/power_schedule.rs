@@ -61,17 +61,21 @@ fn texts(value: &Value) -> Vec<String> {
     all
 }
 
+/// The windows as a request carries them.
+pub(crate) fn windows_of(windows: &Value) -> Vec<WindowRequest> {
+    let window = |one: &Value| WindowRequest { days: texts(one.get("days")), start: text(one, "start"), end: text(one, "end") };
+    windows.as_items().unwrap_or_default().iter().map(window).collect()
+}
+
 /// The request of a configuration or plan; what is unknown is left out.
 fn request_of(value: &Value) -> ScheduleRequest {
-    let window = |one: &Value| WindowRequest { days: texts(one.get("days")), start: text(one, "start"), end: text(one, "end") };
     let hours = |one: &Value| one.as_members().map(|_| HoursRequest { start: text(one, "start"), end: text(one, "end") });
     let exception = |one: &Value| ExceptionRequest { date: text(one, "date"), on: hours(one.get("on")) };
-    let items = |name: &str| value.get(name).as_items().unwrap_or_default().iter();
     ScheduleRequest {
         database_ids: texts(value.get("database_ids")),
         time_zone: text(value, "time_zone"),
-        windows: items("windows").map(window).collect(),
-        exceptions: items("exceptions").map(exception).collect(),
+        windows: windows_of(value.get("windows")),
+        exceptions: value.get("exceptions").as_items().unwrap_or_default().iter().map(exception).collect(),
         ready_by: value.get("ready_by").as_bool(),
         enabled: value.get("enabled").as_bool(),
     }
