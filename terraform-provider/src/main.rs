@@ -7,11 +7,13 @@
 mod data_sources;
 mod diagnose;
 mod durations;
+mod ephemeral;
 mod functions;
 mod provider;
 mod resources;
 mod session;
 mod wait;
+
 
 use std::sync::Arc;
 

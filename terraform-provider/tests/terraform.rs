@@ -6,6 +6,8 @@
     clippy::panic,
     reason = "a test: it panics where something is not as expected, and nobody reads its documentation"
 )]
+#[path = "stories/agent_tokens.rs"]
+mod agent_tokens;
 mod fake_api;
 #[path = "stories/functions.rs"]
 mod functions;

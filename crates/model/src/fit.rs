@@ -91,7 +91,8 @@ mod tests {
             custom 8/48, 500 GB, 1 on r6g.2xlarge for 396.6
             hobbyist, 20 GB, 3 on t4g.medium for 86.85
             nothing
-        "#]].assert_eq(&all.concat());
+        "#]]
+        .assert_eq(&all.concat());
     }
 
     #[test]

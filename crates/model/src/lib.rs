@@ -8,6 +8,7 @@ pub mod api;
 pub mod change;
 pub mod command;
 pub mod database;
+pub mod enrolment;
 pub mod environment;
 pub mod fit;
 pub mod ids;

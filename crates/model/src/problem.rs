@@ -52,6 +52,7 @@ codes! {
     STORAGE_COOLDOWN = 133, "The volumes grew a short while ago";
     MAINTENANCE_INVALID = 134, "The maintenance window is not valid";
     NOT_RELEASABLE = 135, "A database that does not run cannot be released";
+    ENROLMENT_INVALID = 136, "The way in which agents enrol is not valid";
     UNAUTHENTICATED = 201, "The API key is missing, unknown or expired";
     FORBIDDEN = 202, "The API key may not do this";
     NOT_FOUND = 203, "There is no such thing in this organization";
