@@ -14,6 +14,8 @@ mod resources;
 mod session;
 mod wait;
 
+#[cfg(test)]
+mod golden;
 
 use std::sync::Arc;
 

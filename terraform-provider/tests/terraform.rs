@@ -8,6 +8,8 @@
 )]
 #[path = "stories/agent_tokens.rs"]
 mod agent_tokens;
+#[path = "stories/documents.rs"]
+mod documents;
 mod fake_api;
 #[path = "stories/functions.rs"]
 mod functions;

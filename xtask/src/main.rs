@@ -7,6 +7,7 @@ mod local;
 mod measure;
 mod provider;
 mod provider_bench;
+mod provider_docs;
 mod suites;
 mod terraform;
 mod tidy;
