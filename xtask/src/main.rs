@@ -1,6 +1,7 @@
 //! Build, demo, test, bench, tidy: everything that a contributor runs.
 mod bench;
 mod demo;
+mod elf;
 mod generate;
 mod install;
 mod local;
@@ -8,10 +9,12 @@ mod measure;
 mod provider;
 mod provider_bench;
 mod provider_docs;
+mod release;
 mod suites;
 mod terraform;
 mod tidy;
 mod weekend;
+mod zip;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -50,6 +53,11 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Makes what is published: `provider`.
+    Release {
+        /// What.
+        what: String,
+    },
     /// Checks the tree's own rules: arrows, sizes, first lines, error pages, links.
     Tidy,
     /// Installs by name what the demo and the tests need and is missing.
@@ -66,6 +74,7 @@ fn main() -> ExitCode {
         Task::Test { suites, client } => suites::run(&suites, client.as_deref()),
         Task::Bench { what, json } => bench::run(&what, json.as_deref()),
         Task::Gen { check } => generate::run(check),
+        Task::Release { what } => release::run(&what),
         Task::Tidy => tidy::run(),
         Task::Install { client } => install::run().and_then(|()| match client.as_deref() {
             None => Ok(()),
