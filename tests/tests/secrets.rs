@@ -3,8 +3,8 @@
 use base64::Engine;
 use kiven_model::EnvironmentId;
 use kiven_model::api::EnvironmentRequest;
-use kiven_tests::customer::environment_request;
 use kiven_model::enrolment::{AgentTokenUse, EnrolRequest, EnrolResponse};
+use kiven_tests::customer::environment_request;
 use kiven_tests::needles::{Needle, base64_at, files_below, forms, percent_all, search, search_files};
 use kiven_tests::{Stack, Terraform, terraform};
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! Every rule of validation as a row: the change, and what it is answered with.
 use super::*;
-use crate::enrolment::AgentEnrolment;
 use crate::api::CustomRequest;
+use crate::enrolment::AgentEnrolment;
 
 fn good() -> DatabaseRequest {
     let environment_id = EnvironmentId::from_random([1; 16]).to_string();
