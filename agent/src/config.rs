@@ -14,6 +14,8 @@ pub(crate) struct Config {
     pub(crate) api_url: String,
     /// `KIVEN_TOKEN_PATH`: the projected ServiceAccount token with audience `kiven`.
     pub(crate) token_path: PathBuf,
+    /// `KIVEN_AGENT_TOKEN_PATH`: where the first single-use token is; set where the environment's agent enrols with tokens.
+    pub(crate) agent_token_path: Option<PathBuf>,
     /// `KIVEN_EKS_CLUSTER`, for the runbook only; a variable of the shell stands there when it is not set.
     pub(crate) eks_cluster_name: String,
     /// `KIVEN_AWS_REGION`, likewise.
@@ -33,6 +35,7 @@ impl Config {
             relay_address: value(names[1]),
             api_url: value(names[2]).trim_end_matches('/').to_owned(),
             token_path: PathBuf::from(value(names[3])),
+            agent_token_path: lookup("KIVEN_AGENT_TOKEN_PATH").filter(|value| !value.is_empty()).map(PathBuf::from),
             eks_cluster_name: lookup("KIVEN_EKS_CLUSTER").filter(|value| !value.is_empty()).unwrap_or_else(|| "$CLUSTER".to_owned()),
             aws_region: lookup("KIVEN_AWS_REGION").filter(|value| !value.is_empty()).unwrap_or_else(|| "$REGION".to_owned()),
         })

@@ -1,8 +1,10 @@
-//! Enrolment: a projected ServiceAccount token and a certificate request, for a short-lived certificate.
+//! Enrolment: a certificate request and a proof, for a short-lived certificate. The proof is a projected ServiceAccount token, or a
+//! single-use token where Kiven cannot ask the cluster's issuer.
+use crate::agent_token::{self, AskError, InSecret};
 use crate::config::Config;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use jiff::Timestamp;
-use kiven_model::api::{EnrolRequest, EnrolResponse};
+use kiven_model::enrolment::{EnrolRequest, EnrolResponse};
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use std::time::Duration;
 
@@ -24,22 +26,29 @@ pub(crate) struct Identity {
 }
 
 /// Asks for a certificate with a fresh key.
-pub(crate) async fn enrol(config: &Config) -> anyhow::Result<Identity> {
+pub(crate) async fn enrol(config: &Config, client: &kube::Client) -> anyhow::Result<Identity> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name.push(DnType::CommonName, config.environment_id.as_str());
     let certificate_request = params.serialize_request(&key)?.pem()?;
-    let token =
-        tokio::fs::read_to_string(&config.token_path).await.with_context(|| format!("cannot read the token at {}", config.token_path.display()))?;
-    let request = EnrolRequest { environment_id: config.environment_id.clone(), service_account_token: token.trim().to_owned(), certificate_request };
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(ENROL_SECONDS_MAX)).build()?;
-    let response = client.post(format!("{}/v1/agents/enrol", config.api_url)).json(&request).send().await.context("the API cannot be reached")?;
-    if !response.status().is_success() {
-        let status = response.status();
-        let problem: Option<kiven_model::Problem> = response.json().await.ok();
-        bail!("enrolment was refused ({status}): {}", problem.map_or_else(|| "no reason given".to_owned(), |p| p.to_string()));
-    }
-    let answer: EnrolResponse = response.json().await.context("the answer to the enrolment cannot be read")?;
+    let request = |service_account_token, agent_token| EnrolRequest {
+        environment_id: config.environment_id.clone(),
+        service_account_token,
+        agent_token,
+        certificate_request: certificate_request.clone(),
+    };
+    let answer = match &config.agent_token_path {
+        None => {
+            let read = tokio::fs::read_to_string(&config.token_path).await;
+            let token = read.with_context(|| format!("cannot read the token at {}", config.token_path.display()))?;
+            ask(config, &request(Some(token.trim().to_owned()), None)).await?
+        }
+        Some(path) => {
+            // Once spent it may be taken away.
+            let first = tokio::fs::read_to_string(path).await.unwrap_or_default();
+            agent_token::enrol(&InSecret(client), first.trim(), async |used| ask(config, &request(None, Some(used))).await).await?
+        }
+    };
     let now = crate::now();
     let life = answer.expires_at.duration_since(now);
     Ok(Identity {
@@ -49,4 +58,19 @@ pub(crate) async fn enrol(config: &Config) -> anyhow::Result<Identity> {
         renew_at: now + life * 2 / 3,
         expires_at: answer.expires_at,
     })
+}
+
+async fn ask(config: &Config, request: &EnrolRequest) -> Result<EnrolResponse, AskError> {
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(ENROL_SECONDS_MAX)).build().context("no way to ask the API")?;
+    let response = client.post(format!("{}/v1/agents/enrol", config.api_url)).json(request).send().await.context("the API cannot be reached")?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response.json().await.context("the answer to the enrolment cannot be read")?);
+    }
+    let problem: Option<kiven_model::Problem> = response.json().await.ok();
+    let why = problem.map_or_else(|| "no reason given".to_owned(), |problem| problem.to_string());
+    if status == reqwest::StatusCode::FORBIDDEN {
+        return Err(AskError::Refused { status: status.as_u16(), why });
+    }
+    Err(anyhow::anyhow!("enrolment did not happen ({status}): {why}").into())
 }

@@ -1,6 +1,7 @@
 //! The agent: outbound only, in the customer's cluster, doing what its guardrails allow and saying what it sees.
 //!
 //! Invariants: no inbound port; a Secret's content never leaves the cluster; nothing is destroyed without a consent.
+mod agent_token;
 mod archive;
 mod backup;
 mod commands;

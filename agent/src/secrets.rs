@@ -55,7 +55,8 @@ pub(crate) async fn read(client: &Client, name: &str, key: &str) -> kube::Result
     Ok(decoded(&secrets(client).get(name).await?.data, key))
 }
 
-fn decoded(object: &Value, key: &str) -> String {
+/// One entry of a Secret; empty when there is none.
+pub(crate) fn decoded(object: &Value, key: &str) -> String {
     let text = object["data"][key].as_str().unwrap_or_default();
     let bytes: Result<k8s_openapi::ByteString, _> = serde_json::from_value(json!(text));
     bytes.ok().and_then(|bytes| String::from_utf8(bytes.0).ok()).unwrap_or_default()

@@ -67,7 +67,7 @@ async fn attempt(
     world: &Arc<World>,
 ) -> anyhow::Result<()> {
     if identity.as_ref().is_none_or(|identity| identity.renew_at <= crate::now()) {
-        match enrol(config).await {
+        match enrol(config, world.client()).await {
             Ok(fresh) => *identity = Some(fresh),
             // What is still good is used on; the next attempt to renew is a session's length away.
             Err(error) if identity.as_ref().is_some_and(|known| known.expires_at > crate::now()) => {

@@ -42,6 +42,10 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// The way to the API server.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
     /// Starts the watches and the task that reports changes.
     pub(crate) fn start(client: Client, outbox: Arc<Outbox>) -> Arc<Self> {
         let changed = Arc::new(Notify::new());

@@ -191,6 +191,11 @@ pub(crate) enum Environments {
         /// Its name or id.
         environment: String,
     },
+    /// Make the single-use token with which its agent enrols, where `agent_enrolment` is `token`. It is shown once.
+    AgentToken {
+        /// Its name or id.
+        environment: String,
+    },
     /// Disconnect it. While it has databases, choose what becomes of them.
     Disconnect(Disconnect),
     /// What Kiven made in its account and nothing explains any more, with what it costs.

@@ -110,6 +110,11 @@ impl Teller<'_> {
                 let page = runbook::text(&environment, &self.client.database_list(Some(&environment.id)).await?);
                 self.tell(&page, || page.clone())
             }
+            Environments::AgentToken { environment } => {
+                let environment = self.environment(&environment).await?;
+                let made = self.client.agent_token_create(&environment.id).await?;
+                self.tell(&made, || format!("{}\n", made.token))
+            }
             Environments::Disconnect(asked) => self.disconnect(&asked).await,
             Environments::Orphans { environment } => {
                 let environment = self.environment(&environment).await?;

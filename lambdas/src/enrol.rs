@@ -1,4 +1,5 @@
 //! Enrolment: a ServiceAccount token checked against its EKS cluster's issuer, for a short-lived certificate.
+use crate::agent_tokens::spend;
 use anyhow::Context;
 use axum::Json;
 use axum::extract::State;
@@ -8,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
 use kiven_model::api::{EnrolRequest, EnrolResponse};
+use kiven_model::enrolment::AgentEnrolment;
 use kiven_model::environment::Environment;
 use kiven_model::names::SYSTEM_NAMESPACE;
 use kiven_model::{Code, OperationId, Problem};
@@ -70,7 +72,7 @@ impl Authority {
     }
 }
 
-fn refused(why: &str) -> Problem {
+pub(crate) fn refused(why: &str) -> Problem {
     let hint = "The agent's chart projects the right token: audience `kiven`, ServiceAccount `kiven-agent` in `kiven-system`.";
     Problem::new(Code::ENROLMENT_REFUSED, format!("enrolment refused: {why}")).hint(hint)
 }
@@ -94,12 +96,24 @@ async fn attempt<P: Ports>(enrolment: &Enrolment<P>, request: &EnrolRequest) -> 
     let ports = &*enrolment.ports;
     let environment = ports.records().environment_get(&request.environment_id).await.map_err(unavailable)?;
     let environment = environment.ok_or_else(|| refused("there is no such environment"))?;
-    let issuer = issuer_of(ports, &environment).await?;
-    verify(&request.service_account_token, &issuer).await?;
-    enrolment.authority.sign(request, ports.clock().now())
+    let sign = || enrolment.authority.sign(request, ports.clock().now());
+    match (environment.spec.agent_enrolment, &request.service_account_token, &request.agent_token) {
+        (AgentEnrolment::Issuer, Some(token), None) => {
+            verify(token, &issuer_of(ports, &environment).await?).await?;
+            sign()
+        }
+        (AgentEnrolment::Token, None, Some(used)) => {
+            // What cannot be signed spends no token.
+            let signed = sign()?;
+            spend(ports, &environment.id, used).await?;
+            Ok(signed)
+        }
+        (AgentEnrolment::Issuer, _, _) => Err(refused("this environment's agent proves itself with its ServiceAccount's token")),
+        (AgentEnrolment::Token, _, _) => Err(refused("this environment's agent proves itself with a single-use token")),
+    }
 }
 
-fn unavailable(error: PortError) -> Problem {
+pub(crate) fn unavailable(error: PortError) -> Problem {
     match error {
         PortError::Refused(problem) => problem,
         error => Problem::new(Code::UNAVAILABLE, "enrolment cannot be checked right now").detail(error.to_string()),

@@ -1,6 +1,7 @@
 //! What the functions share: configuration, the ports as deployed, logs.
 //!
 //! Invariants: a function is thin; it parses its configuration once and names everything that is missing together.
+mod agent_tokens;
 pub mod config;
 pub mod drive;
 pub mod enrol;

@@ -7,10 +7,15 @@
 mod data_sources;
 mod diagnose;
 mod durations;
+mod ephemeral;
+mod functions;
 mod provider;
 mod resources;
 mod session;
 mod wait;
+
+#[cfg(test)]
+mod golden;
 
 use std::sync::Arc;
 

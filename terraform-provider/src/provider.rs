@@ -1,12 +1,17 @@
 //! The provider: its configuration and the list of what it offers.
 use crate::data_sources::plans::Plans;
+use crate::ephemeral::agent_token::AgentToken;
+use crate::functions::connection_uri::ConnectionUri;
+use crate::functions::monthly_cost::MonthlyCost;
+use crate::functions::plan_for::PlanFor;
+use crate::functions::schedule_hours::ScheduleHours;
 use crate::resources::database::Database;
 use crate::resources::environment::Environment;
 use crate::resources::environment_connection::EnvironmentConnection;
 use crate::resources::power_schedule::PowerSchedule;
 use crate::session::Shared;
 use kiven_client::{Client, Credentials};
-use kiven_tfplugin::{Attr, DataSource, Diagnostic, Diagnostics, Named, Path, Provider, Resource, Schema, Value, async_trait};
+use kiven_tfplugin::{Attr, DataSource, Diagnostic, Diagnostics, Ephemeral, Function, Named, Path, Provider, Resource, Schema, Value, async_trait};
 use std::sync::Arc;
 
 /// Looks up an environment variable.
@@ -46,6 +51,19 @@ impl Provider for Kiven {
 
     fn data_sources(&self) -> Named<dyn DataSource> {
         vec![("kiven_plans", Arc::new(Plans(self.session.clone())))]
+    }
+
+    fn ephemeral_resources(&self) -> Named<dyn Ephemeral> {
+        vec![("kiven_agent_token", Arc::new(AgentToken(self.session.clone())))]
+    }
+
+    fn functions(&self) -> Named<dyn Function> {
+        vec![
+            ("connection_uri", Arc::new(ConnectionUri)),
+            ("monthly_cost", Arc::new(MonthlyCost)),
+            ("plan_for", Arc::new(PlanFor)),
+            ("schedule_hours", Arc::new(ScheduleHours)),
+        ]
     }
 
     async fn configure(&self, config: Value, terraform_version: &str) -> Diagnostics {

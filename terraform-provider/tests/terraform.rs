@@ -6,7 +6,13 @@
     clippy::panic,
     reason = "a test: it panics where something is not as expected, and nobody reads its documentation"
 )]
+#[path = "stories/agent_tokens.rs"]
+mod agent_tokens;
+#[path = "stories/documents.rs"]
+mod documents;
 mod fake_api;
+#[path = "stories/functions.rs"]
+mod functions;
 #[path = "stories/maintenance.rs"]
 mod maintenance;
 #[path = "stories/schedules.rs"]

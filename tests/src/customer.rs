@@ -55,6 +55,7 @@ pub fn environment_request(name: &str) -> EnvironmentRequest {
         aws_account_id: "000000000000".to_owned(),
         aws_region: "eu-west-1".to_owned(),
         eks_cluster_name: "local".to_owned(),
+        agent_enrolment: None,
     }
 }
 

@@ -104,6 +104,7 @@ async fn foreign(stack: &Stack, own: &OrganizationId) -> Foreign {
             aws_account_id: "111111111111".to_owned(),
             aws_region: "eu-west-1".to_owned(),
             eks_cluster_name: "theirs".to_owned(),
+            agent_enrolment: Default::default(),
         },
         external_id: "x".repeat(64),
         connection: None,

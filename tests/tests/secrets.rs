@@ -1,6 +1,10 @@
-//! No password and no API key lies where it must not: Terraform's state, logs, records, blobs.
+//! No password, no API key and no agent's token lies where it must not: Terraform's state, logs, records, blobs.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a test: it panics where something is not as expected")]
 use base64::Engine;
+use kiven_model::EnvironmentId;
+use kiven_model::api::EnvironmentRequest;
+use kiven_model::enrolment::{AgentTokenUse, EnrolRequest, EnrolResponse};
+use kiven_tests::customer::environment_request;
 use kiven_tests::needles::{Needle, base64_at, files_below, forms, percent_all, search, search_files};
 use kiven_tests::{Stack, Terraform, terraform};
 use std::collections::BTreeSet;
@@ -34,6 +38,34 @@ fn public_files(stack: &Stack) -> Vec<PathBuf> {
     files
 }
 
+/// A token of an environment whose agent enrols with one: the first is spent, the second revoked.
+async fn agent_token(stack: &Stack, number: u8) -> anyhow::Result<String> {
+    let (client, id) = (stack.client()?, EnvironmentId::from_random([200 + number; 16]));
+    let name = format!("tokens-{number}");
+    let request = EnvironmentRequest { eks_cluster_name: name.clone(), agent_enrolment: Some("token".to_owned()), ..environment_request(&name) };
+    client.environment_put(&id, &request).await?;
+    let made = client.agent_token_create(&id).await?;
+    if number == 0 {
+        let next = client.agent_token_create(&id).await?;
+        let enrol = format!("http://127.0.0.1:{}/v1/agents/enrol", stack.port("enrol")?);
+        let key = rcgen::KeyPair::generate()?;
+        let request = rcgen::CertificateParams::new(Vec::new())?.serialize_request(&key)?.pem()?;
+        let used = AgentTokenUse { token: made.token.clone(), next_sha256: "0a".repeat(32) };
+        let asked = EnrolRequest { environment_id: id, service_account_token: None, agent_token: Some(used), certificate_request: request };
+        let http = reqwest::Client::new();
+        let first = http.post(&enrol).json(&asked).send().await?;
+        anyhow::ensure!(first.status().is_success(), "the token was refused: {}", first.text().await?);
+        let answer: EnrolResponse = first.json().await?;
+        anyhow::ensure!(answer.certificate.contains("BEGIN CERTIFICATE"), "a certificate comes back");
+        let second = http.post(&enrol).json(&asked).send().await?;
+        anyhow::ensure!(second.status() == reqwest::StatusCode::FORBIDDEN, "a token is spent once, and the answer was {}", second.status());
+        client.agent_token_revoke(&asked.environment_id, &next.id).await?;
+    } else {
+        client.agent_token_revoke(&id, &made.id).await?;
+    }
+    Ok(made.token)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_secret_is_written_where_it_must_not_be() {
     let Some(program) = terraform::find("secrets") else { return };
@@ -47,6 +79,9 @@ async fn nothing_secret_is_written_where_it_must_not_be() {
         let mut needles = passwords(&stack);
         let mut found = search("terraform show -json", shown.as_bytes(), &needles);
         needles.extend(forms("the API key", stack.secret("api-key")?.trim()));
+        for number in 0..2 {
+            needles.extend(forms(&format!("an agent's token {number}"), &agent_token(&stack, number).await?));
+        }
         let mut files = public_files(&stack);
         let databases = files.iter().filter(|path| path.to_string_lossy().contains(".sqlite")).count();
         anyhow::ensure!(databases >= 2, "the records' files are not where they are looked for: {files:?}");

@@ -17,11 +17,12 @@ pub(crate) fn run(check: bool) -> Result<()> {
     std::fs::remove_dir_all(&scratch)?;
     settle(check, &Path::new(GENERATED).join(FILE), &fresh?, "the .proto")?;
     settle(check, Path::new("onboarding-module/README.md"), &crate::audit::readme()?, "the table of permissions")?;
-    settle(check, Path::new(DOCUMENT), &document()?, "the table of routes")
+    settle(check, Path::new(DOCUMENT), &document()?, "the table of routes")?;
+    crate::provider_docs::generate(check)
 }
 
 /// Writes what was generated, or compares it with what is committed.
-fn settle(check: bool, target: &Path, fresh: &str, source: &str) -> Result<()> {
+pub(crate) fn settle(check: bool, target: &Path, fresh: &str, source: &str) -> Result<()> {
     if check {
         let committed = std::fs::read_to_string(target).unwrap_or_default();
         ensure!(committed == fresh, "{} is not what {source} gives: run `cargo xtask gen`", target.display());

@@ -2,17 +2,21 @@
 mod audit;
 mod bench;
 mod demo;
+mod elf;
 mod generate;
 mod install;
 mod local;
 mod measure;
 mod provider;
 mod provider_bench;
+mod provider_docs;
+mod release;
 mod suites;
 mod terraform;
 mod tidy;
 mod weekend;
 mod wire;
+mod zip;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -51,6 +55,11 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Makes what is published: `provider`.
+    Release {
+        /// What.
+        what: String,
+    },
     /// Checks the tree's own rules: arrows, sizes, first lines, error pages, links.
     Tidy,
     /// Prints each permission of the onboarding policy with the call that needs it, and holds the one against the other.
@@ -69,6 +78,7 @@ fn main() -> ExitCode {
         Task::Test { suites, client } => suites::run(&suites, client.as_deref()),
         Task::Bench { what, json } => bench::run(&what, json.as_deref()),
         Task::Gen { check } => generate::run(check),
+        Task::Release { what } => release::run(&what),
         Task::Tidy => tidy::run(),
         Task::Install { client } => install::run().and_then(|()| match client.as_deref() {
             None => Ok(()),

@@ -22,7 +22,21 @@ pub(crate) fn run(count: &mut Count) -> Result<()> {
         )?,
         None => count.skipped.push("OpenTofu beside Terraform: it is not installed (`cargo xtask install --client tofu` builds it)".to_owned()),
     }
+    documents(count);
     acceptance(count, &client)
+}
+
+/// The provider's documents under HashiCorp's own checker.
+fn documents(count: &mut Count) {
+    println!("-- tfplugindocs");
+    match crate::provider_docs::validate() {
+        Ok(Ok(())) => count.passed += 1,
+        Ok(Err(why)) => count.skipped.push(why),
+        Err(error) => {
+            println!("{error:#}");
+            count.failed += 1;
+        }
+    }
 }
 
 /// On demand: everything under one client, by default the one that is found, with every interrupt.

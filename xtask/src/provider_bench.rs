@@ -68,7 +68,7 @@ fn peers() -> Result<Vec<Peer>> {
 }
 
 /// Milliseconds from the start to the handshake line: the median of several.
-fn start_ms(binary: &Path) -> Result<f64> {
+pub(crate) fn start_ms(binary: &Path) -> Result<f64> {
     let mut all = Vec::new();
     for _ in 0..STARTS {
         let began = Instant::now();

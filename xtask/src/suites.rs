@@ -127,7 +127,7 @@ fn check_static(count: &mut Count) -> Result<()> {
         count.skipped.push("cargo deny: cargo-deny is not installed".to_owned());
     }
     let terraform = crate::terraform::find()?;
-    for folder in ["examples", "onboarding-module"] {
+    for folder in ["examples", "onboarding-module", "terraform-provider/examples"] {
         one(count, &format!("terraform fmt {folder}"), Command::new(&terraform).args(["fmt", "-check", "-recursive", folder]))?;
     }
     onboarding(count, &terraform)

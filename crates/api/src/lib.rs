@@ -5,6 +5,7 @@
 //! - what another organization owns does not exist;
 //! - input is parsed at the edge, inner functions take what is valid;
 //! - a change is one transaction: record, operation, due time; the doorbell rings after it and may be lost.
+mod agent_tokens;
 mod answer;
 mod auth;
 mod databases;

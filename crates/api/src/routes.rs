@@ -1,7 +1,7 @@
 //! The one table of routes. The router, the role check, the OpenAPI document and the golden table of roles come from it: a
 //! route without a role or without words does not compile, one without an answer or a fixture fails a test.
 use crate::route::{Entry, Route, delete, get, post, put};
-use crate::{App, answer, auth, databases, disconnect, document, environments, examples, operations, plans, schedules};
+use crate::{App, agent_tokens, answer, auth, databases, disconnect, document, environments, examples, operations, plans, schedules};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
@@ -10,6 +10,7 @@ use kiven_model::api::{
     BODY_BYTES_MAX, CheckView, ConnectionRequest, DatabaseRequest, DatabaseView, EnvironmentRequest, EnvironmentView, Me, OperationView, OrphansView,
     PlanView, ScheduleView,
 };
+use kiven_model::enrolment::AgentTokenView;
 use kiven_model::organization::Role;
 use kiven_model::schedule::{PowerEvent, ScheduleRequest};
 use kiven_ports::Ports;
@@ -44,8 +45,15 @@ const DATABASE_RULES: &[Code] = &[
     Code::MAINTENANCE_INVALID,
 ];
 /// The rules that an environment's body can break.
-const ENVIRONMENT_RULES: &[Code] =
-    &[Code::NAME_INVALID, Code::AWS_ACCOUNT_INVALID, Code::AWS_REGION_INVALID, Code::EKS_CLUSTER_INVALID, Code::ID_INVALID, Code::NEVER_CHANGEABLE];
+const ENVIRONMENT_RULES: &[Code] = &[
+    Code::NAME_INVALID,
+    Code::AWS_ACCOUNT_INVALID,
+    Code::AWS_REGION_INVALID,
+    Code::EKS_CLUSTER_INVALID,
+    Code::ENROLMENT_INVALID,
+    Code::ID_INVALID,
+    Code::NEVER_CHANGEABLE,
+];
 /// The rules that a connection's body can break.
 const CONNECTION_RULES: &[Code] =
     &[Code::ROLE_INVALID, Code::SUBNETS_INVALID, Code::LAUNCH_TEMPLATE_INVALID, Code::KMS_KEY_INVALID, Code::QUOTA_INVALID];
@@ -94,6 +102,7 @@ fn account<P: Ports>() -> Vec<Entry<P>> {
 fn environments<P: Ports>() -> Vec<Entry<P>> {
     const ONE: &str = "/v1/environments/{id}";
     const CONNECTION: &str = "/v1/environments/{id}/connection";
+    const TOKENS: &str = "/v1/environments/{id}/agent-tokens";
     vec![
         get("/v1/environments", Role::Viewer, "environment_list", "Every environment", environments::list::<P>)
             .answers::<Vec<EnvironmentView>>(200, "The organization's environments, by name."),
@@ -116,6 +125,14 @@ fn environments<P: Ports>() -> Vec<Entry<P>> {
             .about("Node groups, roles and buckets in the account that carry the organization's tags and belong to no database or environment, and volumes that nothing in the cluster uses. Looks at the account, which takes seconds.")
             .answers::<OrphansView>(200, "Every orphan, with what it costs a month at most.")
             .refuses(&[Code::ENVIRONMENT_NOT_READY, Code::ACCESS_DENIED]),
+        post(TOKENS, Role::Admin, "agent_token_create", "Make a token for an agent", agent_tokens::create::<P>)
+            .about("For environments whose `agent_enrolment` is `token`. The token is in this answer and nowhere else: Kiven keeps its SHA-256. It is good for one enrolment within the hour.")
+            .answers::<AgentTokenView>(201, "The token.")
+            .refuses(&[Code::WRONG_STATE]),
+        delete(TOKENS, Role::Admin, "agent_token_revoke", "Revoke a token of an agent", agent_tokens::revoke::<P>)
+            .about("One that is spent, expired or revoked already is no reason to refuse.")
+            .query::<agent_tokens::Which>()
+            .answers_nothing(204, "Nobody can enrol with it."),
         put(CONNECTION, Role::Admin, "connection_put", "Connect an environment", environments::connect::<P>)
             .body::<ConnectionRequest>(&examples::connection(), CONNECTION_RULES)
             .answers::<EnvironmentView>(200, "It is connected, or being connected, in this very way.")

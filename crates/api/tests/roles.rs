@@ -157,6 +157,11 @@ fn body(route: &Route) -> Option<Value> {
     Some(body)
 }
 
+/// Parameters that a route demands.
+fn query(route: &Route) -> &'static str {
+    if route.name == "agent_token_revoke" { "?token_id=0a0a" } else { "" }
+}
+
 fn collection(path: &str) -> &str {
     path.trim_start_matches("/v1/").split('/').next().unwrap()
 }
@@ -167,7 +172,7 @@ async fn said(route: &Route, role: Option<Role>, seed: u8) -> Said {
     if route.path.contains("{id}") && id.is_none() {
         panic!("`{} {}` has no fixture: add `{collection}` to `fixture` in crates/api/tests/roles.rs", route.method, route.path);
     }
-    let path = route.path.replace("{id}", &id.unwrap_or_default());
+    let path = route.path.replace("{id}", &id.unwrap_or_default()) + query(route);
     let (world, key) = world(collection, role).await;
     ask(world, key.as_deref(), route.method.as_str(), &path, body(route).as_ref()).await
 }

@@ -4,6 +4,7 @@ use kiven_model::api::{
     CheckView, ConnectionRequest, DatabaseRequest, DatabaseView, EnvironmentRequest, EnvironmentView, IDEMPOTENCY_HEADER, Me, OperationView,
     OrphansView, PlanView, ScheduleView,
 };
+use kiven_model::enrolment::AgentTokenView;
 use kiven_model::environment::Farewell;
 use kiven_model::names::DatabaseName;
 use kiven_model::schedule::{PowerEvent, ScheduleRequest};
@@ -155,6 +156,20 @@ impl Client {
     pub async fn connection_delete(&self, id: &EnvironmentId, databases: Option<Farewell>) -> Result<EnvironmentView, ClientError> {
         let query = databases.map_or(String::new(), |farewell| format!("?databases={}", farewell.as_str()));
         self.change::<(), _>(Method::DELETE, &format!("/v1/environments/{id}/connection{query}"), None).await
+    }
+    /// Makes a single-use token for an environment's agent.
+    ///
+    /// # Errors
+    /// When its agent enrols by its cluster's issuer, or the API refuses or cannot be reached.
+    pub async fn agent_token_create(&self, id: &EnvironmentId) -> Result<AgentTokenView, ClientError> {
+        self.change::<(), _>(Method::POST, &format!("/v1/environments/{id}/agent-tokens"), None).await
+    }
+    /// Revokes a token by its id; one that is gone already is revoked.
+    ///
+    /// # Errors
+    /// When the API refuses or cannot be reached.
+    pub async fn agent_token_revoke(&self, id: &EnvironmentId, token_id: &str) -> Result<(), ClientError> {
+        self.send::<()>(Method::DELETE, &format!("/v1/environments/{id}/agent-tokens?token_id={token_id}"), None).await.map(drop)
     }
     /// Databases of the organization, or of one environment.
     ///

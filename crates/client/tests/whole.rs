@@ -49,6 +49,8 @@ async fn call(client: &Client, name: &str, operation: &Value) {
         "environment_get" => drop(client.environment_get(&environment).await),
         "environment_put" => drop(client.environment_put(&environment, &example::<EnvironmentRequest>(operation)).await),
         "environment_delete" => drop(client.environment_delete(&environment).await),
+        "agent_token_create" => drop(client.agent_token_create(&environment).await),
+        "agent_token_revoke" => drop(client.agent_token_revoke(&environment, &"0a".repeat(32)).await),
         "connection_put" => drop(client.connection_put(&environment, &example::<ConnectionRequest>(operation)).await),
         "connection_delete" => drop(client.connection_delete(&environment, Some(Farewell::Release)).await),
         "database_list" => {

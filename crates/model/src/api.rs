@@ -8,6 +8,8 @@ use crate::Problem;
 use crate::change::Change;
 use crate::command::Consent;
 use crate::database::{Connection, Database, Power, Published};
+use crate::enrolment::AgentEnrolment;
+pub use crate::enrolment::{EnrolRequest, EnrolResponse};
 use crate::environment::{ConnectionSpec, Environment, EnvironmentStatus};
 use crate::ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId, ScheduleId};
 pub use crate::inspection::{CheckView, DriftView, OrphanView, OrphansView};
@@ -21,6 +23,7 @@ use crate::price::monthly_usd;
 use crate::schedule::NextSwitch;
 pub use crate::schedule::ScheduleView;
 use crate::sizing::sizing;
+use crate::uri;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -59,6 +62,10 @@ pub struct EnvironmentRequest {
     /// The EKS cluster's name.
     #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,99}$")))]
     pub eks_cluster_name: String,
+    /// What its agent proves itself with: `issuer` (default) or `token`.
+    #[cfg_attr(feature = "schema", schemars(extend("enum" = ["issuer", "token", null])))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_enrolment: Option<String>,
 }
 
 /// The way into an account as asked for.
@@ -99,6 +106,9 @@ pub struct EnvironmentView {
     pub aws_region: String,
     /// The EKS cluster's name.
     pub eks_cluster_name: String,
+    /// What its agent proves itself with.
+    #[serde(default)]
+    pub agent_enrolment: AgentEnrolment,
     /// Where it is in its life.
     pub status: EnvironmentStatus,
     /// What the customer's role must demand.
@@ -139,16 +149,19 @@ impl EnvironmentView {
             ("eksClusterName", environment.spec.eks_cluster_name.clone()),
             ("awsRegion", environment.spec.aws_region.clone()),
         ];
+        let agent_enrolment = environment.spec.agent_enrolment;
+        let enrolment = (!agent_enrolment.is_default()).then(|| ("agentEnrolment", agent_enrolment.as_str().to_owned()));
         Self {
             id: environment.id.clone(),
             name: environment.spec.name.clone(),
             aws_account_id: environment.spec.aws_account_id.clone(),
             aws_region: environment.spec.aws_region.clone(),
             eks_cluster_name: environment.spec.eks_cluster_name.clone(),
+            agent_enrolment,
             status: environment.status,
             external_id: environment.external_id.clone(),
             principal_arn: backend.principal_arn.clone(),
-            agent_values: values.map(|(name, value)| (name.to_owned(), value)).into(),
+            agent_values: values.into_iter().chain(enrolment).map(|(name, value)| (name.to_owned(), value)).collect(),
             connection: environment.connection.clone(),
             postgres_versions: environment.postgres_versions().to_vec(),
             operation_id: environment.operation_id.clone(),
@@ -353,13 +366,16 @@ impl Addresses {
 /// verify-full holds, and `hostaddr` and the published port are added.
 #[must_use]
 pub fn connection_uri(name: &DatabaseName, connection: &Connection) -> String {
-    let service = name.read_write_service();
     let addresses = Addresses::of(name, false);
-    let (port, extra) = match connection.published.get(&service) {
-        Some(published) => (published.port, format!("&hostaddr={}", published.address)),
-        None => (addresses.port, String::new()),
+    let published = connection.published.get(&name.read_write_service());
+    let target = uri::Target {
+        host: &addresses.host,
+        port: published.map_or(addresses.port, |published| published.port),
+        database: &addresses.database,
+        username: &addresses.username,
     };
-    format!("postgresql://{}@{}:{port}/{}?sslmode=verify-full{extra}", addresses.username, addresses.host, addresses.database)
+    let hostaddr = published.map(|published| ("hostaddr".to_owned(), published.address.to_string()));
+    uri::connection_uri(&target, &hostaddr.into_iter().collect())
 }
 
 impl DatabaseView {
@@ -461,29 +477,6 @@ pub struct PlanView {
     pub node_type: String,
     /// USD a month when always on, at most.
     pub monthly_cost_usd: f64,
-}
-
-/// An agent asks for a certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EnrolRequest {
-    /// Which environment it serves.
-    pub environment_id: EnvironmentId,
-    /// A projected ServiceAccount token with audience `kiven`.
-    pub service_account_token: String,
-    /// PEM certificate signing request; only its public key is taken over.
-    pub certificate_request: String,
-}
-
-/// A short-lived certificate for an agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EnrolResponse {
-    /// The agent's certificate, PEM.
-    pub certificate: String,
-    /// What the relay's certificate is verified with, PEM.
-    pub authority: String,
-    /// From when it is worthless.
-    pub expires_at: Timestamp,
 }
 
 /// The permission that destroying a database records.

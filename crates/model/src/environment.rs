@@ -1,4 +1,5 @@
 //! An environment: one connected EKS cluster.
+use crate::enrolment::AgentEnrolment;
 use crate::report::AgentFacts;
 use crate::{EnvironmentId, OperationId, OrganizationId, Problem};
 use jiff::Timestamp;
@@ -6,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What was asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvironmentSpec {
     /// Unique in the organization.
     pub name: String,
@@ -16,6 +17,9 @@ pub struct EnvironmentSpec {
     pub aws_region: String,
     /// The EKS cluster's name.
     pub eks_cluster_name: String,
+    /// What its agent proves itself with; nothing stands here in records where it is the cluster's issuer.
+    #[serde(default, skip_serializing_if = "AgentEnrolment::is_default")]
+    pub agent_enrolment: AgentEnrolment,
 }
 
 /// How Kiven gets into the customer's account.

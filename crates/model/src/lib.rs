@@ -8,7 +8,9 @@ pub mod api;
 pub mod change;
 pub mod command;
 pub mod database;
+pub mod enrolment;
 pub mod environment;
+pub mod fit;
 pub mod ids;
 pub mod inspection;
 pub mod lifecycle;
@@ -26,6 +28,7 @@ pub mod runbook;
 pub mod schedule;
 pub mod schema;
 pub mod sizing;
+pub mod uri;
 
 pub use ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId, ScheduleId};
 pub use problem::{Code, Problem, Violation};

@@ -4,6 +4,8 @@ use crate::sizing::{NODE_CLASSES, sizing};
 
 /// Hours in an average month: 365.25 × 24 / 12.
 pub const HOURS_PER_MONTH: f64 = 730.5;
+/// Hours in a week.
+pub const HOURS_PER_WEEK: f64 = 168.0;
 /// gp3 storage in eu-west-1, USD per GB and month.
 const GP3_USD_PER_GB: f64 = 0.088;
 /// S3 Standard in eu-west-1, USD per GB and month.
@@ -29,9 +31,14 @@ pub fn nodes_usd_per_month(node_types: &[String], nodes: u32) -> Option<f64> {
 /// USD a month when always on, at most: the dearest listed node type for every instance, full volumes, full archive.
 #[must_use]
 pub fn monthly_usd(spec: &DatabaseSpec) -> f64 {
-    let instances = f64::from(spec.instances);
-    let storage = f64::from(spec.storage_gb);
-    let compute = compute_usd_per_hour(spec) * HOURS_PER_MONTH;
+    monthly_usd_of(sizing(spec).map_or(0.0, |sizing| sizing.node.usd_per_hour), spec.storage_gb, spec.instances, HOURS_PER_WEEK)
+}
+
+/// The same of a size: USD an hour of one node, GB of one volume, instances, and the hours of a week in which it is on.
+#[must_use]
+pub fn monthly_usd_of(node_usd_per_hour: f64, storage_gb: u32, instances: u8, hours_per_week: f64) -> f64 {
+    let (storage, instances) = (f64::from(storage_gb), f64::from(instances));
+    let compute = node_usd_per_hour * instances * HOURS_PER_MONTH * hours_per_week / HOURS_PER_WEEK;
     let total = compute + storage * instances * GP3_USD_PER_GB + storage * BACKUP_VOLUMES * S3_USD_PER_GB;
     (total * 100.0).round() / 100.0
 }

@@ -54,6 +54,7 @@ codes! {
     NOT_RELEASABLE = 135, "A database that does not run cannot be released";
     KMS_KEY_INVALID = 136, "The KMS key is not valid";
     QUOTA_INVALID = 137, "The quota of node groups is not valid";
+    ENROLMENT_INVALID = 138, "The way in which agents enrol is not valid";
     UNAUTHENTICATED = 201, "The API key is missing, unknown or expired";
     FORBIDDEN = 202, "The API key may not do this";
     NOT_FOUND = 203, "There is no such thing in this organization";

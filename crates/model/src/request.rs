@@ -1,6 +1,7 @@
 //! From what was sent to what is valid: every violation at once, each with its field.
 use crate::api::{ConnectionRequest, DatabaseRequest, EnvironmentRequest};
 use crate::database::{BackupSpec, CustomSize, DatabaseSpec, DeletionSpec, PoolMode, PoolerSpec, Power};
+use crate::enrolment::AgentEnrolment;
 use crate::environment::{ConnectionSpec, EnvironmentSpec, NODE_GROUP_QUOTA_MAX};
 use crate::maintenance;
 use crate::names::{DatabaseName, is_dns_label};
@@ -343,11 +344,16 @@ pub fn environment(request: &EnvironmentRequest) -> Result<Valid<EnvironmentSpec
             "1 to 100 letters, digits, - and _.",
         );
     }
+    let asked = request.agent_enrolment.as_deref().map(|word| (word, AgentEnrolment::parse(word)));
+    if let Some((word, None)) = asked {
+        checks.add(Code::ENROLMENT_INVALID, "agent_enrolment", format!("`{}` is no way to enrol", clip(word)), "`issuer` (default) or `token`.");
+    }
     checks.end(Some(EnvironmentSpec {
         name: request.name.clone(),
         aws_account_id: request.aws_account_id.clone(),
         aws_region: request.aws_region.clone(),
         eks_cluster_name: eks.clone(),
+        agent_enrolment: asked.and_then(|(_, read)| read).unwrap_or_default(),
     }))
 }
 

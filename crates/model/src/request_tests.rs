@@ -1,6 +1,7 @@
 //! Every rule of validation as a row: the change, and what it is answered with.
 use super::*;
 use crate::api::CustomRequest;
+use crate::enrolment::AgentEnrolment;
 
 fn good() -> DatabaseRequest {
     let environment_id = EnvironmentId::from_random([1; 16]).to_string();
@@ -66,11 +67,15 @@ fn environments_and_connections() {
         aws_account_id: "000000000000".into(),
         aws_region: "eu-west-1".into(),
         eks_cluster_name: "main".into(),
+        agent_enrolment: None,
     };
     let spec = environment(&request).unwrap();
     let fields = |r: EnvironmentRequest| environment(&r).unwrap_err().into_iter().map(|v| v.field).collect::<Vec<_>>();
     assert_eq!(fields(EnvironmentRequest { aws_account_id: "1".into(), ..request.clone() }), ["aws_account_id"]);
     assert_eq!(fields(EnvironmentRequest { aws_region: "us-east-1".into(), ..request.clone() }), ["aws_region"]);
+    assert_eq!(fields(EnvironmentRequest { agent_enrolment: Some("password".into()), ..request.clone() }), ["agent_enrolment"]);
+    let token = environment(&EnvironmentRequest { agent_enrolment: Some("token".into()), ..request.clone() }).unwrap();
+    assert_eq!((spec.agent_enrolment, token.agent_enrolment), (AgentEnrolment::Issuer, AgentEnrolment::Token));
     let way = ConnectionRequest {
         role_arn: "arn:aws:iam::000000000000:role/kiven".into(),
         subnets: [("eu-west-1a".into(), "subnet-1".into())].into(),

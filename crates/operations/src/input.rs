@@ -84,7 +84,7 @@ impl EksCluster {
     /// The cluster of an environment.
     #[must_use]
     pub fn of(environment: &EnvironmentSpec) -> Self {
-        let EnvironmentSpec { name: _, aws_account_id, aws_region, eks_cluster_name } = environment.clone();
+        let EnvironmentSpec { name: _, aws_account_id, aws_region, eks_cluster_name, agent_enrolment: _ } = environment.clone();
         Self { account_id: aws_account_id, region: aws_region, name: eks_cluster_name }
     }
     /// Its claim: held from a connect that has proved it until the environment is disconnected.

@@ -2,6 +2,7 @@
 use crate::PortError;
 use jiff::Timestamp;
 use kiven_model::database::Database;
+use kiven_model::enrolment::AgentToken;
 use kiven_model::environment::Environment;
 use kiven_model::ids::ApiKeyId;
 use kiven_model::operation::{Operation, OperationEvent, StepRecord};
@@ -54,6 +55,15 @@ pub enum Write {
         id: EnvironmentId,
         /// The fence.
         expected: u64,
+    },
+    /// A single-use token of an agent; it goes by itself some time after it expires.
+    AgentToken(Box<AgentToken>),
+    /// A token's end; the transaction conflicts when it is spent or revoked already.
+    AgentTokenGone {
+        /// Whose.
+        environment: EnvironmentId,
+        /// Which.
+        sha256: String,
     },
     /// A database.
     Database {
@@ -134,6 +144,8 @@ pub trait Records: Send + Sync {
     fn database_names(&self, environment: &EnvironmentId) -> impl Future<Output = Result<Vec<String>, PortError>> + Send;
     /// Reads an environment.
     fn environment_get(&self, id: &EnvironmentId) -> impl Future<Output = Result<Option<Environment>, PortError>> + Send;
+    /// Reads an agent's token by its SHA-256; one that has expired may still be there.
+    fn agent_token_get(&self, environment: &EnvironmentId, sha256: &str) -> impl Future<Output = Result<Option<AgentToken>, PortError>> + Send;
     /// An organization's environments, by name.
     fn environment_list(&self, organization: &OrganizationId) -> impl Future<Output = Result<Vec<Environment>, PortError>> + Send;
     /// Reads a database.

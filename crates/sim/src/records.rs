@@ -2,6 +2,7 @@
 use crate::world::{World, at, steal};
 use jiff::Timestamp;
 use kiven_model::database::Database;
+use kiven_model::enrolment::AgentToken;
 use kiven_model::environment::Environment;
 use kiven_model::ids::ApiKeyId;
 use kiven_model::operation::{Operation, OperationEvent, StepRecord};
@@ -29,6 +30,7 @@ pub(crate) struct Store {
     schedules: BTreeMap<ScheduleId, Schedule>,
     pub(crate) powers: BTreeMap<DatabaseId, ScheduledPower>,
     power_events: BTreeMap<DatabaseId, Vec<PowerEvent>>,
+    agent_tokens: BTreeMap<(EnvironmentId, String), AgentToken>,
 }
 
 fn refused(why: impl Into<String>) -> PortError {
@@ -57,6 +59,8 @@ fn item(write: &Write) -> String {
         Write::ApiKey(record) => record.id.to_string(),
         Write::Environment { record, .. } => record.id.to_string(),
         Write::EnvironmentGone { id, .. } | Write::EnvironmentKept { id, .. } => id.to_string(),
+        Write::AgentToken(record) => record.sha256.clone(),
+        Write::AgentTokenGone { sha256, .. } => sha256.clone(),
         Write::Database { record, .. } => record.id.to_string(),
         Write::Operation { record, .. } => record.id.to_string(),
         Write::Step(id, step) => format!("{id}/{}", step.key),
@@ -88,6 +92,14 @@ impl Store {
             Write::EnvironmentGone { id, expected } | Write::EnvironmentKept { id, version: expected } => {
                 same("the environment", self.environments.get(id).map(|e| e.version), *expected)
             }
+            Write::AgentToken(record) => match self.agent_tokens.get(&(record.environment_id.clone(), record.sha256.clone())) {
+                Some(_) => Err(PortError::Conflict("the agent's token".to_owned())),
+                None => Ok(()),
+            },
+            Write::AgentTokenGone { environment, sha256 } => match self.agent_tokens.get(&(environment.clone(), sha256.clone())) {
+                Some(_) => Ok(()),
+                None => Err(PortError::Conflict("the agent's token".to_owned())),
+            },
             Write::Database { record, expected } => {
                 fence("the database", self.databases.get(&record.id).map(|d| d.version), *expected, record.version)
             }
@@ -145,6 +157,8 @@ impl Store {
             Write::Environment { record, .. } => drop(self.environments.insert(record.id.clone(), *record)),
             Write::EnvironmentGone { id, .. } => drop(self.environments.remove(&id)),
             Write::EnvironmentKept { .. } => {}
+            Write::AgentToken(record) => drop(self.agent_tokens.insert((record.environment_id.clone(), record.sha256.clone()), *record)),
+            Write::AgentTokenGone { environment, sha256 } => drop(self.agent_tokens.remove(&(environment, sha256))),
             Write::Database { record, .. } => drop(self.databases.insert(record.id.clone(), *record)),
             Write::Operation { record, .. } => drop(self.operations.insert(record.id.clone(), *record)),
             Write::Step(id, step) => drop(self.steps.entry(id).or_default().insert(step.key.clone(), *step)),
@@ -221,6 +235,9 @@ impl Records for World {
     }
     async fn environment_get(&self, id: &EnvironmentId) -> Result<Option<Environment>, PortError> {
         self.call("environment_get", |state| Ok(state.store.environments.get(id).cloned()))
+    }
+    async fn agent_token_get(&self, environment: &EnvironmentId, sha256: &str) -> Result<Option<AgentToken>, PortError> {
+        self.call("agent_token_get", |state| Ok(state.store.agent_tokens.get(&(environment.clone(), sha256.to_owned())).cloned()))
     }
     async fn environment_list(&self, organization: &OrganizationId) -> Result<Vec<Environment>, PortError> {
         self.call("environment_list", |state| {

@@ -105,6 +105,7 @@ impl World {
                 aws_account_id: "123456789012".to_owned(),
                 aws_region: "eu-west-1".to_owned(),
                 eks_cluster_name: "main".to_owned(),
+                agent_enrolment: Default::default(),
             },
             external_id: format!("{:032x}", u128::from_be_bytes(random.bits())),
             connection: None,

@@ -1,7 +1,7 @@
 //! `kiven_database`: create, read, change, destroy and import, with operations waited for.
 use super::database_plan::Seen;
 use super::database_schema::{Asked, power_word, schema, state_of};
-use super::{conform, database_plan, done, no_environment, random, text};
+use super::{conform, database_plan, done, found, no_environment, random, text};
 use crate::diagnose::{failure, problem};
 use crate::durations;
 use crate::session::Shared;
@@ -346,10 +346,7 @@ impl Resource for Database {
     }
 
     async fn read(&self, state: Value, _: &Call) -> Read {
-        match self.find(&text(&state, "id"), state.get("timeouts")).await {
-            Ok(found) => Read::of(found),
-            Err(refused) => Read::with(state, refused),
-        }
+        found(self.find(&text(&state, "id"), state.get("timeouts")).await, state)
     }
 
     async fn create(&self, planned: Value, _: Value, call: &Call) -> Applied {
@@ -365,9 +362,6 @@ impl Resource for Database {
     }
 
     async fn import(&self, key: &ImportKey, _: &Call) -> Read {
-        match self.find(key.text("id"), &Value::Null).await {
-            Ok(found) => Read::of(found),
-            Err(refused) => Read::with(Value::Null, refused),
-        }
+        found(self.find(key.text("id"), &Value::Null).await, Value::Null)
     }
 }

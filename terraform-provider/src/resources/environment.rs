@@ -1,9 +1,10 @@
 //! `kiven_environment`: one EKS cluster that Kiven knows.
-use super::{conform, done, random, text, value_of};
+use super::{conform, done, found, random, text, value_of};
 use crate::diagnose::{failure, refused, violations};
 use crate::session::Shared;
 use crate::wait::Patience;
 use kiven_model::api::{EnvironmentRequest, EnvironmentView};
+use kiven_model::enrolment::AgentEnrolment;
 use kiven_model::{Code, EnvironmentId, Violation, request};
 use kiven_tfplugin::{
     Applied, Attr, Call, Diagnostic, Diagnostics, IdentitySchema, ImportKey, PlanRequest, Planned, Read, Resource, Schema, Stop, Type, Value,
@@ -14,7 +15,7 @@ use std::time::Duration;
 /// How long a destroy waits for an operation that is in the way.
 const DELETE_WAIT: Duration = Duration::from_secs(30 * 60);
 /// What says which cluster it is: another value is another environment.
-const IDENTITY: [&str; 4] = ["name", "aws_account_id", "aws_region", "eks_cluster_name"];
+const IDENTITY: [&str; 5] = ["name", "aws_account_id", "aws_region", "eks_cluster_name", "agent_enrolment"];
 
 /// The resource.
 pub(crate) struct Environment(pub(crate) Shared);
@@ -25,13 +26,19 @@ fn request_of(value: &Value) -> EnvironmentRequest {
         aws_account_id: text(value, "aws_account_id"),
         aws_region: text(value, "aws_region"),
         eks_cluster_name: text(value, "eks_cluster_name"),
+        agent_enrolment: value.get("agent_enrolment").as_str().map(str::to_owned),
     }
 }
 
 /// An id as written in HCL or at import.
-pub(super) fn id_of(schema: &Schema, field: &str, text: &str) -> Result<EnvironmentId, Diagnostic> {
+pub(crate) fn id_of(schema: &Schema, field: &str, text: &str) -> Result<EnvironmentId, Diagnostic> {
     let wrong = |error: kiven_model::ids::IdError| Violation::new(Code::ID_INVALID, field, error.to_string(), "Use the `id` of a kiven_environment.");
     EnvironmentId::parse(text).map_err(|error| crate::diagnose::violation(schema, &wrong(error)))
+}
+
+/// Whether an attribute would be another. One that an older provider's state does not have is not.
+fn differs(name: &str, planned: &Value, prior: &Value) -> bool {
+    !prior.get(name).is_null() && planned.get(name) != prior.get(name)
 }
 
 impl Environment {
@@ -80,6 +87,10 @@ impl Resource for Environment {
             .attr(Attr::string("aws_account_id").required().describe("The AWS account, twelve digits."))
             .attr(Attr::string("aws_region").required().describe("The AWS region, inside the EU unless your organization says otherwise."))
             .attr(Attr::string("eks_cluster_name").required().describe("The EKS cluster's name."))
+            .attr(Attr::string("agent_enrolment").optional().computed().default(AgentEnrolment::default().as_str()).describe(
+                "What its agent proves itself with: `issuer` (default), its cluster's issuer of ServiceAccount tokens, or `token`, a \
+                 `kiven_agent_token`, where Kiven cannot ask that issuer.",
+            ))
             .attr(Attr::string("external_id").computed().describe("What your role's trust policy must demand as `sts:ExternalId`."))
             .attr(Attr::string("principal_arn").computed().describe("Kiven's principal, which your role's trust policy names."))
             .attr(Attr::map("agent_values", Type::String).computed().describe("Values for the agent's Helm chart. None is secret."))
@@ -100,7 +111,7 @@ impl Resource for Environment {
         let schema = self.schema();
         let mut planned = Planned::of(request.proposed);
         if !request.prior.is_null() {
-            let changed = |name: &&str| !planned.state.get(name).is_unknown() && planned.state.get(name) != request.prior.get(name);
+            let changed = |name: &&str| !planned.state.get(name).is_unknown() && differs(name, &planned.state, &request.prior);
             let hint = "Another value is another environment: add a second kiven_environment and move the databases, or keep the value.";
             planned.diagnostics =
                 IDENTITY.iter().filter(|name| changed(name)).map(|name| refused(&schema, Code::NEVER_CHANGEABLE, name, hint)).collect();
@@ -109,10 +120,7 @@ impl Resource for Environment {
     }
 
     async fn read(&self, state: Value, _: &Call) -> Read {
-        match self.find(&text(&state, "id")).await {
-            Ok(found) => Read::of(found),
-            Err(refused) => Read::with(state, refused),
-        }
+        found(self.find(&text(&state, "id")).await, state)
     }
 
     async fn create(&self, planned: Value, _: Value, _: &Call) -> Applied {
@@ -122,7 +130,7 @@ impl Resource for Environment {
     async fn update(&self, prior: Value, planned: Value, _: Value, _: &Call) -> Applied {
         // Every change is refused at plan; what was unknown then is refused here.
         let hint = "An environment's attributes can never be changed.";
-        let changed = IDENTITY.into_iter().find(|name| planned.get(name) != prior.get(name));
+        let changed = IDENTITY.into_iter().find(|name| differs(name, &planned, &prior));
         match changed {
             Some(name) => Applied::with(prior, refused(&self.schema(), Code::NEVER_CHANGEABLE, name, hint)),
             None => Applied::of(conform(&prior, &planned)),
@@ -134,9 +142,6 @@ impl Resource for Environment {
     }
 
     async fn import(&self, key: &ImportKey, _: &Call) -> Read {
-        match self.find(key.text("id")).await {
-            Ok(found) => Read::of(found),
-            Err(refused) => Read::with(Value::Null, refused),
-        }
+        found(self.find(key.text("id")).await, Value::Null)
     }
 }

@@ -1,6 +1,6 @@
 //! `kiven_environment_connection`: the way into an environment, proved.
 use super::environment::id_of;
-use super::{conform, done, no_environment, text, value_of};
+use super::{conform, done, found, no_environment, text, value_of};
 use crate::diagnose::{failure, problem, refused, violations};
 use crate::durations;
 use crate::session::Shared;
@@ -52,7 +52,7 @@ fn request_of(value: &Value) -> ConnectionRequest {
 fn spec_guess(request: &ConnectionRequest) -> EnvironmentSpec {
     let account = request.role_arn.split(':').nth(4).unwrap_or_default().to_owned();
     let region = request.subnets.keys().next().map_or(String::new(), |zone| zone.trim_end_matches(|c: char| c.is_ascii_lowercase()).to_owned());
-    EnvironmentSpec { name: String::new(), aws_account_id: account, aws_region: region, eks_cluster_name: String::new() }
+    EnvironmentSpec { aws_account_id: account, aws_region: region, ..EnvironmentSpec::default() }
 }
 
 fn spec_of(view: &EnvironmentView) -> EnvironmentSpec {
@@ -61,6 +61,7 @@ fn spec_of(view: &EnvironmentView) -> EnvironmentSpec {
         aws_account_id: view.aws_account_id.clone(),
         aws_region: view.aws_region.clone(),
         eks_cluster_name: view.eks_cluster_name.clone(),
+        agent_enrolment: view.agent_enrolment,
     }
 }
 
@@ -230,10 +231,7 @@ impl Resource for EnvironmentConnection {
     }
 
     async fn read(&self, state: Value, _: &Call) -> Read {
-        match self.find(&text(&state, "environment_id"), &state).await {
-            Ok(found) => Read::of(found),
-            Err(refused) => Read::with(state, refused),
-        }
+        found(self.find(&text(&state, "environment_id"), &state).await, state)
     }
 
     async fn create(&self, planned: Value, _: Value, call: &Call) -> Applied {
@@ -251,9 +249,6 @@ impl Resource for EnvironmentConnection {
     }
 
     async fn import(&self, key: &ImportKey, _: &Call) -> Read {
-        match self.find(key.text("environment_id"), &Value::Null).await {
-            Ok(found) => Read::of(found),
-            Err(refused) => Read::with(Value::Null, refused),
-        }
+        found(self.find(key.text("environment_id"), &Value::Null).await, Value::Null)
     }
 }

@@ -7,7 +7,7 @@ pub(crate) mod environment_connection;
 pub(crate) mod power_schedule;
 
 use kiven_model::{Code, EnvironmentId, Violation};
-use kiven_tfplugin::{Applied, Diagnostic, Schema, Value, from_json};
+use kiven_tfplugin::{Applied, Diagnostic, Diagnostics, Read, Schema, Value, from_json};
 use serde::Serialize;
 
 /// An answer of the API as a value of the schema, before names that differ are put right.
@@ -51,6 +51,11 @@ fn done(result: Result<Applied, Applied>) -> Applied {
     match result {
         Ok(applied) | Err(applied) => applied,
     }
+}
+
+/// What a read or import has found, or what is kept with the reason why it has not.
+fn found(result: Result<Value, Diagnostics>, kept: Value) -> Read {
+    result.map_or_else(|refused| Read::with(kept, refused), Read::of)
 }
 
 /// The text of an attribute; empty when it is not set.

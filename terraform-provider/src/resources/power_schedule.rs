@@ -1,5 +1,5 @@
 //! `kiven_power_schedule`: when databases are on. Changed in place, never replaced; what it does is no drift on its databases.
-use super::{conform, done, random, text, value_of};
+use super::{conform, done, found, random, text, value_of};
 use crate::diagnose::{failure, violation, violations};
 use crate::session::Shared;
 use kiven_client::ClientError;
@@ -7,8 +7,8 @@ use kiven_model::api::ScheduleView;
 use kiven_model::schedule::{ExceptionRequest, HoursRequest, ScheduleRequest, ScheduleSpec, WindowRequest};
 use kiven_model::{Code, DatabaseId, ScheduleId, Valid, Violation};
 use kiven_tfplugin::{
-    Applied, Attr, Call, Diagnostic, Diagnostics, IdentitySchema, ImportKey, Nesting, PlanRequest, Planned, Read, Resource, Schema, Type, Value,
-    async_trait,
+    Applied, Attr, Call, Diagnostic, Diagnostics, IdentitySchema, ImportKey, Modifier, Nesting, PlanRequest, Planned, Read, Resource, Schema, Type,
+    Value, async_trait,
 };
 
 /// What decides when databases are on; the next times follow from it and from the clock.
@@ -46,13 +46,24 @@ fn schema() -> Schema {
         .attr(Attr::string("time_zone").required().describe(zone))
         .attr(Attr::nested("windows", Nesting::List, windows).required().describe("When the databases are on. Windows may touch, not overlap."))
         .attr(Attr::nested("exceptions", Nesting::List, exceptions).optional().describe("Dates that go otherwise."))
-        .attr(Attr::bool("ready_by").optional().computed().describe(ready_by))
-        .attr(Attr::bool("enabled").optional().computed().describe("While `false` the schedule does nothing. `true` by default."))
-        .attr(Attr::string("next_on").computed().describe("The next time a window opens, in UTC. It moves with time and is never a change."))
-        .attr(Attr::string("next_off").computed().describe("The next time a window closes, in UTC. It moves with time and is never a change."))
+        .attr(Attr::bool("ready_by").optional().computed().default(false).describe(ready_by))
+        .attr(Attr::bool("enabled").optional().computed().default(true).describe("While `false` the schedule does nothing. `true` by default."))
+        .attr(next("next_on", "opens"))
+        .attr(next("next_off", "closes"))
         .attr(Attr::number("hours_per_week").computed().describe("Hours of being on in a regular week."))
         .attr(Attr::number("savings_percent").computed().describe("How much of the compute cost a regular week saves."))
-        .attr(Attr::number("savings_usd_per_month").computed().describe("The same in USD a month, all its databases together, at most."))
+        .attr(
+            Attr::number("savings_usd_per_month")
+                .computed()
+                .plan(Modifier::unknown_when_changed(["windows", "database_ids"]))
+                .describe("The same in USD a month, all its databases together, at most."),
+        )
+}
+
+/// A time that moves on by itself: another one is planned only where the calendar changes.
+fn next(name: &'static str, does: &str) -> Attr {
+    let text = format!("The next time a window {does}, in UTC. It moves with time and is never a change.");
+    Attr::string(name).computed().plan(Modifier::unknown_when_changed(CALENDAR)).describe(text)
 }
 
 fn texts(value: &Value) -> Vec<String> {
@@ -61,17 +72,21 @@ fn texts(value: &Value) -> Vec<String> {
     all
 }
 
+/// The windows as a request carries them.
+pub(crate) fn windows_of(windows: &Value) -> Vec<WindowRequest> {
+    let window = |one: &Value| WindowRequest { days: texts(one.get("days")), start: text(one, "start"), end: text(one, "end") };
+    windows.as_items().unwrap_or_default().iter().map(window).collect()
+}
+
 /// The request of a configuration or plan; what is unknown is left out.
 fn request_of(value: &Value) -> ScheduleRequest {
-    let window = |one: &Value| WindowRequest { days: texts(one.get("days")), start: text(one, "start"), end: text(one, "end") };
     let hours = |one: &Value| one.as_members().map(|_| HoursRequest { start: text(one, "start"), end: text(one, "end") });
     let exception = |one: &Value| ExceptionRequest { date: text(one, "date"), on: hours(one.get("on")) };
-    let items = |name: &str| value.get(name).as_items().unwrap_or_default().iter();
     ScheduleRequest {
         database_ids: texts(value.get("database_ids")),
         time_zone: text(value, "time_zone"),
-        windows: items("windows").map(window).collect(),
-        exceptions: items("exceptions").map(exception).collect(),
+        windows: windows_of(value.get("windows")),
+        exceptions: value.get("exceptions").as_items().unwrap_or_default().iter().map(exception).collect(),
         ready_by: value.get("ready_by").as_bool(),
         enabled: value.get("enabled").as_bool(),
     }
@@ -104,28 +119,15 @@ fn state_of(view: &ScheduleView, written: &Value) -> Result<Value, Diagnostic> {
     Ok(state)
 }
 
-/// Puts what follows from the configuration into the plan; what follows from the clock too is known after apply.
+/// Puts into the plan what follows from the windows.
 fn fill(prior: &Value, config: &Value, proposed: &mut Value, spec: Option<&ScheduleSpec>) {
-    for (name, default) in [("ready_by", false), ("enabled", true)] {
-        if config.get(name).is_null() {
-            proposed.set(name, default);
-        }
+    if !prior.is_null() && proposed.get("windows").same(prior.get("windows")) {
+        return;
     }
-    let changed = |name: &str| prior.is_null() || !proposed.get(name).same(prior.get(name));
-    let (calendar, windows) = (CALENDAR.into_iter().any(changed), changed("windows"));
-    let (members, known) = (changed("database_ids"), config.get("windows").is_wholly_known());
-    if calendar {
-        proposed.set("next_on", Value::Unknown);
-        proposed.set("next_off", Value::Unknown);
-    }
-    if windows || members {
-        proposed.set("savings_usd_per_month", Value::Unknown);
-    }
-    if windows {
-        let of = |value: fn(&ScheduleSpec) -> f64| spec.filter(|_| known).map_or(Value::Unknown, |spec| value(spec).into());
-        proposed.set("hours_per_week", of(ScheduleSpec::hours_per_week));
-        proposed.set("savings_percent", of(ScheduleSpec::savings_percent));
-    }
+    let spec = spec.filter(|_| config.get("windows").is_wholly_known());
+    let of = |value: fn(&ScheduleSpec) -> f64| spec.map_or(Value::Unknown, |spec| value(spec).into());
+    proposed.set("hours_per_week", of(ScheduleSpec::hours_per_week));
+    proposed.set("savings_percent", of(ScheduleSpec::savings_percent));
 }
 
 impl PowerSchedule {
@@ -202,10 +204,7 @@ impl Resource for PowerSchedule {
     }
 
     async fn read(&self, state: Value, _: &Call) -> Read {
-        match self.find(&text(&state, "id"), &state).await {
-            Ok(found) => Read::of(found),
-            Err(refused) => Read::with(state, refused),
-        }
+        found(self.find(&text(&state, "id"), &state).await, state)
     }
 
     async fn create(&self, planned: Value, _: Value, _: &Call) -> Applied {
@@ -227,16 +226,16 @@ impl Resource for PowerSchedule {
     }
 
     async fn import(&self, key: &ImportKey, _: &Call) -> Read {
-        match self.find(key.text("id"), &Value::Null).await {
-            Ok(found) => Read::of(found),
-            Err(refused) => Read::with(Value::Null, refused),
-        }
+        found(self.find(key.text("id"), &Value::Null).await, Value::Null)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::Kiven;
+    use kiven_tfplugin::harness::Harness;
+    use std::sync::Arc;
 
     fn window(day: &str, start: &str, end: &str) -> Value {
         Value::object([("days", Value::Set(vec![day.into()])), ("start", start.into()), ("end", end.into())])
@@ -250,17 +249,16 @@ mod tests {
         config
     }
 
-    fn planned(prior: &Value, config: &Value) -> Value {
-        let mut proposed = if prior.is_null() { config.clone() } else { prior.clone() };
-        if prior.is_null() {
-            schema().mark_unknown(&mut proposed, config);
+    /// A plan as a client asks for it: what the configuration leaves out is as it was.
+    async fn planned(prior: &Value, config: &Value) -> Value {
+        let harness = Harness::start(Arc::new(Kiven::new(Arc::new(|_| None)))).await.unwrap();
+        let mut proposed = config.clone();
+        for name in schema().names().filter(|name| config.get(name).is_null() && *name != "exceptions") {
+            proposed.set(name, prior.get(name).clone());
         }
-        for name in ["database_ids", "time_zone", "windows"] {
-            proposed.set(name, config.get(name).clone());
-        }
-        let spec = check(config).unwrap();
-        fill(prior, config, &mut proposed, Some(&spec));
-        proposed
+        let answer = harness.plan("kiven_power_schedule", prior, &proposed, config).await.unwrap();
+        assert!(answer.diagnostics.is_empty(), "{:?}", answer.diagnostics);
+        answer.state
     }
 
     #[test]
@@ -280,25 +278,32 @@ mod tests {
         assert_eq!(found(&wrong), Vec::<String>::new());
     }
 
-    #[test]
-    fn a_plan_knows_what_follows_from_the_windows_and_nothing_moves_by_itself() {
+    #[tokio::test]
+    async fn a_plan_knows_what_follows_from_the_windows_and_nothing_moves_by_itself() {
         let config = config(vec![window("mon", "08:00", "18:00")]);
-        let made = planned(&Value::Null, &config);
+        let made = planned(&Value::Null, &config).await;
         assert_eq!(made.get("hours_per_week"), &Value::from(10.0));
         assert_eq!((made.get("enabled").as_bool(), made.get("ready_by").as_bool()), (Some(true), Some(false)));
         assert!(["id", "next_on", "next_off", "savings_usd_per_month"].iter().all(|name| made.get(name).is_unknown()));
         let mut state = made;
-        for name in ["id", "next_on", "next_off", "savings_usd_per_month"] {
+        for name in ["id", "next_on", "next_off"] {
             state.set(name, "known");
         }
-        state.set("database_ids", Value::Set(vec!["db_1".into()]));
+        state.set("savings_usd_per_month", 1);
         let mut same = config.clone();
-        same.set("database_ids", Value::Set(vec!["db_1".into()]));
-        let mut proposed = state.clone();
-        fill(&state, &same, &mut proposed, None);
-        assert!(proposed.same(&state), "nothing has changed: {proposed:?}");
-        proposed.set("database_ids", Value::Set(vec!["db_2".into()]));
-        fill(&state, &same, &mut proposed, None);
-        assert!(proposed.get("savings_usd_per_month").is_unknown() && proposed.get("next_on").as_str() == Some("known"));
+        for value in [&mut state, &mut same] {
+            value.set("database_ids", Value::Set(vec![DatabaseId::from_random([1; 16]).as_str().into()]));
+        }
+        let again = planned(&state, &same).await;
+        assert!(again.same(&state), "nothing has changed: {again:?}");
+        let mut joined = same.clone();
+        joined.set("database_ids", Value::Set(vec![DatabaseId::from_random([2; 16]).as_str().into()]));
+        let other = planned(&state, &joined).await;
+        assert!(other.get("savings_usd_per_month").is_unknown() && other.get("next_on").as_str() == Some("known"));
+        let mut longer = same;
+        longer.set("windows", Value::List(vec![window("mon", "08:00", "20:00")]));
+        let other = planned(&state, &longer).await;
+        assert!(other.get("next_on").is_unknown() && other.get("savings_usd_per_month").is_unknown());
+        assert_eq!(other.get("hours_per_week"), &Value::from(12.0));
     }
 }

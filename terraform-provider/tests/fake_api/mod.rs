@@ -7,6 +7,7 @@ use axum::routing::any;
 use axum::{Json, Router};
 use kiven_model::api::{Backend, DatabaseView, EnvironmentView, Me, OperationView, PlanView, ScheduleView};
 use kiven_model::database::{Connection, Database, DatabaseSpec, Power};
+use kiven_model::enrolment::{AgentTokenView, agent_token_text};
 use kiven_model::environment::{Connected, Environment, EnvironmentStatus};
 use kiven_model::lifecycle::{Event, next};
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
@@ -36,6 +37,9 @@ pub struct World {
     pub unwind_next: bool,
     /// The next operation gets stuck.
     pub stick_next: bool,
+    /// Agents' tokens by id: those that hold, and every one that was ever made.
+    pub agent_tokens: BTreeMap<String, String>,
+    pub agent_tokens_made: Vec<String>,
     made: u8,
 }
 
@@ -70,11 +74,12 @@ type Answer = Result<Response, Problem>;
 async fn handle(State(fake): State<Fake>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let query = parts.uri.query().unwrap_or_default().to_owned();
     let path = parts.uri.path().trim_start_matches("/v1/").to_owned();
     let segments: Vec<&str> = path.split('/').collect();
     let authorised = parts.headers.get("authorization").is_some_and(|value| value == "Bearer k");
     let answer = if authorised {
-        fake.with(|world| world.answer(&parts.method, &segments, &body))
+        fake.with(|world| world.answer(&parts.method, &segments, &query, &body))
     } else {
         Err(Problem::new(Code::UNAUTHENTICATED, "The API key is not known."))
     };
@@ -113,7 +118,7 @@ fn backend() -> Backend {
 }
 
 impl World {
-    fn answer(&mut self, method: &Method, segments: &[&str], body: &Bytes) -> Answer {
+    fn answer(&mut self, method: &Method, segments: &[&str], query: &str, body: &Bytes) -> Answer {
         match (method.as_str(), segments) {
             ("GET", ["me"]) => {
                 ok(Me { organization_id: OrganizationId::from_random([9; 16]), organization_name: "test".to_owned(), role: Role::Admin })
@@ -123,6 +128,18 @@ impl World {
             ("PUT", ["environments", id]) => self.environment_put(id, body),
             ("DELETE", ["environments", id]) => {
                 self.environments.remove(&EnvironmentId::parse(id).unwrap()).ok_or_else(gone)?;
+                Ok(StatusCode::NO_CONTENT.into_response())
+            }
+            ("POST", ["environments", id, "agent-tokens"]) => {
+                self.environment(id)?;
+                let number = u8::try_from(self.agent_tokens_made.len()).unwrap();
+                let (id, token) = (format!("token-{number}"), agent_token_text([[number; 16], [0xcd; 16]]));
+                self.agent_tokens.insert(id.clone(), token.clone());
+                self.agent_tokens_made.push(token.clone());
+                ok(AgentTokenView { id, token, expires_at: at() })
+            }
+            ("DELETE", ["environments", _, "agent-tokens"]) => {
+                self.agent_tokens.remove(query.trim_start_matches("token_id="));
                 Ok(StatusCode::NO_CONTENT.into_response())
             }
             ("PUT", ["environments", id, "connection"]) => self.connection_put(id, body),

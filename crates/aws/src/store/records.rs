@@ -6,6 +6,7 @@ use futures_util::future::try_join;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use kiven_model::database::Database;
+use kiven_model::enrolment::AgentToken;
 use kiven_model::environment::Environment;
 use kiven_model::ids::ApiKeyId;
 use kiven_model::operation::{Operation, OperationEvent, StepRecord};
@@ -136,6 +137,15 @@ impl Store {
                 self.put(item, Fence::version(expected))?
             }
             Write::EnvironmentGone { id, expected } => self.delete(key(format!("ENV#{id}"), HEAD), "version = :fence", number(expected))?,
+            Write::AgentToken(record) => {
+                let mut item = token_key(&record.environment_id, &record.sha256);
+                expires(&mut item, record.expires_at, 0);
+                pack(&mut item, &*record, HEAD_BYTES_MAX, &self.blobs).await?;
+                self.put(item, Fence::Absent)?
+            }
+            Write::AgentTokenGone { environment, sha256 } => {
+                self.delete(token_key(&environment, &sha256), "sk = :fence", text(token_sort(&sha256)))?
+            }
             Write::Database { record, expected } => self.prepare_database(*record, expected).await?,
             Write::EnvironmentKept { id, version } => {
                 let check = ConditionCheck::builder().table_name(&self.table).set_key(Some(key(format!("ENV#{id}"), HEAD)));
@@ -303,6 +313,14 @@ pub(super) fn owned_by(item: &mut Attributes, organization: &OrganizationId, kin
     item.insert("version".to_owned(), number(version));
 }
 
+fn token_sort(sha256: &str) -> String {
+    format!("AGENT_TOKEN#{sha256}")
+}
+
+fn token_key(environment: &EnvironmentId, sha256: &str) -> Attributes {
+    key(format!("ENV#{environment}"), token_sort(sha256))
+}
+
 fn event_key(sequence: u64) -> String {
     format!("EVENT#{sequence:020}")
 }
@@ -350,6 +368,12 @@ impl Records for Store {
         self.head(format!("ENV#{id}")).await
     }
 
+    async fn agent_token_get(&self, environment: &EnvironmentId, sha256: &str) -> Result<Option<AgentToken>, PortError> {
+        match self.item(token_key(environment, sha256)).await? {
+            Some(item) => unpack(&item, &self.blobs).await.map(Some),
+            None => Ok(None),
+        }
+    }
     async fn environment_list(&self, organization: &OrganizationId) -> Result<Vec<Environment>, PortError> {
         self.owned(organization, "ENV", false, usize::MAX).await
     }

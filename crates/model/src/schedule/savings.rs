@@ -1,9 +1,6 @@
 //! What a schedule saves. Compute only: storage and backups cost the same on and off.
 use super::spec::ScheduleSpec;
-use crate::price::HOURS_PER_MONTH;
-
-/// Hours of a regular week.
-const HOURS_PER_WEEK: f64 = 168.0;
+use crate::price::{HOURS_PER_MONTH, HOURS_PER_WEEK};
 
 impl ScheduleSpec {
     /// Hours of being on in a regular week: without exceptions and without a change of clocks.

@@ -2,6 +2,7 @@
 use super::values;
 use crate::{NameClaim, PortError, Records, Write};
 use jiff::{SignedDuration, Timestamp};
+use kiven_model::enrolment::AgentToken;
 use kiven_model::operation::{EventKind, OperationEvent, StepRecord, StepStatus};
 use serde_json::json;
 
@@ -26,7 +27,32 @@ pub async fn records<R: Records>(store: &R) -> Result<(), String> {
     names(store).await?;
     operations(store).await?;
     isolation(store).await?;
+    agent_tokens(store).await?;
     super::schedules::schedules(store).await
+}
+
+async fn agent_tokens<R: Records>(store: &R) -> Result<(), String> {
+    let environment = values::environment(8).id;
+    let token = |digit: &str| AgentToken {
+        sha256: digit.repeat(64),
+        environment_id: environment.clone(),
+        created_by: "key".to_owned(),
+        created_at: Timestamp::UNIX_EPOCH,
+        expires_at: Timestamp::MAX,
+    };
+    let (first, next) = (token("a"), token("b"));
+    let gone = |token: &AgentToken| Write::AgentTokenGone { environment: environment.clone(), sha256: token.sha256.clone() };
+    let made = |token: &AgentToken| Write::AgentToken(Box::new(token.clone()));
+    store.records_commit(vec![made(&first)]).await.map_err(failed)?;
+    conflicts(store.records_commit(vec![made(&first)]).await, "a token is made once")?;
+    holds(store.agent_token_get(&environment, &first.sha256).await.map_err(failed)?.as_ref() == Some(&first), "a token comes back as it was")?;
+    let stranger = values::environment(9).id;
+    holds(store.agent_token_get(&stranger, &first.sha256).await.map_err(failed)?.is_none(), "it is no other environment's")?;
+    store.records_commit(vec![gone(&first), made(&next)]).await.map_err(failed)?;
+    conflicts(store.records_commit(vec![gone(&first), made(&token("c"))]).await, "a token is spent once")?;
+    holds(store.agent_token_get(&environment, &token("c").sha256).await.map_err(failed)?.is_none(), "and what it was to be spent for is not made")?;
+    store.records_commit(vec![gone(&next)]).await.map_err(failed)?;
+    holds(store.agent_token_get(&environment, &next.sha256).await.map_err(failed)?.is_none(), "a token that is gone is gone")
 }
 
 async fn fences<R: Records>(store: &R) -> Result<(), String> {

@@ -24,6 +24,7 @@ pub fn environment(seed: u8) -> Environment {
             aws_account_id: "000000000000".to_owned(),
             aws_region: "eu-west-1".to_owned(),
             eks_cluster_name: format!("local-{seed}"),
+            agent_enrolment: Default::default(),
         },
         external_id: "e".repeat(32),
         connection: None,

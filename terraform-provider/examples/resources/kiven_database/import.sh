@@ -1,0 +1,1 @@
+terraform import kiven_database.shop db_0123456789abcdefghjk

@@ -1,0 +1,1 @@
+terraform import kiven_environment_connection.production env_0123456789abcdefghjk

@@ -1,0 +1,1 @@
+terraform import kiven_power_schedule.office_hours sched_0123456789abcdefghjk
