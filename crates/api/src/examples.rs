@@ -8,7 +8,7 @@ pub(crate) fn environment() -> EnvironmentRequest {
         aws_account_id: "123456789012".to_owned(),
         aws_region: "eu-west-1".to_owned(),
         eks_cluster_name: "main".to_owned(),
-        agent_enrolment: None,
+        agent_enrolment: Some("issuer".to_owned()),
     }
 }
 
