@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A known release of hashicorp/time, built from its Go module.
 const TIME: &str = "github.com/hashicorp/terraform-provider-time@v0.13.1";
@@ -17,7 +17,7 @@ const STARTS: usize = 15;
 /// Runs of each plan; the median is told.
 const PLANS: usize = 3;
 /// How often /proc is looked at.
-const LOOK: Duration = Duration::from_millis(5);
+const LOOK_MS: u64 = 5;
 /// What Terraform puts into the environment of a plugin.
 const COOKIE: &str = "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2";
 
@@ -134,7 +134,7 @@ fn watched(command: &mut Command, binary: &Path) -> Result<Taken> {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        std::thread::sleep(LOOK);
+        crate::local::pause(LOOK_MS);
     };
     let wall_seconds = began.elapsed().as_secs_f64();
     ensure!(status.success(), "{command:?} failed");

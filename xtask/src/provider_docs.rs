@@ -221,7 +221,8 @@ fn schema_of(block: &Json) -> String {
 /// Required, optional and read-only attributes, each under its title.
 fn listed<'a>(attributes: &'a Map<String, Json>, inside: &str, mark: &str, page: &mut String, sections: &mut Vec<Section<'a>>) {
     let flag = |of: &Json, name: &str| of[name].as_bool() == Some(true);
-    let groups: [(&str, fn(bool, bool) -> bool); 3] = [
+    type Belongs = fn(bool, bool) -> bool;
+    let groups: [(&str, Belongs); 3] = [
         ("Required", |required, _| required),
         ("Optional", |required, optional| !required && optional),
         ("Read-Only", |required, optional| !required && !optional),

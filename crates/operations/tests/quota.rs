@@ -10,7 +10,7 @@ use kiven_ports::Write;
 
 /// Names of the EKS cluster's node groups.
 fn groups(stage: &Stage) -> Vec<String> {
-    stage.world.snapshot().node_groups.into_iter().map(|(name, _)| name).collect()
+    stage.world.snapshot().node_groups.into_keys().collect()
 }
 
 fn run(stage: &mut Stage, kind: OperationKind) -> Operation {
