@@ -3,6 +3,7 @@ use crate::engine::Target;
 use crate::error::ApiError;
 use crate::kinds::{self, Kind};
 use crate::selector::Selector;
+use crate::token::SECONDS_ASKED;
 use crate::{Change, Shared, Watch, patch};
 use axum::body::{Body, to_bytes};
 use axum::extract::{Query, Request, State};
@@ -135,7 +136,7 @@ fn token_request(shared: &Shared, namespace: &str, name: &str, body: &Value) -> 
     let audiences = body["spec"]["audiences"].as_array();
     let audiences: Vec<String> = audiences.map(|list| list.iter().filter_map(|a| a.as_str().map(Into::into)).collect()).unwrap_or_default();
     let seconds = body["spec"]["expirationSeconds"].as_i64().unwrap_or(3600);
-    let (token, expires) = shared.token(namespace, name, &audiences, seconds)?;
+    let (token, expires) = shared.token(namespace, name, &audiences, seconds.clamp(*SECONDS_ASKED.start(), *SECONDS_ASKED.end()))?;
     let expires = jiff::Timestamp::from_second(expires).map_err(|_| ApiError::Issuer)?;
     let answer = json!({ "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": { "name": name, "namespace": namespace },
         "spec": { "audiences": audiences, "expirationSeconds": seconds },

@@ -35,7 +35,7 @@ pub struct ConnectionSpec {
     /// The customer's KMS key for backups, by its ARN; S3's own key when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_kms_key_arn: Option<String>,
-    /// Managed node groups that AWS allows the EKS cluster, where it is not [`NODE_GROUP_QUOTA`].
+    /// Managed node groups that AWS allows the EKS cluster, where that is not 30.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_group_quota: Option<u32>,
 }
