@@ -14,8 +14,12 @@ const PACKAGES: [(&str, &[&str]); 3] = [
 const OPENTOFU: &str = "github.com/opentofu/opentofu";
 const OPENTOFU_VERSION: &str = "v1.12.6";
 
-/// What the API's contract test runs, with versions: Python packages.
-const SCHEMATHESIS: &str = "tests/schemathesis/requirements.txt";
+/// Python packages of the tests, each in an environment of its own: the package, its list of versions, what shows it is there,
+/// and which tests are skipped without it.
+const PYTHON: [(&str, &str, &str, &str); 2] = [
+    ("schemathesis", "tests/schemathesis/requirements.txt", "bin/schemathesis", "the test of the API's contract"),
+    ("ministack", "tests/ministack/requirements.txt", "bin/ministack", "the tests of the AWS adapters"),
+];
 
 /// Where what we install for ourselves is kept, outside of the clone.
 pub(crate) fn cache() -> PathBuf {
@@ -37,23 +41,26 @@ pub(crate) fn run() -> Result<()> {
     if crate::terraform::find().is_err() {
         opentofu()?;
     }
-    if let Err(error) = schemathesis() {
-        println!("schemathesis is not installed, so the test of the API's contract will be skipped: {error:#}");
+    for (package, list, shown, tests) in PYTHON {
+        if let Err(error) = python(package, list, shown) {
+            println!("{package} is not installed, so {tests} will be skipped: {error:#}");
+        }
     }
     Ok(())
 }
 
-/// Makes a Python environment in the cache and installs schemathesis into it, through pip as the machine configures it.
-fn schemathesis() -> Result<()> {
-    let requirements = crate::root().join(SCHEMATHESIS);
+/// Makes a Python environment in the cache and installs a package into it, through pip as the machine configures it.
+fn python(package: &str, list: &str, shown: &str) -> Result<()> {
+    let requirements = crate::root().join(list);
     let text = std::fs::read_to_string(&requirements).context("the list of Python packages is missing")?;
-    let version = text.lines().find_map(|line| line.strip_prefix("schemathesis==")).context("schemathesis has no version")?;
-    let folder = cache().join(format!("schemathesis-{version}"));
-    if on_path(&folder.join("bin/schemathesis").display().to_string()) {
+    let pinned = format!("{package}==");
+    let version = text.lines().find_map(|line| line.strip_prefix(&pinned)).with_context(|| format!("{package} has no version"))?;
+    let folder = cache().join(format!("{package}-{version}"));
+    if folder.join(shown).exists() {
         return Ok(());
     }
     ensure!(on_path("python3"), "there is no python3");
-    println!("installing schemathesis {version}");
+    println!("installing {package} {version}");
     if !Command::new("python3").args(["-c", "import ensurepip"]).stderr(Stdio::null()).status()?.success() && on_path("apt-get") {
         call(Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends", "python3-venv"]))?;
     }

@@ -1,0 +1,263 @@
+"""EKS node groups as they behave: they take their time, one change at a time, and a zone may run short.
+
+A change ends after it has been looked at a number of times, so that tests wait for nothing but their own questions.
+"""
+
+import copy
+import json
+import re
+import time
+import urllib.parse
+import uuid
+
+from ministack.core.responses import get_account_id, get_region
+from ministack.services import eks
+
+NAME_CHARS_MAX = 63
+GROUPS_PER_CLUSTER_MAX = 30
+AMI_TYPES = {"AL2023_ARM_64_STANDARD", "AL2023_x86_64_STANDARD", "AL2_ARM_64", "AL2_x86_64", "BOTTLEROCKET_ARM_64", "BOTTLEROCKET_x86_64", "CUSTOM"}
+GROUP = re.compile(r"^/clusters/([^/]+)/node-groups(?:/([^/]+))?(?:/(update-config|update-version))?$")
+UPDATES = re.compile(r"^/clusters/([^/]+)/updates(?:/([^/]+))?$")
+
+# Looks until a change has ended.
+looks = 2
+release = "1.34.1-20260301"
+_short = set()
+_changing = {}
+_updates = {}
+_tokens = {}
+
+
+def install():
+    original = eks._handle_request_sync
+
+    def handle(method, path, headers, body, query):
+        answer = respond(method, path.rstrip("/"), body, query)
+        return original(method, path, headers, body, query) if answer is None else answer
+
+    eks._handle_request_sync = handle
+
+
+def looks_set(count):
+    """How many looks a change that begins from now on takes."""
+    global looks
+    looks = count
+
+
+def capacity_set(subnet, available):
+    """Makes a zone run short, or have machines again."""
+    (_short.discard if available else _short.add)(subnet)
+
+
+def release_set(name):
+    """The newest release of the machine image."""
+    global release
+    release = name
+
+
+def scoped(*parts):
+    return (get_account_id(), get_region(), *parts)
+
+
+def begin(key, group, ends, update=None):
+    _changing[scoped(key)] = [looks, ends, update]
+    if looks == 0:
+        look(key, group)
+
+
+def look(key, group):
+    """One look at a group: the last one ends its change."""
+    change = _changing.get(scoped(key))
+    if change is None:
+        if group["status"] == "DEGRADED" and not is_short(group):
+            group["status"], group["health"] = "ACTIVE", {"issues": []}
+        return
+    change[0] -= 1
+    if change[0] > 0:
+        return
+    del _changing[scoped(key)]
+    _, ends, update = change
+    if ends == "GONE":
+        eks._nodegroups.pop(key, None)
+        eks._tags.pop(group["nodegroupArn"], None)
+        return
+    if update is not None:
+        update["status"] = "Successful"
+    group["status"] = ends
+    group["modifiedAt"] = time.time()
+    if is_short(group):
+        group["status"] = "CREATE_FAILED" if ends == "ACTIVE" and update is None else "DEGRADED"
+        group["health"] = {"issues": [{"code": "AsgInstanceLaunchFailures", "resourceIds": [group["resources"]["autoScalingGroups"][0]["name"]],
+                                       "message": "Could not launch On-Demand Instances. InsufficientInstanceCapacity"}]}
+
+
+def is_short(group):
+    return group["scalingConfig"]["desiredSize"] > 0 and any(subnet in _short for subnet in group["subnets"])
+
+
+def invalid(message):
+    return eks._error(400, "InvalidParameterException", message)
+
+
+def sizes_error(sizes):
+    if not 0 <= sizes.get("minSize", 0) <= sizes.get("desiredSize", 0) <= sizes.get("maxSize", 0) or sizes.get("maxSize", 0) < 1:
+        return invalid("Minimum capacity, desired capacity and maximum capacity are inconsistent")
+    return None
+
+
+def respond(method, path, body, query):
+    """The answer to a call about node groups, or None for the emulation's own."""
+    data = json.loads(body or b"{}") if method == "POST" else {}
+    found = GROUP.match(path)
+    if found:
+        cluster, name, change = (part and urllib.parse.unquote(part) for part in found.groups())
+        if method == "POST" and not name:
+            return create(cluster, data)
+        if name is None:
+            return None
+        return one(method, cluster, name, change, data)
+    found = UPDATES.match(path)
+    if found and method == "GET":
+        group = (query.get("nodegroupName") or [""])[0]
+        return updates(found.group(1), group, found.group(2)) if group else None
+    if method == "DELETE" and re.match(r"^/clusters/[^/]+$", path):
+        prefix = path.split("/")[2] + "/"
+        if any(key.startswith(prefix) for key in eks._nodegroups):
+            return eks._error(409, "ResourceInUseException", "Cluster has nodegroups attached")
+    return None
+
+
+def creation_error(cluster, data):
+    name = data.get("nodegroupName", "")
+    if len(name) > NAME_CHARS_MAX:
+        return invalid(f"nodegroupName is longer than {NAME_CHARS_MAX} characters")
+    if data.get("amiType") and data["amiType"] not in AMI_TYPES:
+        return invalid(f"Invalid amiType {data['amiType']}")
+    if len(data.get("subnets") or []) == 0:
+        return invalid("Subnets are required")
+    from ministack.core.iam_evaluator import validate_role_arn
+    from ministack.services import ec2
+
+    unknown = [subnet for subnet in data["subnets"] if subnet not in ec2._subnets]
+    if unknown:
+        return invalid(f"The subnet ID '{unknown[0]}' does not exist")
+    template = data.get("launchTemplate") or {}
+    known = [one for key, one in ec2._launch_templates.items() if key == template.get("id") or one.get("LaunchTemplateName") == template.get("name")]
+    if template and not known:
+        return invalid("The launch template does not exist")
+    why = validate_role_arn(data.get("nodeRole", ""))
+    if why:
+        return invalid(why)
+    if sum(1 for key in eks._nodegroups if key.startswith(f"{cluster}/")) >= GROUPS_PER_CLUSTER_MAX:
+        return eks._error(400, "ResourceLimitExceededException", f"{GROUPS_PER_CLUSTER_MAX} node groups are the most of a cluster")
+    return sizes_error(data.get("scalingConfig") or {"minSize": 1, "maxSize": 2, "desiredSize": 1})
+
+
+def create(cluster, data):
+    key = f"{cluster}/{data.get('nodegroupName')}"
+    token = scoped("create", data.get("clientRequestToken"))
+    if data.get("clientRequestToken") and _tokens.get(token) == data and key in eks._nodegroups:
+        return eks._json_resp(200, {"nodegroup": eks._nodegroups[key]})
+    if cluster in eks._clusters and key not in eks._nodegroups:
+        error = creation_error(cluster, data)
+        if error:
+            return error
+    answer = eks._create_nodegroup(cluster, data)
+    if answer[0] != 200:
+        return answer
+    group = eks._nodegroups[key]
+    group.update(status="CREATING", releaseVersion=release, launchTemplate=data.get("launchTemplate", {}),
+                 nodegroupArn=f"arn:aws:eks:{get_region()}:{get_account_id()}:nodegroup/{key}/{uuid.uuid4()}",
+                 updateConfig=data.get("updateConfig", {"maxUnavailable": 1}))
+    _tokens[token] = data
+    first = copy.deepcopy(group)
+    begin(key, group, "ACTIVE")
+    return eks._json_resp(200, {"nodegroup": first})
+
+
+def one(method, cluster, name, change, data):
+    key = f"{cluster}/{name}"
+    group = eks._nodegroups.get(key)
+    if group is not None:
+        look(key, group)
+        group = eks._nodegroups.get(key)
+    if group is None:
+        return eks._error(404, "ResourceNotFoundException", f"No node group found for name: {name}.")
+    if method == "GET":
+        return eks._json_resp(200, {"nodegroup": group})
+    if method == "DELETE":
+        if scoped(key) in _changing:
+            return in_use(group)
+        group["status"] = "DELETING"
+        begin(key, group, "GONE")
+        return eks._json_resp(200, {"nodegroup": {**group, "status": "DELETING"}})
+    return update(cluster, name, group, change, data)
+
+
+def in_use(group):
+    return eks._error(409, "ResourceInUseException", f"Nodegroup is in {group['status']} state and another operation is in progress on it")
+
+
+def update(cluster, name, group, change, data):
+    key = f"{cluster}/{name}"
+    token = scoped(key, change, data.get("clientRequestToken"))
+    if data.get("clientRequestToken") and token in _tokens:
+        return eks._json_resp(200, {"update": shown(_updates[_tokens[token]])})
+    if scoped(key) in _changing:
+        return in_use(group)
+    if change == "update-version":
+        wanted = data.get("releaseVersion") or release
+        if wanted == group["releaseVersion"] and not data.get("launchTemplate"):
+            return invalid(f"Nodegroup {name} is already at the release {wanted}")
+        group["releaseVersion"] = wanted
+        if data.get("launchTemplate"):
+            group["launchTemplate"] = data["launchTemplate"]
+    else:
+        sizes = {**group["scalingConfig"], **(data.get("scalingConfig") or {})}
+        error = sizes_error(sizes)
+        if error:
+            return error
+        group["scalingConfig"] = sizes
+        change_labels(group, data.get("labels") or {})
+        change_taints(group, data.get("taints") or {})
+        group["updateConfig"] = data.get("updateConfig", group["updateConfig"])
+    made = {"id": str(uuid.uuid4()), "status": "InProgress", "type": "VersionUpdate" if change == "update-version" else "ConfigUpdate",
+            "params": [], "createdAt": time.time(), "errors": [], "_key": scoped(key)}
+    _updates[made["id"]] = made
+    if data.get("clientRequestToken"):
+        _tokens[token] = made["id"]
+    group["status"] = "UPDATING"
+    first = shown(made)
+    begin(key, group, "ACTIVE", made)
+    return eks._json_resp(200, {"update": first})
+
+
+def change_labels(group, change):
+    group["labels"].update(change.get("addOrUpdateLabels") or {})
+    for name in change.get("removeLabels") or []:
+        group["labels"].pop(name, None)
+
+
+def change_taints(group, change):
+    added = change.get("addOrUpdateTaints") or []
+    gone = {(taint["key"], taint["effect"]) for taint in added + (change.get("removeTaints") or [])}
+    group["taints"] = [taint for taint in group["taints"] if (taint["key"], taint["effect"]) not in gone] + added
+
+
+def shown(update):
+    return {name: value for name, value in update.items() if not name.startswith("_")}
+
+
+def updates(cluster, name, update):
+    key = f"{cluster}/{name}"
+    group = eks._nodegroups.get(key)
+    if group is None:
+        return eks._error(404, "ResourceNotFoundException", f"No node group found for name: {name}.")
+    if update is None:
+        newest = [one["id"] for one in reversed(_updates.values()) if one["_key"] == scoped(key)]
+        return eks._json_resp(200, {"updateIds": newest})
+    found = _updates.get(update)
+    if found is None or found["_key"] != scoped(key):
+        return eks._error(404, "ResourceNotFoundException", f"No update found for ID: {update}")
+    look(key, group)
+    return eks._json_resp(200, {"update": shown(found)})
