@@ -172,6 +172,7 @@ impl Stack {
                 sts: of("sts")?,
                 iam: of("iam")?,
                 eks: of("eks")?,
+                ..kiven_aws::Endpoints::default()
             },
         }))
     }
