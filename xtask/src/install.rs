@@ -56,7 +56,8 @@ fn python(package: &str, list: &str, shown: &str) -> Result<()> {
     let pinned = format!("{package}==");
     let version = text.lines().find_map(|line| line.strip_prefix(&pinned)).with_context(|| format!("{package} has no version"))?;
     let folder = cache().join(format!("{package}-{version}"));
-    if folder.join(shown).exists() {
+    let installed = folder.join("requirements.txt");
+    if folder.join(shown).exists() && std::fs::read_to_string(&installed).is_ok_and(|before| before == text) {
         return Ok(());
     }
     ensure!(on_path("python3"), "there is no python3");
@@ -65,7 +66,8 @@ fn python(package: &str, list: &str, shown: &str) -> Result<()> {
         call(Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends", "python3-venv"]))?;
     }
     call(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-    call(Command::new(folder.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(&requirements))
+    call(Command::new(folder.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(&requirements))?;
+    std::fs::write(&installed, text).with_context(|| format!("cannot write {}", installed.display()))
 }
 
 pub(crate) fn on_path(program: &str) -> bool {
