@@ -1,26 +1,17 @@
 # What database nodes are and may do. Kiven starts nodes from this template and cannot change it.
-data "aws_iam_policy_document" "node_trust" {
-  statement {
-    actions = ["sts:AssumeRole"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["ec2.amazonaws.com"]
-    }
-  }
-}
-
 resource "aws_iam_role" "node" {
-  name               = "kiven-node"
+  count = var.create_account_resources ? 1 : 0
+
+  name               = local.node_role
   description        = "Nodes of Kiven's databases"
-  assume_role_policy = data.aws_iam_policy_document.node_trust.json
+  assume_role_policy = module.policies.node_trust
   tags               = local.tags
 }
 
 resource "aws_iam_role_policy_attachment" "node" {
-  for_each = toset(["AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy", "AmazonEC2ContainerRegistryPullOnly"])
+  for_each = toset(var.create_account_resources ? ["AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy", "AmazonEC2ContainerRegistryPullOnly"] : [])
 
-  role       = aws_iam_role.node.name
+  role       = aws_iam_role.node[0].name
   policy_arn = "arn:${local.partition}:iam::aws:policy/${each.value}"
 }
 
@@ -58,4 +49,23 @@ resource "aws_launch_template" "nodes" {
       tags          = merge(local.tags, { Name = "kiven-database" })
     }
   }
+}
+
+# Auto Scaling starts the nodes: without this grant it cannot use a key of the customer's for their root volumes.
+resource "aws_kms_grant" "root_volume" {
+  count = var.root_volume_kms_key_arn == null ? 0 : 1
+
+  name              = "kiven-nodes-${var.eks_cluster_name}"
+  key_id            = var.root_volume_kms_key_arn
+  grantee_principal = "${local.iam}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+  operations = [
+    "CreateGrant",
+    "Decrypt",
+    "DescribeKey",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyWithoutPlaintext",
+    "ReEncryptFrom",
+    "ReEncryptTo",
+  ]
 }

@@ -29,5 +29,5 @@ output "launch_template" {
 
 output "permissions_boundary_arn" {
   description = "The boundary of every role that Kiven makes."
-  value       = aws_iam_policy.boundary.arn
+  value       = "${local.iam}:policy/${local.boundary}"
 }

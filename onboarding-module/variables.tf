@@ -3,6 +3,16 @@ variable "eks_cluster_name" {
   type        = string
 }
 
+variable "environment_id" {
+  description = "The attribute `id` of the kiven_environment: what carries another environment's tag is out of the role's reach."
+  type        = string
+
+  validation {
+    condition     = can(regex("^env_[0-9a-hjkmnp-tv-z]{20}$", var.environment_id))
+    error_message = "The id of a kiven_environment: env_ and twenty characters."
+  }
+}
+
 variable "external_id" {
   description = "The attribute `external_id` of the kiven_environment."
   type        = string
@@ -43,6 +53,34 @@ variable "root_volume_kms_key_arn" {
   description = "The KMS key of the nodes' root volumes; the account's default EBS key when left out."
   type        = string
   default     = null
+}
+
+variable "backup_kms_key_arns" {
+  description = "Keys of yours that backups may be encrypted with; S3's own when empty."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for arn in var.backup_kms_key_arns : can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[^*]+$", arn))])
+    error_message = "Keys by their ARNs; no alias and no wildcard."
+  }
+}
+
+variable "role_name" {
+  description = "The name of the role that Kiven assumes. Another one for each further EKS cluster of the account."
+  type        = string
+  default     = "kiven-access"
+
+  validation {
+    condition     = can(regex("^kiven-access(-[A-Za-z0-9-]{1,40})?$", var.role_name))
+    error_message = "kiven-access, or kiven-access- and up to forty letters, digits and hyphens."
+  }
+}
+
+variable "create_account_resources" {
+  description = "Make the role `kiven-node` and the policy `kiven-boundary`, which an account has once. False for every further EKS cluster."
+  type        = bool
+  default     = true
 }
 
 variable "create_service_linked_role" {

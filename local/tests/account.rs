@@ -6,7 +6,10 @@ mod support;
 use kiven_aws::account::Account;
 use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, OrganizationId};
 use kiven_ports::PortError;
-use kiven_ports::account::{Access, BackupBucket, BackupRole, CustomerAccount, Inventory, NodeGroup, NodeGroupState, ResourceKind, UpdateState};
+use kiven_ports::account::{
+    Access, AccountNeeds, BackupBucket, BackupRole, CustomerAccount, Inventory, NodeGroup, NodeGroupState, ResourceKind, UpdateState,
+};
+use kiven_ports::contract;
 use serde_json::json;
 use support::{CUSTOMER, DELAY_MS, Local, REGION, SAAS};
 
@@ -66,6 +69,58 @@ async fn start() -> (tempfile::TempDir, Local, Account) {
     onboard(&local).await;
     let account = Account::new(local.sdk("KIVEN"));
     (folder, local, account)
+}
+
+/// What an account has once.
+async fn furnish(local: &Local) {
+    let iam = local.sdk("CUSTOMER").iam();
+    let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
+    for (name, path) in [("kiven-node", "/"), ("AWSServiceRoleForAmazonEKSNodegroup", "/aws-service-role/eks-nodegroup.amazonaws.com/")] {
+        iam.create_role().role_name(name).path(path).assume_role_policy_document(trust.to_string()).send().await.unwrap();
+    }
+    for policy in ["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly"] {
+        let arn = format!("arn:aws:iam::aws:policy/{policy}");
+        iam.attach_role_policy().role_name("kiven-node").policy_arn(arn).send().await.unwrap();
+    }
+    let most = json!({"Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]});
+    iam.create_policy().policy_name("kiven-boundary").policy_document(most.to_string()).send().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_contract_holds() {
+    let (_folder, local, account) = start().await;
+    furnish(&local).await;
+    let prepared = contract::Prepared {
+        access: access(),
+        cluster: "local".into(),
+        subnet: "subnet-a".into(),
+        launch_template: "lt-0123".into(),
+        node_role_arn: format!("arn:aws:iam::{CUSTOMER}:role/kiven-node"),
+    };
+    contract::account(&account, &prepared, async || local.advance(DELAY_MS)).await.unwrap();
+}
+
+#[tokio::test]
+async fn everything_missing_is_named_in_one_go() {
+    let (_folder, local, account) = start().await;
+    let less = json!({"Statement": [
+        {"Effect": "Allow", "Action": ["iam:*", "s3:*", "ec2:*"], "Resource": "*"},
+        {"Effect": "Deny", "Action": "iam:PassRole", "Resource": "*"}]});
+    let put = local.sdk("CUSTOMER").iam().put_role_policy().role_name("kiven").policy_name("kiven").policy_document(less.to_string());
+    put.send().await.unwrap();
+    let needs = AccountNeeds {
+        cluster: "local".into(),
+        oidc_issuer: "https://oidc.local/id/1".into(),
+        node_role_arn: format!("arn:aws:iam::{CUSTOMER}:role/kiven-node"),
+        launch_template: "lt-0123".into(),
+    };
+    let missing: Vec<String> = account.preflight(&access(), &needs).await.unwrap().into_iter().map(|one| one.message).collect();
+    for named in
+        ["eks:CreateNodegroup", "eks:DeleteNodegroup", "eks:DescribeCluster", "iam:PassRole", "kiven-node", "kiven-boundary", "AWSServiceRole"]
+    {
+        assert!(missing.iter().any(|one| one.contains(named)), "{named} is not in {missing:?}");
+    }
+    assert!(!missing.iter().any(|one| one.contains("s3:")), "{missing:?}");
 }
 
 fn code<T: std::fmt::Debug>(result: Result<T, PortError>) -> Code {
@@ -175,7 +230,7 @@ async fn what_others_made_is_refused_and_shortage_is_told() {
     };
     assert!(why.contains("KV-306"), "{why}");
     let outside = NodeGroup { name: "outside".into(), ..group(1) };
-    assert_eq!(code(account.node_group_ensure(&mine, &outside, "t").await), Code::AWS_REFUSED, "not in the session policy");
+    assert_eq!(code(account.node_group_ensure(&mine, &outside, "t").await), Code::PERMISSION_MISSING, "not in the session policy");
 }
 
 #[tokio::test]

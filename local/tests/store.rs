@@ -28,6 +28,7 @@ async fn the_contracts_hold() {
     let store = store(&local).await;
     contract::records(&store).await.unwrap();
     contract::agents(&store).await.unwrap();
+    contract::blobs(&kiven_aws::store::S3Blobs::new(&local.sdk("KIVEN"), "kiven-payloads")).await.unwrap();
 }
 
 #[tokio::test]

@@ -27,6 +27,16 @@ import wire  # noqa: E402
 ADMIN = "/_kiven/"
 
 
+# Policies see the suites' plain connections as TLS, as AWS' own endpoints would have them; `transport` shows what happens without.
+secure = True
+
+
+def transport_set(tls):
+    """Whether calls count as made over TLS."""
+    global secure
+    secure = tls
+
+
 def end_with_parent():
     """Ends this process as soon as the pipe from the test that started it is closed."""
     while sys.stdin.buffer.read(4096):
@@ -43,11 +53,41 @@ async def body_of(receive):
             return b"".join(parts)
 
 
-def administer(path, data):
+def customer_make(account, region, zones, cluster):
+    """What a customer has before Kiven: a network with a subnet in each zone, an EKS cluster, and a launch template."""
+    import botocore.session
+
+    session = botocore.session.get_session()
+
+    def client(service):
+        return session.create_client(
+            service, region_name=region, endpoint_url=f"http://{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}",
+            aws_access_key_id=account, aws_secret_access_key="test")
+
+    ec2, iam, eks = client("ec2"), client("iam"), client("eks")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnets = {}
+    for number, zone in enumerate(zones):
+        made = ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=zone)
+        subnets[zone] = made["Subnet"]["SubnetId"]
+    template = ec2.create_launch_template(LaunchTemplateName=f"kiven-nodes-{vpc}", LaunchTemplateData={"ImageId": "ami-00000000"})
+    trust = {"Effect": "Allow", "Principal": {"Service": "eks.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    role = iam.create_role(RoleName=f"cluster-{cluster}",
+                           AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}))["Role"]["Arn"]
+    if not any(one["Path"] == permissions.NODEGROUP_ROLE_PATH for one in iam.list_roles()["Roles"]):
+        iam.create_service_linked_role(AWSServiceName="eks-nodegroup.amazonaws.com")
+    made = eks.create_cluster(name=cluster, roleArn=role, version="1.34", resourcesVpcConfig={"subnetIds": list(subnets.values())})
+    return {"vpc": vpc, "subnets": subnets, "launch_template": template["LaunchTemplate"]["LaunchTemplateId"],
+            "issuer": made["cluster"]["identity"]["oidc"]["issuer"]}
+
+
+async def administer(path, data):
     """One switch; answers what it says, or None for an unknown one."""
     switches = {
         "faults": faults.add,
         "faults/clear": faults.clear,
+        "customer": customer_make,
+        "transport": transport_set,
         "looks": node_groups.looks_set,
         "capacity": node_groups.capacity_set,
         "release": node_groups.release_set,
@@ -55,7 +95,10 @@ def administer(path, data):
         "wire": wire.since,
     }
     switch = switches.get(path.removeprefix(ADMIN))
-    return None if switch is None else (switch(**data) or {})
+    if switch is None:
+        return None
+    # A switch may call this very server.
+    return await asyncio.to_thread(switch, **data) or {}
 
 
 async def app(scope, receive, send):
@@ -65,10 +108,10 @@ async def app(scope, receive, send):
         await emulator.app(scope, receive, send)
         return
     try:
-        answer = administer(scope["path"], json.loads(await body_of(receive) or b"{}"))
+        answer = await administer(scope["path"], json.loads(await body_of(receive) or b"{}"))
         status = 404 if answer is None else 200
-    except (TypeError, ValueError, KeyError) as error:
-        status, answer = 400, {"error": str(error)}
+    except Exception as error:  # whatever it is, the test is to say it
+        status, answer = 400, {"error": repr(error)}
     await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"application/json")]})
     await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
 
@@ -77,6 +120,8 @@ def main():
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
 
+    pin_origin = emulator.pin_request_origin
+    emulator.pin_request_origin = lambda address, _: pin_origin(address, secure)
     threading.Thread(target=end_with_parent, daemon=True).start()
     wire.install(os.environ.get("KIVEN_WIRE"))
     permissions.install()

@@ -33,9 +33,23 @@ def install():
 
     def handle(method, path, headers, body, query):
         answer = respond(method, path.rstrip("/"), body, query)
-        return original(method, path, headers, body, query) if answer is None else answer
+        if answer is None:
+            answer = original(method, path, headers, body, query)
+            if method == "POST" and path == "/clusters" and answer[0] == 200:
+                place(json.loads(body)["name"])
+        return answer
 
     eks._handle_request_sync = handle
+
+
+def place(cluster):
+    """A cluster is in the VPC of its subnets."""
+    from ministack.services import ec2
+
+    network = eks._clusters[cluster]["resourcesVpcConfig"]
+    subnets = [ec2._subnets[one] for one in network["subnetIds"] if one in ec2._subnets]
+    if subnets:
+        network["vpcId"] = subnets[0]["VpcId"]
 
 
 def looks_set(count):

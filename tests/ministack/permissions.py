@@ -15,19 +15,24 @@ import ministack.app as emulator
 
 import wire
 
-# Where the role of EKS itself is, which the first node group of an account needs; the emulation names it otherwise than AWS.
+# The role of EKS itself, which the first node group of an account needs; the emulation names it otherwise than AWS.
+NODEGROUP_ROLE = "AWSServiceRoleForAmazonEKSNodegroup"
 NODEGROUP_ROLE_PATH = "/aws-service-role/eks-nodegroup.amazonaws.com/"
 TABLE = json.loads(pathlib.Path(__file__).with_name("permissions.json").read_text(encoding="utf-8"))
 
 
 def install():
+    from ministack.services import iam
+
+    iam._IAM_HANDLERS["SimulatePrincipalPolicy"] = simulate
+    name_service_linked_role(iam)
     enforce = iam_evaluator.enforce
 
     def enforced(access_key_id, iam_action, service, region, resource_arn="*", service_context=None):
         call = wire.current.get() or {}
         # A name that an ARN already says is what the emulation's own callers give.
         resource = resource_of(iam_action, call, region) or resource_arn
-        context = {**(service_context or {}), **context_of(iam_action, call)}
+        context = {**(service_context or {}), **context_of(iam_action, call), **tags_of(resource)}
         denied = enforce(access_key_id, iam_action, service, region, resource_arn=resource, service_context=context)
         wire.decided(iam_action, wire.principal_of(access_key_id), resource, denied is None)
         return denied
@@ -35,6 +40,67 @@ def install():
     iam_evaluator.enforce = enforced
     for service in {one["on"].partition(":")[0] for one in TABLE["dependents"]}:
         emulator.SERVICE_HANDLERS[service] = guarded(service, emulator.SERVICE_HANDLERS[service])
+
+
+def name_service_linked_role(iam):
+    """EKS' own role under the name that AWS gives it."""
+    create = iam._IAM_HANDLERS["CreateServiceLinkedRole"]
+
+    def named(params):
+        answer = create(params)
+        for name, role in list(iam._roles.items()):
+            if role.get("Path") == NODEGROUP_ROLE_PATH and name != NODEGROUP_ROLE:
+                role.update(RoleName=NODEGROUP_ROLE, Arn=f"arn:aws:iam::{get_account_id()}:role{NODEGROUP_ROLE_PATH}{NODEGROUP_ROLE}")
+                iam._roles[NODEGROUP_ROLE] = role
+                del iam._roles[name]
+                answer = (answer[0], answer[1], answer[2].replace(name.encode(), NODEGROUP_ROLE.encode()))
+        return answer
+
+    iam._IAM_HANDLERS["CreateServiceLinkedRole"] = named
+
+
+def simulate(params):
+    """SimulatePrincipalPolicy with the request's condition keys and the role's boundary, which the emulation leaves out."""
+    from ministack.services import iam
+
+    first = {name: value[0] if isinstance(value, list) else value for name, value in params.items()}
+    role = first["PolicySourceArn"].rpartition("/")[2]
+    account = get_account_id()
+    if iam._roles.get(role) is None:
+        return iam._error(404, "NoSuchEntity", f"The role with name {role} cannot be found.", ns="iam")
+    context, number = {}, 1
+    while f"ContextEntries.member.{number}.ContextKeyName" in first:
+        entry = f"ContextEntries.member.{number}."
+        context[first[f"{entry}ContextKeyName"].lower()] = first[f"{entry}ContextKeyValues.member.1"]
+        number += 1
+    members = ""
+    for number in range(1, 1 + sum(1 for name in first if name.startswith("ActionNames.member."))):
+        action = first[f"ActionNames.member.{number}"]
+        asked = iam_evaluator.EvalContext(
+            principal_arn=first["PolicySourceArn"], principal_type="AssumedRole", principal_account=account, action=action,
+            resource_arn=first.get("ResourceArns.member.1", "*"), region=get_region(), service_context=context)
+        limits = iam_evaluator._permissions_boundary(iam._roles, role, account)
+        decision = iam_evaluator.evaluate(asked, iam_evaluator._gather_role_policies(role, account), *limits).decision
+        word = {"Allow": "allowed", "Deny": "explicitDeny"}.get(decision, "implicitDeny")
+        members += (f"<member><EvalActionName>{action}</EvalActionName><EvalResourceName>{asked.resource_arn}</EvalResourceName>"
+                    f"<EvalDecision>{word}</EvalDecision><MatchedStatements/><MissingContextValues/></member>")
+    return iam._xml(200, "SimulatePrincipalPolicyResponse", "<SimulatePrincipalPolicyResult><EvaluationResults>" + members +
+                    "</EvaluationResults><IsTruncated>false</IsTruncated></SimulatePrincipalPolicyResult>", ns="iam")
+
+
+def tags_of(resource):
+    """The tags of node groups and roles as condition keys."""
+    from ministack.services import eks, iam
+
+    if ":nodegroup/" in resource:
+        group = next((one for one in eks._nodegroups.values() if one["nodegroupArn"] == resource), None)
+        tags = dict((group or {}).get("tags") or {})
+    elif ":iam:" in resource and ":role/" in resource:
+        role = iam._roles.get(resource.rpartition("/")[2])
+        tags = {tag["Key"]: tag["Value"] for tag in (role or {}).get("Tags") or []}
+    else:
+        tags = {}
+    return {f"aws:ResourceTag/{name}": value for name, value in tags.items()}
 
 
 def fields(call, region=None):
@@ -47,8 +113,6 @@ def fields(call, region=None):
         values["cluster"] = parts[1]
         if len(parts) > 3 and parts[2] == "node-groups":
             values["nodegroup"] = parts[3]
-        values.setdefault("nodegroup", values.get("nodegroupName", ""))
-        values["group_id"] = group_id(values["cluster"], values["nodegroup"])
     if call.get("service") == "s3" and parts:
         values["bucket"] = parts[0]
     body = call.get("body") or b""
@@ -63,12 +127,19 @@ def fields(call, region=None):
         values["has_tags"] = "yes" if data.get("tags") else ""
     elif b"<Tag>" in body:
         values["has_tags"] = "yes"
+    if "cluster" in values:
+        values["nodegroup"] = values.get("nodegroup") or values.get("nodegroupName", "")
+        values["group_id"] = group_id(values["cluster"], values["nodegroup"])
     if any(name.startswith("Tags.member.1") for name in values):
         values["has_tags"] = "yes"
     if values.get("Url"):
         values["issuer"] = values["Url"].partition("://")[2] or values["Url"]
     if call.get("action") == "eks:CreateNodegroup" and not has_role(NODEGROUP_ROLE_PATH):
         values["no_nodegroup_role"] = "yes"
+    if call.get("service") == "iam":
+        values["role_arn"] = role_arn(values.get("RoleName", ""))
+        source = values.get("PolicySourceArn")
+        values["principal"] = source or ""
     values["boundary"] = values.get("PermissionsBoundary") or boundary_of(values.get("RoleName", ""))
     return values
 
@@ -77,6 +148,13 @@ def has_role(path):
     from ministack.services import iam
 
     return any(role.get("Path") == path for role in iam._roles.values())
+
+
+def role_arn(name):
+    from ministack.services import iam
+
+    role = iam._roles.get(name) if name else None
+    return role["Arn"] if role else f"arn:aws:iam::{get_account_id()}:role/{name}"
 
 
 def group_id(cluster, name):
@@ -146,12 +224,17 @@ def guarded(service, handler):
             if not holds(rule, values):
                 continue
             resource = filled(rule["resource"], values)
-            context = {name: filled(value, values) for name, value in rule.get("context", {}).items()}
+            # What is tagged in the same call is tagged with the call's tags.
+            context = iam_actions.request_tag_context(service, action, body, query_params | (call.get("query") or {}))
+            context |= {name: filled(value, values) for name, value in rule.get("context", {}).items()}
             denied = iam_evaluator.enforce(key, rule["action"], rule["action"].partition(":")[0], get_region(),
                                            resource_arn=resource or "*", service_context=context)
             if denied:
-                return iam_actions.access_denied_response(service, rule["action"], denied.principal_arn, "kiven", headers=headers,
-                                                          explicit_deny=denied.decision == "Deny")
+                said = rule.get("says", {})
+                answer = iam_actions.access_denied_response(
+                    service, rule["action"], denied.principal_arn, "kiven", headers=headers, explicit_deny=denied.decision == "Deny",
+                    error_code=said.get("code", ""), message=said.get("message", ""))
+                return (said.get("status", answer[0]), *answer[1:])
         return await handler(method, path, headers, body, query_params)
 
     return handle

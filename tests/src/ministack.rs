@@ -68,6 +68,8 @@ impl MiniStack {
     /// # Errors
     /// When it does not answer in time; with the end of its log.
     pub async fn start(python: &Path) -> anyhow::Result<Self> {
+        // One provider for the process; whoever was first has set the same.
+        drop(rustls::crypto::ring::default_provider().install_default());
         let mut failed = None;
         for _ in 0..STARTS_MAX {
             match Self::try_start(python).await {
@@ -129,7 +131,7 @@ impl MiniStack {
         })
     }
 
-    /// Turns one of the launcher's switches: `faults`, `faults/clear`, `looks`, `capacity`, `release`, `label`, `wire`.
+    /// Turns one of the launcher's switches: `faults`, `faults/clear`, `customer`, `transport`, `looks`, `capacity`, `release`, `label`, `wire`.
     ///
     /// # Errors
     /// When the switch is unknown or refuses.

@@ -47,6 +47,7 @@ const DENIED: &[&str] = &[
     "InvalidClientTokenId",
     "InvalidAccessKeyId",
     "NotAuthorized",
+    "Forbidden",
     "AllAccessDisabled",
     "RegionDisabledException",
 ];
@@ -85,6 +86,9 @@ pub(crate) fn class_of(code: &str, status: u16) -> Class {
         Class::Exhausted
     } else if status >= 500 || status == 429 {
         Class::Passing
+    } else if status == 403 && code.is_empty() {
+        // The answer to a HEAD has no body and so no code.
+        Class::Denied
     } else {
         Class::Refused
     }
@@ -120,14 +124,12 @@ where
     };
     let code = service.code().unwrap_or_default();
     let message = service.message().unwrap_or_default();
-    match class_of(code, status) {
+    // EKS answers for EC2 with a code that says nothing.
+    let class = if message.contains("not authorized to") { Class::Denied } else { class_of(code, status) };
+    match class {
         Class::Passing => PortError::retry(what, code),
         Class::Conflicting => PortError::Conflict(what.to_owned()),
-        Class::Denied => PortError::Refused(
-            Problem::new(Code::AWS_REFUSED, format!("AWS denied {what}."))
-                .detail(format!("{code}: {message}"))
-                .hint("Compare the role's policy with the onboarding module's."),
-        ),
+        Class::Denied => PortError::Refused(explained(what, code, message)),
         Class::Exhausted => PortError::Refused(
             Problem::new(Code::AWS_QUOTA, format!("An AWS quota is exhausted: {what}."))
                 .detail(format!("{code}: {message}"))
@@ -135,6 +137,16 @@ where
         ),
         Class::Refused => refused(what, code, message),
     }
+}
+
+#[cfg(feature = "account")]
+fn explained(what: &str, code: &str, message: &str) -> Problem {
+    crate::account::denied(what, code, message)
+}
+
+#[cfg(not(feature = "account"))]
+fn explained(what: &str, code: &str, message: &str) -> Problem {
+    Problem::new(Code::AWS_REFUSED, format!("AWS denied {what}.")).detail(format!("{code}: {message}"))
 }
 
 fn refused(what: &str, code: &str, message: &str) -> PortError {
@@ -153,6 +165,7 @@ mod tests {
             ("SomethingNew", 500, Class::Passing),
             ("SomethingNew", 429, Class::Passing),
             ("AccessDenied", 403, Class::Denied),
+            ("", 403, Class::Denied),
             ("ConditionalCheckFailedException", 400, Class::Conflicting),
             ("ResourceLimitExceededException", 400, Class::Exhausted),
             ("InvalidParameterException", 400, Class::Refused),

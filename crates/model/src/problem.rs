@@ -74,6 +74,8 @@ codes! {
     AWS_QUOTA = 304, "An AWS quota is exhausted";
     FOREIGN_RESOURCE = 305, "A resource of that name is not Kiven's";
     NO_CAPACITY = 306, "A zone has no capacity for the node type";
+    PERMISSION_MISSING = 307, "The role lacks a permission";
+    ACCOUNT_INCOMPLETE = 308, "The account lacks something that databases need";
     AGENT_SILENT = 401, "The agent has not been heard of";
     AGENT_REFUSED = 402, "The agent refused a command";
     AGENT_FAILED = 403, "A command failed in the cluster";

@@ -10,7 +10,7 @@ use kiven_model::names::{GenerationNames, backup_bucket, node_group};
 use kiven_model::sizing::sizing;
 use kiven_model::{Code, OperationId, Problem};
 use kiven_ports::NameClaim;
-use kiven_ports::account::{Access, BackupBucket, BackupRole, NodeGroup};
+use kiven_ports::account::{Access, AccountNeeds, BackupBucket, BackupRole, NodeGroup};
 use serde::{Deserialize, Serialize};
 
 /// Days that superseded versions in the archive are kept: more than the longest default retention.
@@ -27,6 +27,23 @@ pub struct ConnectInput {
     pub connection: ConnectionSpec,
     /// What a reconnect that fails goes back to.
     pub before: Option<Before>,
+}
+
+impl ConnectInput {
+    /// What databases will need in the account.
+    pub(crate) fn needs(&self, oidc_issuer: &str) -> AccountNeeds {
+        AccountNeeds {
+            cluster: self.environment.eks_cluster_name.clone(),
+            oidc_issuer: oidc_issuer.to_owned(),
+            node_role_arn: node_role_arn(&self.access),
+            launch_template: self.connection.launch_template.clone(),
+        }
+    }
+}
+
+/// The nodes' role, which the onboarding module makes.
+fn node_role_arn(access: &Access) -> String {
+    format!("arn:aws:iam::{}:role/kiven-node", access.account_id)
 }
 
 /// What an environment was before a reconnect.
@@ -212,7 +229,7 @@ impl DatabaseInput {
             node_types: node.node_types.iter().map(|&one| one.to_owned()).collect(),
             subnet: subnet.clone(),
             launch_template: self.connection.launch_template.clone(),
-            node_role_arn: format!("arn:aws:iam::{}:role/kiven-node", self.access.account_id),
+            node_role_arn: node_role_arn(&self.access),
             nodes: placement.get(zone).copied().unwrap_or(0),
         };
         self.connection.subnets.iter().map(group).filter(|group| group.nodes > 0).collect()

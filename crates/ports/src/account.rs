@@ -1,6 +1,6 @@
 //! A customer's AWS account: ensure-shaped, tagged, limited to what Kiven made.
 use crate::PortError;
-use kiven_model::{DatabaseId, EnvironmentId, OperationId, OrganizationId};
+use kiven_model::{DatabaseId, EnvironmentId, OperationId, OrganizationId, Problem};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -169,10 +169,25 @@ pub struct Inventory {
 /// Most things of one kind that an inventory reads.
 pub const INVENTORY_MAX: usize = 500;
 
+/// What the databases of an environment will need in the account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountNeeds {
+    /// The EKS cluster.
+    pub cluster: String,
+    /// The issuer of its ServiceAccount tokens.
+    pub oidc_issuer: String,
+    /// The nodes' role.
+    pub node_role_arn: String,
+    /// The launch template, id or name.
+    pub launch_template: String,
+}
+
 /// A customer's account. Every method adopts what Kiven made before and refuses what it did not make.
 pub trait CustomerAccount: Send + Sync {
     /// Assumes the role with the external id, and shows that it cannot be assumed without.
     fn access_prove(&self, access: &Access) -> impl Future<Output = Result<(), PortError>> + Send;
+    /// Looks for everything that databases will need, and names all that is missing in one go. Changes nothing.
+    fn preflight(&self, access: &Access, needs: &AccountNeeds) -> impl Future<Output = Result<Vec<Problem>, PortError>> + Send;
     /// Reads an EKS cluster.
     fn cluster_get(&self, access: &Access, cluster: &str) -> impl Future<Output = Result<ClusterFacts, PortError>> + Send;
     /// The IAM OIDC provider of an issuer: used when it is there, made when not, never deleted. Answers its ARN.

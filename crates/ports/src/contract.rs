@@ -1,9 +1,13 @@
 //! One contract suite per port: every implementation passes the same.
+mod account;
 mod agents;
 mod records;
+mod runtime;
 mod schedules;
 mod values;
 
+pub use account::{Prepared, account};
 pub use agents::agents;
 pub use records::records;
+pub use runtime::blobs;
 pub use values::{database, environment, operation, schedule};

@@ -6,8 +6,8 @@ use crate::world::{State, World};
 use kiven_model::environment::{ConnectionSpec, Environment};
 use kiven_model::{Code, Problem};
 use kiven_ports::account::{
-    Access, BackupBucket, BackupRole, ClusterFacts, DATABASE_TAG, ENVIRONMENT_TAG, Inventory, NodeGroup, NodeGroupState, ORGANIZATION_TAG,
-    OwnedResource, ResourceKind, UpdateState, ownership_tags,
+    Access, AccountNeeds, BackupBucket, BackupRole, ClusterFacts, DATABASE_TAG, ENVIRONMENT_TAG, Inventory, NodeGroup, NodeGroupState,
+    ORGANIZATION_TAG, OwnedResource, ResourceKind, UpdateState, ownership_tags,
 };
 use kiven_ports::{CustomerAccount, PortError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -215,6 +215,14 @@ impl State {
 impl CustomerAccount for World {
     async fn access_prove(&self, access: &Access) -> Result<(), PortError> {
         self.effect("sts:AssumeRole", |state| state.cloud.enter(access))
+    }
+    async fn preflight(&self, access: &Access, needs: &AccountNeeds) -> Result<Vec<Problem>, PortError> {
+        self.effect("preflight", |state| {
+            state.cloud.cluster(access, &needs.cluster)?;
+            let known = needs.launch_template == state.cloud.connection.launch_template && needs.oidc_issuer == state.cloud.issuer();
+            let missing = Problem::new(Code::ACCOUNT_INCOMPLETE, "the launch template or the issuer is not there");
+            Ok(if known { Vec::new() } else { vec![missing] })
+        })
     }
     async fn cluster_get(&self, access: &Access, cluster: &str) -> Result<ClusterFacts, PortError> {
         self.effect("eks:DescribeCluster", |state| {

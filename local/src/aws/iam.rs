@@ -1,5 +1,7 @@
 //! IAM: roles, their inline policies and tags, and OpenID Connect providers.
 
+mod policies;
+
 use std::collections::BTreeMap;
 
 use axum::extract::State as Extract;
@@ -72,6 +74,11 @@ impl Iam {
             "CreateOpenIDConnectProvider" => self.create_provider(),
             "GetOpenIDConnectProvider" => self.get_provider(),
             "ListOpenIDConnectProviders" => self.list_providers(),
+            "CreatePolicy" => self.create_policy(),
+            "GetPolicy" => self.get_policy(),
+            "AttachRolePolicy" => self.attach_role_policy(),
+            "ListAttachedRolePolicies" => self.list_attached_role_policies(),
+            "SimulatePrincipalPolicy" => self.simulate_principal_policy(),
             _ => Err(Fault::new("InvalidAction", format!("{action} is not offered locally"))),
         }
     }

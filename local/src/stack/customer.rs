@@ -6,6 +6,10 @@ use serde_json::json;
 
 /// The role's name, as the quickstart's defaults name it.
 const ROLE: &str = "kiven-access";
+/// The nodes' role.
+const NODE_ROLE: &str = "kiven-node";
+/// The boundary of every role that Kiven makes.
+const BOUNDARY: &str = "kiven-boundary";
 
 /// Kiven's principal.
 pub(crate) fn principal() -> String {
@@ -49,8 +53,41 @@ pub(crate) async fn onboard(endpoints: &Endpoints, external_id: &str) -> anyhow:
     } else {
         iam.create_role().role_name(ROLE).assume_role_policy_document(trust).send().await?;
     }
+    account(&sdk(endpoints, CUSTOMER_KEY)).await?;
     iam.put_role_policy().role_name(ROLE).policy_name("kiven").policy_document(policy()).send().await?;
     tracing::info!(role = ROLE, "the customer's role trusts the environment's external id");
+    Ok(())
+}
+
+/// What an account has once: the nodes' role, EKS' own role, the boundary.
+async fn account(sdk: &Sdk) -> anyhow::Result<()> {
+    let iam = sdk.iam();
+    let trust = |service: &str| {
+        let statement = json!({ "Effect": "Allow", "Principal": { "Service": service }, "Action": "sts:AssumeRole" });
+        json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string()
+    };
+    for (name, path, service) in [
+        (NODE_ROLE, "/", "ec2.amazonaws.com"),
+        ("AWSServiceRoleForAmazonEKSNodegroup", "/aws-service-role/eks-nodegroup.amazonaws.com/", "eks-nodegroup.amazonaws.com"),
+    ] {
+        if iam.get_role().role_name(name).send().await.is_err() {
+            iam.create_role().role_name(name).path(path).assume_role_policy_document(trust(service)).send().await?;
+        }
+    }
+    for policy in ["AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy", "AmazonEC2ContainerRegistryPullOnly"] {
+        iam.attach_role_policy().role_name(NODE_ROLE).policy_arn(format!("arn:aws:iam::aws:policy/{policy}")).send().await?;
+    }
+    if iam.get_policy().policy_arn(format!("arn:aws:iam::{CUSTOMER_ACCOUNT}:policy/{BOUNDARY}")).send().await.is_err() {
+        let most = json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Effect": "Allow",
+                "Action": ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject", "s3:ListBucket"],
+                "Resource": ["arn:aws:s3:::kiven-backups-*"],
+            }],
+        });
+        iam.create_policy().policy_name(BOUNDARY).policy_document(most.to_string()).send().await?;
+    }
     Ok(())
 }
 
@@ -70,7 +107,24 @@ fn policy() -> String {
                 ],
                 "Resource": "*",
             },
-            { "Effect": "Allow", "Action": ["iam:ListRoles", "s3:ListAllMyBuckets"], "Resource": "*" },
+            {
+                "Effect": "Allow",
+                "Action": [
+                    "iam:ListRoles", "s3:ListAllMyBuckets", "ec2:RunInstances", "ec2:CreateTags", "ec2:DescribeInstanceTypes",
+                    "ec2:DescribeLaunchTemplateVersions", "ec2:DescribeLaunchTemplates", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets",
+                    "ec2:DescribeVpcs",
+                ],
+                "Resource": "*",
+            },
+            {
+                "Effect": "Allow",
+                "Action": ["iam:SimulatePrincipalPolicy", "iam:GetRole", "iam:ListAttachedRolePolicies", "iam:GetPolicy"],
+                "Resource": [
+                    named("iam", &format!(":{CUSTOMER_ACCOUNT}:role/kiven-*")),
+                    named("iam", &format!(":{CUSTOMER_ACCOUNT}:role/aws-service-role/eks-nodegroup.amazonaws.com/*")),
+                    named("iam", &format!(":{CUSTOMER_ACCOUNT}:policy/kiven-*")),
+                ],
+            },
             {
                 "Effect": "Allow",
                 "Action": [

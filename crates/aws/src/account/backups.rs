@@ -32,20 +32,21 @@ pub(super) async fn bucket_ensure(sdk: &Sdk, access: &Access, bucket: &BackupBuc
     let s3 = sdk.s3();
     let name = bucket.name.as_str();
     bucket_create(&s3, access, name).await?;
-    let tags = bucket_tags(&s3, name).await?;
+    let owner = access.account_id.as_str();
+    let tags = bucket_tags(&s3, name, owner).await?;
     owned::check("bucket", name, &ownership_tags(access, None), |key| tags.get(key).cloned())?;
-    if bucket_finished(&s3, name).await? {
+    if bucket_finished(&s3, name, owner).await? {
         return Ok(());
     }
     match bucket_finish(&s3, access, bucket).await {
         // Another provision of the environment was first: its policy is what denies us.
-        Err(_) if bucket_finished(&s3, name).await? => Ok(()),
+        Err(_) if bucket_finished(&s3, name, owner).await? => Ok(()),
         ended => ended,
     }
 }
 
-async fn bucket_finished(s3: &S3, name: &str) -> Result<bool, PortError> {
-    match s3.get_bucket_policy().bucket(name).send().await {
+async fn bucket_finished(s3: &S3, name: &str, owner: &str) -> Result<bool, PortError> {
+    match s3.get_bucket_policy().bucket(name).expected_bucket_owner(owner).send().await {
         Ok(answer) => Ok(answer.policy().is_some_and(|policy| policy.contains(FINISHED_SID))),
         Err(error) if is(&error, &["NoSuchBucketPolicy"]) => Ok(false),
         Err(error) => Err(port_error("s3:GetBucketPolicy", error)),
@@ -53,18 +54,19 @@ async fn bucket_finished(s3: &S3, name: &str) -> Result<bool, PortError> {
 }
 
 async fn bucket_finish(s3: &S3, access: &Access, bucket: &BackupBucket) -> Result<(), PortError> {
-    bucket_protect(s3, bucket).await?;
-    let policy = bucket_policy(&bucket.name, &access.role_arn).to_string();
-    let put = s3.put_bucket_policy().bucket(&bucket.name).policy(policy).send().await;
+    bucket_protect(s3, bucket, &access.account_id).await?;
+    let policy = bucket_policy(&bucket.name, access).to_string();
+    let put = s3.put_bucket_policy().bucket(&bucket.name).expected_bucket_owner(&access.account_id).policy(policy).send().await;
     put.map(|_| ()).map_err(|error| port_error("s3:PutBucketPolicy", error))
 }
 
 async fn bucket_create(s3: &S3, access: &Access, name: &str) -> Result<(), PortError> {
-    match s3.head_bucket().bucket(name).send().await {
+    match s3.head_bucket().bucket(name).expected_bucket_owner(&access.account_id).send().await {
         Ok(_) => return Ok(()),
         // A HEAD has no body, so the code is the status' word.
         Err(error) if is(&error, &["NotFound", "NoSuchBucket"]) => {}
-        Err(error) => return Err(port_error("s3:HeadBucket", error)),
+        // Somebody else's bucket of that name looks the same as a missing permission.
+        Err(error) => return Err(port_error("s3:ListBucket", error)),
     }
     // Tagged in the same call: a bucket without tags is never Kiven's.
     let mut place = CreateBucketConfiguration::builder();
@@ -81,15 +83,15 @@ async fn bucket_create(s3: &S3, access: &Access, name: &str) -> Result<(), PortE
     }
 }
 
-pub(super) async fn bucket_tags(s3: &S3, name: &str) -> Result<BTreeMap<String, String>, PortError> {
-    match s3.get_bucket_tagging().bucket(name).send().await {
+pub(super) async fn bucket_tags(s3: &S3, name: &str, owner: &str) -> Result<BTreeMap<String, String>, PortError> {
+    match s3.get_bucket_tagging().bucket(name).expected_bucket_owner(owner).send().await {
         Ok(answer) => Ok(answer.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect()),
         Err(error) if is(&error, &["NoSuchTagSet"]) => Ok(BTreeMap::new()),
         Err(error) => Err(port_error("s3:GetBucketTagging", error)),
     }
 }
 
-async fn bucket_protect(s3: &S3, bucket: &BackupBucket) -> Result<(), PortError> {
+async fn bucket_protect(s3: &S3, bucket: &BackupBucket, owner: &str) -> Result<(), PortError> {
     let name = bucket.name.as_str();
     let closed = PublicAccessBlockConfiguration::builder()
         .block_public_acls(true)
@@ -97,17 +99,17 @@ async fn bucket_protect(s3: &S3, bucket: &BackupBucket) -> Result<(), PortError>
         .block_public_policy(true)
         .restrict_public_buckets(true)
         .build();
-    let put = s3.put_public_access_block().bucket(name).public_access_block_configuration(closed).send().await;
+    let put = s3.put_public_access_block().bucket(name).expected_bucket_owner(owner).public_access_block_configuration(closed).send().await;
     put.map_err(|error| port_error("s3:PutBucketPublicAccessBlock", error))?;
 
     let default = ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::Aes256).build();
     let rule = ServerSideEncryptionRule::builder().apply_server_side_encryption_by_default(default.map_err(unbuilt)?);
     let encryption = ServerSideEncryptionConfiguration::builder().rules(rule.build()).build().map_err(unbuilt)?;
-    let put = s3.put_bucket_encryption().bucket(name).server_side_encryption_configuration(encryption).send().await;
+    let put = s3.put_bucket_encryption().bucket(name).expected_bucket_owner(owner).server_side_encryption_configuration(encryption).send().await;
     put.map_err(|error| port_error("s3:PutEncryptionConfiguration", error))?;
 
     let versioning = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
-    let put = s3.put_bucket_versioning().bucket(name).versioning_configuration(versioning).send().await;
+    let put = s3.put_bucket_versioning().bucket(name).expected_bucket_owner(owner).versioning_configuration(versioning).send().await;
     put.map_err(|error| port_error("s3:PutBucketVersioning", error))?;
 
     let days = i32::try_from(bucket.noncurrent_days).unwrap_or(i32::MAX);
@@ -119,21 +121,31 @@ async fn bucket_protect(s3: &S3, bucket: &BackupBucket) -> Result<(), PortError>
         .abort_incomplete_multipart_upload(AbortIncompleteMultipartUpload::builder().days_after_initiation(INCOMPLETE_UPLOAD_DAYS).build());
     let rules = BucketLifecycleConfiguration::builder().rules(rule.build().map_err(unbuilt)?);
     let rules = rules.build().map_err(unbuilt)?;
-    let put = s3.put_bucket_lifecycle_configuration().bucket(name).lifecycle_configuration(rules).send().await;
+    let put = s3.put_bucket_lifecycle_configuration().bucket(name).expected_bucket_owner(owner).lifecycle_configuration(rules).send().await;
     put.map(|_| ()).map_err(|error| port_error("s3:PutLifecycleConfiguration", error))
 }
 
-fn bucket_policy(bucket: &str, kiven_role: &str) -> Value {
+fn bucket_policy(bucket: &str, access: &Access) -> Value {
     let (all, objects) = (format!("arn:aws:s3:::{bucket}"), format!("arn:aws:s3:::{bucket}/*"));
     json!({"Version": "2012-10-17", "Statement": [
         {"Sid": "TlsOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": [all, objects],
             "Condition": {"Bool": {"aws:SecureTransport": "false"}}},
-        {"Sid": FINISHED_SID, "Effect": "Deny", "Principal": {"AWS": kiven_role},
+        // A session of Kiven's says for which environment it is: another one's does nothing here.
+        {"Sid": "ThisEnvironmentOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": [all, objects],
+            "Condition": {
+                "StringNotEquals": {"aws:PrincipalTag/kiven:environment": access.environment_id},
+                "Null": {"aws:PrincipalTag/kiven:environment": "false"}}},
+        {"Sid": FINISHED_SID, "Effect": "Deny", "Principal": {"AWS": access.role_arn},
             "Action": ["s3:DeleteBucket", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:PutBucketPolicy",
                 "s3:DeleteBucketPolicy", "s3:PutLifecycleConfiguration", "s3:PutBucketVersioning",
                 "s3:PutEncryptionConfiguration", "s3:PutBucketPublicAccessBlock"],
             "Resource": [all, objects]},
     ]})
+}
+
+/// The boundary's ARN.
+pub(super) fn boundary_arn(access: &Access) -> String {
+    format!("arn:aws:iam::{}:policy/{BOUNDARY}", access.account_id)
 }
 
 /// Makes the role of a generation or brings it to what it should be.
@@ -155,7 +167,7 @@ pub(super) async fn role_ensure(sdk: &Sdk, access: &Access, wanted: &BackupRole)
                 .create_role()
                 .role_name(&wanted.name)
                 .description("Backups of one Kiven database")
-                .permissions_boundary(format!("arn:aws:iam::{}:policy/{BOUNDARY}", access.account_id))
+                .permissions_boundary(boundary_arn(access))
                 .assume_role_policy_document(trust.to_string());
             for (key, value) in &tags {
                 create = create

@@ -94,7 +94,7 @@ async fn buckets(sdk: &Sdk, access: &Access) -> Found {
     let names = answer.buckets().iter().filter_map(|bucket| bucket.name()).filter(|name| name.starts_with(&here));
     let looks = names.map(|name| {
         let s3 = &s3;
-        async move { Ok::<_, PortError>(ours(ResourceKind::BackupBucket, name, access, &backups::bucket_tags(s3, name).await?)) }
+        async move { Ok::<_, PortError>(ours(ResourceKind::BackupBucket, name, access, &backups::bucket_tags(s3, name, &access.account_id).await?)) }
     });
     Ok(try_join_all(looks).await?.into_iter().flatten().collect())
 }

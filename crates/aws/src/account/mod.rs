@@ -6,13 +6,20 @@ mod inventory;
 mod node_groups;
 mod owned;
 mod patches;
+mod permissions;
 mod policies;
+mod preflight;
 mod sessions;
 
+use kiven_model::Problem;
 use kiven_ports::PortError;
-use kiven_ports::account::{Access, BackupBucket, BackupRole, ClusterFacts, CustomerAccount, Inventory, NodeGroup, NodeGroupState, UpdateState};
+use kiven_ports::account::{
+    Access, AccountNeeds, BackupBucket, BackupRole, ClusterFacts, CustomerAccount, Inventory, NodeGroup, NodeGroupState, UpdateState,
+};
 
 use crate::Sdk;
+pub(crate) use permissions::denied;
+pub use permissions::{Permission, permissions};
 pub use policies::Family;
 use sessions::Sessions;
 
@@ -33,6 +40,11 @@ impl Account {
 impl CustomerAccount for Account {
     async fn access_prove(&self, access: &Access) -> Result<(), PortError> {
         self.sessions.prove(access).await
+    }
+
+    async fn preflight(&self, access: &Access, needs: &AccountNeeds) -> Result<Vec<Problem>, PortError> {
+        let sdk = self.sessions.open(access, Family::Preflight).await?;
+        preflight::take(&sdk, access, needs).await
     }
 
     async fn cluster_get(&self, access: &Access, cluster: &str) -> Result<ClusterFacts, PortError> {

@@ -1,12 +1,14 @@
 //! Managed node groups: one per database and zone.
 
 use aws_sdk_eks::types::{
-    AmiTypes, CapacityTypes, LaunchTemplateSpecification, Nodegroup, NodegroupScalingConfig, NodegroupStatus, Taint, TaintEffect,
+    AmiTypes, CapacityTypes, LaunchTemplateSpecification, Nodegroup, NodegroupScalingConfig, NodegroupStatus, NodegroupUpdateConfig, Taint,
+    TaintEffect, UpdateLabelsPayload, UpdateTaintsPayload,
 };
 use kiven_model::Code;
 use kiven_ports::PortError;
 use kiven_ports::account::{Access, NodeGroup, NodeGroupState, ownership_tags};
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 
 use super::owned;
 use crate::Sdk;
@@ -20,13 +22,13 @@ pub(super) async fn ensure(sdk: &Sdk, access: &Access, group: &NodeGroup, token:
         return create(sdk, access, group, token).await;
     };
     check(access, &found, Some(group))?;
-    settle(sdk, &found, &group.cluster, &group.name, group.nodes, token).await
+    settle(sdk, &found, &group.cluster, Some(group), group.nodes, token).await
 }
 
 pub(super) async fn scale(sdk: &Sdk, access: &Access, cluster: &str, name: &str, nodes: u32, token: &str) -> Result<NodeGroupState, PortError> {
     let Some(found) = describe(sdk, cluster, name).await? else { return Ok(NodeGroupState::Absent) };
     check(access, &found, None)?;
-    settle(sdk, &found, cluster, name, nodes, token).await
+    settle(sdk, &found, cluster, None, nodes, token).await
 }
 
 pub(super) async fn get(sdk: &Sdk, access: &Access, cluster: &str, name: &str) -> Result<NodeGroupState, PortError> {
@@ -73,7 +75,6 @@ fn check(access: &Access, found: &Nodegroup, wanted: Option<&NodeGroup>) -> Resu
 async fn create(sdk: &Sdk, access: &Access, group: &NodeGroup, token: &str) -> Result<NodeGroupState, PortError> {
     let template = LaunchTemplateSpecification::builder();
     let template = if group.launch_template.starts_with("lt-") { template.id(&group.launch_template) } else { template.name(&group.launch_template) };
-    let taint = Taint::builder().key("kiven.io/role").value("database").effect(TaintEffect::NoSchedule).build();
     let sent = sdk
         .eks()
         .create_nodegroup()
@@ -86,10 +87,10 @@ async fn create(sdk: &Sdk, access: &Access, group: &NodeGroup, token: &str) -> R
         .capacity_type(CapacityTypes::OnDemand)
         .node_role(&group.node_role_arn)
         .launch_template(template.build())
-        .labels("kiven.io/role", "database")
-        .labels("kiven.io/database", group.database_id.as_str())
-        .labels("kiven.io/node-type", &group.node_type)
-        .taints(taint)
+        .set_labels(Some(labels(group)))
+        .taints(taint())
+        // One node at a time: a database's instances are never replaced together.
+        .update_config(NodegroupUpdateConfig::builder().max_unavailable(1).build())
         .set_tags(Some(ownership_tags(access, Some(&group.database_id)).into_iter().collect()))
         .client_request_token(request_token(&[token, &group.name, "create"]))
         .send()
@@ -102,21 +103,55 @@ async fn create(sdk: &Sdk, access: &Access, group: &NodeGroup, token: &str) -> R
     }
 }
 
-/// Moves a group that is Kiven's to the wanted size, one change at a time.
-async fn settle(sdk: &Sdk, found: &Nodegroup, cluster: &str, name: &str, nodes: u32, token: &str) -> Result<NodeGroupState, PortError> {
+fn labels(group: &NodeGroup) -> HashMap<String, String> {
+    [("kiven.io/role", "database"), ("kiven.io/database", group.database_id.as_str()), ("kiven.io/node-type", &group.node_type)]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
+fn taint() -> Taint {
+    Taint::builder().key("kiven.io/role").value("database").effect(TaintEffect::NoSchedule).build()
+}
+
+/// Labels and a taint that somebody has taken off or changed: without them pods would find no node, or strangers would.
+fn drifted(found: &Nodegroup, group: &NodeGroup) -> (Option<UpdateLabelsPayload>, Option<UpdateTaintsPayload>) {
+    let has = |key: &str| found.labels().and_then(|labels| labels.get(key));
+    let missing: HashMap<String, String> = labels(group).into_iter().filter(|(key, value)| has(key) != Some(value)).collect();
+    let labels = (!missing.is_empty()).then(|| UpdateLabelsPayload::builder().set_add_or_update_labels(Some(missing)).build());
+    let taints = (!found.taints().contains(&taint())).then(|| UpdateTaintsPayload::builder().add_or_update_taints(taint()).build());
+    (labels, taints)
+}
+
+/// Moves a group that is Kiven's to the wanted size, and mends what has drifted when it is known what should be; one change at a time.
+async fn settle(
+    sdk: &Sdk,
+    found: &Nodegroup,
+    cluster: &str,
+    group: Option<&NodeGroup>,
+    nodes: u32,
+    token: &str,
+) -> Result<NodeGroupState, PortError> {
     let wanted = scaling(nodes);
     let now = state(found);
+    let (labels, taints) = group.map(|group| drifted(found, group)).unwrap_or_default();
     let resizable = matches!(found.status(), Some(NodegroupStatus::Active | NodegroupStatus::Degraded));
-    if found.scaling_config() == Some(&wanted) || !resizable {
+    let whole = labels.is_none() && taints.is_none();
+    if found.scaling_config() == Some(&wanted) && whole || !resizable {
         return Ok(now);
     }
+    let name = found.nodegroup_name().unwrap_or_default();
+    let mut mended: Vec<&str> = labels.iter().flat_map(|labels| labels.add_or_update_labels()).flatten().map(|(key, _)| key.as_str()).collect();
+    mended.sort_unstable();
+    let what = if whole { nodes.to_string() } else { format!("{nodes} mended {mended:?} {}", taints.is_some()) };
     let sent = sdk
         .eks()
         .update_nodegroup_config()
         .cluster_name(cluster)
         .nodegroup_name(name)
         .scaling_config(wanted)
-        .client_request_token(request_token(&[token, name, &nodes.to_string()]))
+        .set_labels(labels)
+        .set_taints(taints)
+        .client_request_token(request_token(&[token, name, &what]))
         .send()
         .await;
     match sent {

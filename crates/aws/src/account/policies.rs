@@ -11,6 +11,8 @@ const POLICY_CHARS_MAX: usize = 1_500;
 pub enum Family {
     /// Proving that the role can be assumed: nothing may be done.
     Prove,
+    /// Asking what the role may do and what is there; changing nothing.
+    Preflight,
     /// Reading the EKS cluster and its OIDC provider.
     Cluster,
     /// Node groups.
@@ -25,13 +27,14 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 6] = [Self::Prove, Self::Cluster, Self::Nodes, Self::Bucket, Self::Roles, Self::Inventory];
+    pub const ALL: [Self; 7] = [Self::Prove, Self::Preflight, Self::Cluster, Self::Nodes, Self::Bucket, Self::Roles, Self::Inventory];
 
     /// The word in session names and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Prove => "prove",
+            Self::Preflight => "preflight",
             Self::Cluster => "cluster",
             Self::Nodes => "nodes",
             Self::Bucket => "bucket",
@@ -45,6 +48,7 @@ impl Family {
     pub const fn policy(self) -> &'static str {
         match self {
             Self::Prove => r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:GetCallerIdentity","Resource":"*"}]}"#,
+            Self::Preflight => PREFLIGHT,
             Self::Cluster => CLUSTER,
             Self::Nodes => NODES,
             Self::Bucket => BUCKET,
@@ -54,22 +58,26 @@ impl Family {
     }
 }
 
+const PREFLIGHT: &str = r#"{"Version":"2012-10-17","Statement":[
+{"Effect":"Allow","Action":["iam:SimulatePrincipalPolicy","iam:GetRole","iam:ListAttachedRolePolicies"],"Resource":"arn:aws:iam::*:role/*"},
+{"Effect":"Allow","Action":"iam:GetPolicy","Resource":"arn:aws:iam::*:policy/kiven-*"}]}"#;
+
 const CLUSTER: &str = r#"{"Version":"2012-10-17","Statement":[
 {"Effect":"Allow","Action":"eks:DescribeCluster","Resource":"arn:aws:eks:*:*:cluster/*"},
 {"Effect":"Allow","Action":["iam:GetOpenIDConnectProvider","iam:CreateOpenIDConnectProvider","iam:TagOpenIDConnectProvider"],"Resource":"arn:aws:iam::*:oidc-provider/*"}]}"#;
 
 // EKS starts the nodes with the caller's rights, hence the EC2 actions and PassRole.
 const NODES: &str = r#"{"Version":"2012-10-17","Statement":[
-{"Effect":"Allow","Action":["eks:CreateNodegroup","eks:DescribeCluster","eks:ListNodegroups"],"Resource":"arn:aws:eks:*:*:cluster/*"},
+{"Effect":"Allow","Action":"eks:CreateNodegroup","Resource":"arn:aws:eks:*:*:cluster/*"},
 {"Effect":"Allow","Action":["eks:DescribeNodegroup","eks:UpdateNodegroupConfig","eks:UpdateNodegroupVersion","eks:DeleteNodegroup","eks:DescribeUpdate","eks:ListUpdates","eks:TagResource"],"Resource":"arn:aws:eks:*:*:nodegroup/*/kiven-*/*"},
-{"Effect":"Allow","Action":["ec2:RunInstances","ec2:CreateTags","ec2:Describe*","iam:GetRole","iam:ListAttachedRolePolicies"],"Resource":"*"},
+{"Effect":"Allow","Action":["ec2:RunInstances","ec2:CreateTags","ec2:DescribeInstanceTypes","ec2:DescribeLaunchTemplateVersions","ec2:DescribeLaunchTemplates","ec2:DescribeSecurityGroups","ec2:DescribeSubnets","ec2:DescribeVpcs"],"Resource":"*"},
 {"Effect":"Allow","Action":"iam:PassRole","Resource":"*","Condition":{"StringEquals":{"iam:PassedToService":["eks.amazonaws.com","ec2.amazonaws.com"]}}}]}"#;
 
 const BUCKET: &str = r#"{"Version":"2012-10-17","Statement":[
-{"Effect":"Allow","Action":["s3:CreateBucket","s3:TagResource","s3:ListBucket","s3:GetBucketTagging","s3:PutBucketTagging","s3:GetBucketPolicy","s3:PutBucketPolicy","s3:GetEncryptionConfiguration","s3:PutEncryptionConfiguration","s3:GetBucketVersioning","s3:PutBucketVersioning","s3:GetLifecycleConfiguration","s3:PutLifecycleConfiguration","s3:GetBucketPublicAccessBlock","s3:PutBucketPublicAccessBlock"],"Resource":"arn:aws:s3:::kiven-backups-*"}]}"#;
+{"Effect":"Allow","Action":["s3:CreateBucket","s3:TagResource","s3:ListBucket","s3:GetBucketTagging","s3:GetBucketPolicy","s3:PutBucketPolicy","s3:PutEncryptionConfiguration","s3:PutBucketVersioning","s3:PutLifecycleConfiguration","s3:PutBucketPublicAccessBlock"],"Resource":"arn:aws:s3:::kiven-backups-*"}]}"#;
 
 const ROLES: &str = r#"{"Version":"2012-10-17","Statement":[
-{"Effect":"Allow","Action":["iam:CreateRole","iam:GetRole","iam:TagRole","iam:UpdateAssumeRolePolicy","iam:PutRolePolicy","iam:GetRolePolicy","iam:DeleteRolePolicy","iam:DeleteRole"],"Resource":"arn:aws:iam::*:role/kiven-*"}]}"#;
+{"Effect":"Allow","Action":["iam:CreateRole","iam:GetRole","iam:TagRole","iam:UpdateAssumeRolePolicy","iam:PutRolePolicy","iam:DeleteRolePolicy","iam:DeleteRole"],"Resource":"arn:aws:iam::*:role/kiven-*"}]}"#;
 
 // Lists cannot be limited to names; what they give is read one by one, and only Kiven's own.
 const INVENTORY: &str = r#"{"Version":"2012-10-17","Statement":[
@@ -89,7 +97,7 @@ mod tests {
             let policy = family.policy();
             assert!(policy.chars().count() < POLICY_CHARS_MAX, "{family:?}");
             serde_json::from_str::<serde_json::Value>(policy).unwrap();
-            for never in ["s3:Delete", "s3:*", "kms:", "\"*:*\"", "\"Action\":\"*\""] {
+            for never in ["s3:Delete", "s3:*", "ec2:Describe*", "kms:", "\"*:*\"", "\"Action\":\"*\""] {
                 assert!(!policy.contains(never), "{family:?} allows {never}");
             }
         }

@@ -6,7 +6,7 @@ use kiven_durable::{At, Progress, Step, StepError};
 use kiven_model::command::{CommandBody, CommandOutput};
 use kiven_model::report::AgentFacts;
 use kiven_model::{Code, EnvironmentId, Problem};
-use kiven_ports::account::{Access, ClusterFacts};
+use kiven_ports::account::{Access, AccountNeeds, ClusterFacts};
 use kiven_ports::{Agents, CustomerAccount, PortError, Ports, Records, Write};
 use serde::Serialize;
 use std::time::Duration;
@@ -55,6 +55,35 @@ impl<P: Ports> Step<P> for ReadEksCluster {
         Ok(Progress::Done(ports.account().cluster_get(&self.access, &self.cluster).await?))
     }
     async fn undo(&self, _: &P, _: &At, _: Option<ClusterFacts>) -> Result<Progress<()>, StepError> {
+        Ok(Progress::Done(())) // only looks
+    }
+}
+
+/// Looks for everything that databases will need in the account, and names all that is missing at once.
+#[derive(Debug, Clone, Serialize)]
+pub struct CheckAccount {
+    pub(crate) access: Access,
+    pub(crate) needs: AccountNeeds,
+}
+
+impl<P: Ports> Step<P> for CheckAccount {
+    const NAME: &'static str = "check_account";
+    type Output = ();
+    async fn run(&self, ports: &P, at: &At) -> Result<Progress<()>, StepError> {
+        let missing = ports.account().preflight(&self.access, &self.needs).await?;
+        if missing.is_empty() {
+            return Ok(Progress::Done(()));
+        }
+        // What `terraform apply` has just made may not be seen yet.
+        if at.now.duration_since(at.started_at) < SignedDuration::from_secs(TRUST_SECONDS_MAX) {
+            let after = at.look_again(Duration::from_millis(200), Duration::from_secs(3));
+            return Ok(Progress::Pending { after, on: "the role's policy to take effect".to_owned() });
+        }
+        let all: Vec<String> = missing.iter().map(|one| format!("{} {}", one.message, one.detail).trim().to_owned()).collect();
+        let problem = Problem::new(Code::ACCOUNT_INCOMPLETE, "The account lacks what databases need.").detail(all.join(" "));
+        Err(StepError::Failed(problem.hint("Apply the current onboarding module; its README says which permission is for which step.")))
+    }
+    async fn undo(&self, _: &P, _: &At, _: Option<()>) -> Result<Progress<()>, StepError> {
         Ok(Progress::Done(())) // only looks
     }
 }

@@ -20,7 +20,7 @@ pub use cluster::{
     ApplyCluster, ApplyNetworkPolicy, ApplyPooler, ApplyScheduledBackup, ArchiveWal, EnsureInitialDatabase, EnsureSecrets, HibernateCluster,
     WakeCluster,
 };
-pub use connect::{ClaimEksCluster, EnsureOidcProvider, HearAgent, ProveAccess, ReadEksCluster};
+pub use connect::{CheckAccount, ClaimEksCluster, EnsureOidcProvider, HearAgent, ProveAccess, ReadEksCluster};
 pub use nodes::{AwaitNodeGroup, DeleteNodeGroup, EnsureNodeGroup, ScaleNodeGroup};
 pub use observed::{AwaitHealthy, AwaitHibernated, AwaitStopped, Identity, ReadConnection, RecordVolumes, Stopped, VerifyIdentity, VerifyVolumes};
 pub use patch::{AwaitPatch, AwaitWhole, LeaveZone, PATCH_ATTEMPTS_MAX, ReadPrimaryZone, StartPatch};

@@ -84,6 +84,9 @@ impl S3 {
         let mut context = Context::new();
         context.insert("aws:principalarn".into(), vec![role.clone()]);
         context.insert("aws:securetransport".into(), vec!["true".into()]);
+        for (key, value) in &session.tags {
+            context.insert(format!("aws:principaltag/{}", key.to_ascii_lowercase()), vec![value.clone()]);
+        }
         let principals = [who.clone(), role];
         let ask = Ask { principals: &principals, account, action: &action, resource: &resource, context: &context };
         match policy::judge_named(&document, &ask) {

@@ -1,0 +1,76 @@
+//! The ports' contract suites on the emulation.
+use crate::account::{Customer, WORKER, adapter, principal};
+use crate::onboarding::{self, CLUSTER, Names, ROLE};
+use crate::{begin, emulation};
+use kiven_aws::store::{S3Blobs, Store, StoreConfig, bucket_ensure, table_ensure};
+use kiven_model::{EnvironmentId, OperationId, OrganizationId};
+use kiven_ports::account::Access;
+use kiven_ports::contract;
+use kiven_tests::ministack::{MiniStack, REGION};
+
+/// Kiven's own account: the store's owner.
+const OWN: &str = "999988887777";
+
+pub(crate) fn prepared(customer: &Customer, environment_id: EnvironmentId) -> (contract::Prepared, Names) {
+    let access = Access {
+        role_arn: format!("arn:aws:iam::{}:role/{ROLE}", customer.account),
+        external_id: "0123456789abcdef0123456789abcdef".to_owned(),
+        account_id: customer.account.clone(),
+        region: REGION.to_owned(),
+        organization_id: OrganizationId::from_random([1; 16]),
+        environment_id,
+        operation_id: OperationId::from_random([3; 16]),
+    };
+    let names = Names {
+        account: customer.account.clone(),
+        region: REGION.to_owned(),
+        principal: principal(WORKER),
+        external_id: access.external_id.clone(),
+        environment: access.environment_id.to_string(),
+        oidc_host: customer.oidc_host.clone(),
+        launch_template: customer.launch_template.clone(),
+    };
+    let prepared = contract::Prepared {
+        cluster: CLUSTER.to_owned(),
+        subnet: customer.subnets.values().next().cloned().unwrap(),
+        launch_template: customer.launch_template.clone(),
+        node_role_arn: format!("arn:aws:iam::{}:role/kiven-node", customer.account),
+        access,
+    };
+    (prepared, names)
+}
+
+#[tokio::test]
+async fn the_account_keeps_its_contract() {
+    let Some(world) = begin("contracts::the_account_keeps_its_contract").await else { return };
+    let (prepared, names) = prepared(&world.customer, EnvironmentId::from_random([2; 16]));
+    world.customer.onboard(&world.aws, &world.documents, &names).await.unwrap();
+    contract::account(&world.account, &prepared, async || {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_store_keeps_its_contracts() {
+    let Some(aws) = emulation("contracts::the_store_keeps_its_contracts").await else { return };
+    let sdk = aws.sdk(&MiniStack::root(OWN));
+    for _ in 0..2 {
+        table_ensure(&sdk, "kiven").await.unwrap();
+        bucket_ensure(&sdk, "kiven-payloads", REGION).await.unwrap();
+    }
+    let store = Store::new(&sdk, &StoreConfig { table: "kiven".to_owned(), bucket: "kiven-payloads".to_owned(), due_shards: 64 });
+    contract::records(&store).await.unwrap();
+    contract::agents(&store).await.unwrap();
+    contract::blobs(&S3Blobs::new(&sdk, "kiven-payloads")).await.unwrap();
+}
+
+#[tokio::test]
+async fn another_account_of_the_same_emulation_is_another_world() {
+    let Some(aws) = emulation("contracts::another_account").await else { return };
+    let Some(documents) = onboarding::documents() else { return };
+    let account = adapter(&aws).await.unwrap();
+    for (number, seed) in [("111111111111", 2), ("222222222222", 5)] {
+        let customer = Customer::new(&aws, number).await.unwrap();
+        let (prepared, names) = prepared(&customer, EnvironmentId::from_random([seed; 16]));
+        customer.onboard(&aws, &documents, &names).await.unwrap();
+        contract::account(&account, &prepared, async || {}).await.unwrap();
+    }
+}
