@@ -27,3 +27,8 @@ output "dead_letter_urls" {
   description = "Queues of what could not be handled: empty on a healthy installation."
   value       = { for name, queue in aws_sqs_queue.dead : name => queue.url }
 }
+
+output "authority_key_arn" {
+  description = "The key of the agents' authority."
+  value       = aws_kms_key.authority.arn
+}

@@ -18,6 +18,7 @@ os.environ.setdefault("LOG_LEVEL", "WARNING")
 
 import ministack.app as emulator  # noqa: E402
 
+import census  # noqa: E402
 import faults  # noqa: E402
 import node_groups  # noqa: E402
 import permissions  # noqa: E402
@@ -81,17 +82,30 @@ def customer_make(account, region, zones, cluster):
             "issuer": made["cluster"]["identity"]["oidc"]["issuer"]}
 
 
+def issuer_set(account, region, cluster, issuer):
+    """Lets a cluster's tokens be issued by the one that plays its API server."""
+    from ministack.core.responses import set_request_account_id, set_request_region
+    from ministack.services import eks
+
+    set_request_account_id(account)
+    set_request_region(region)
+    eks._clusters[cluster]["identity"]["oidc"]["issuer"] = issuer
+
+
 async def administer(path, data):
     """One switch; answers what it says, or None for an unknown one."""
     switches = {
         "faults": faults.add,
         "faults/clear": faults.clear,
+        "census": census.take,
         "customer": customer_make,
+        "issuer": issuer_set,
         "transport": transport_set,
         "looks": node_groups.looks_set,
         "capacity": node_groups.capacity_set,
         "release": node_groups.release_set,
         "label": wire.label_set,
+        "logs": census.logs,
         "wire": wire.since,
     }
     switch = switches.get(path.removeprefix(ADMIN))
@@ -127,6 +141,8 @@ def main():
     permissions.install()
     node_groups.install()
     faults.install()
+    # Where functions find AWS, which is here.
+    os.environ["AWS_ENDPOINT_URL"] = f"http://{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}"
     config = Config()
     config.bind = [f"{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}"]
     config.keep_alive_timeout = 75

@@ -14,11 +14,15 @@ const PACKAGES: [(&str, &[&str]); 3] = [
 const OPENTOFU: &str = "github.com/opentofu/opentofu";
 const OPENTOFU_VERSION: &str = "v1.12.6";
 
+/// What functions are packaged with.
+pub(crate) const PACKAGING: &str = "xtask/packaging/requirements.txt";
+
 /// Python packages of the tests, each in an environment of its own: the package, its list of versions, what shows it is there,
 /// and which tests are skipped without it.
-const PYTHON: [(&str, &str, &str, &str); 2] = [
+const PYTHON: [(&str, &str, &str, &str); 3] = [
     ("schemathesis", "tests/schemathesis/requirements.txt", "bin/schemathesis", "the test of the API's contract"),
     ("ministack", "tests/ministack/requirements.txt", "bin/ministack", "the tests of the AWS adapters"),
+    ("cargo-zigbuild", PACKAGING, "bin/cargo-zigbuild", "functions for other machines than this one"),
 ];
 
 /// Where what we install for ourselves is kept, outside of the clone.
@@ -49,19 +53,25 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// The environment of a package, of the version that its list names.
+pub(crate) fn python_folder(package: &str, list: &str) -> Result<PathBuf> {
+    let text = std::fs::read_to_string(crate::root().join(list)).context("the list of Python packages is missing")?;
+    let pinned = format!("{package}==");
+    let version = text.lines().find_map(|line| line.strip_prefix(&pinned)).with_context(|| format!("{package} has no version"))?;
+    Ok(cache().join(format!("{package}-{version}")))
+}
+
 /// Makes a Python environment in the cache and installs a package into it, through pip as the machine configures it.
 fn python(package: &str, list: &str, shown: &str) -> Result<()> {
     let requirements = crate::root().join(list);
     let text = std::fs::read_to_string(&requirements).context("the list of Python packages is missing")?;
-    let pinned = format!("{package}==");
-    let version = text.lines().find_map(|line| line.strip_prefix(&pinned)).with_context(|| format!("{package} has no version"))?;
-    let folder = cache().join(format!("{package}-{version}"));
+    let folder = python_folder(package, list)?;
     let installed = folder.join("requirements.txt");
     if folder.join(shown).exists() && std::fs::read_to_string(&installed).is_ok_and(|before| before == text) {
         return Ok(());
     }
     ensure!(on_path("python3"), "there is no python3");
-    println!("installing {package} {version}");
+    println!("installing {}", folder.file_name().unwrap_or_default().display());
     if !Command::new("python3").args(["-c", "import ensurepip"]).stderr(Stdio::null()).status()?.success() && on_path("apt-get") {
         call(Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends", "python3-venv"]))?;
     }

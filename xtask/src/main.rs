@@ -5,10 +5,12 @@ mod generate;
 mod install;
 mod local;
 mod measure;
+mod package;
 mod suites;
 mod terraform;
 mod tidy;
 mod weekend;
+mod zip;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -38,6 +40,8 @@ enum Task {
         #[arg(long)]
         json: Option<PathBuf>,
     },
+    /// Builds the functions as they are shipped: a zip each, for every architecture that this machine can build.
+    Package,
     /// Makes generated code again.
     Gen {
         /// Only compares.
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test { suites } => suites::run(&suites),
         Task::Bench { what, json } => bench::run(&what, json.as_deref()),
+        Task::Package => package::run(),
         Task::Gen { check } => generate::run(check),
         Task::Tidy => tidy::run(),
         Task::Install => install::run(),

@@ -182,7 +182,7 @@ client!(/// An EKS client.
 client!(/// A KMS client.
     cfg(feature = "authority"), kms, aws_sdk_kms);
 
-#[cfg(any(feature = "account", feature = "invoke"))]
+#[cfg(any(all(feature = "account", feature = "renewal"), feature = "invoke"))]
 impl Sdk {
     pub(crate) fn region(&self) -> &str {
         self.shared.region().map_or("", Region::as_ref)

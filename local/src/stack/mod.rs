@@ -3,6 +3,7 @@
 //! Invariants: the functions, the relay and the agent are the shipped binaries; all state is in one folder; a restart
 //! adopts what runs; nothing here is reachable from another machine.
 mod agents;
+pub mod alone;
 mod backend;
 mod children;
 mod clock;
@@ -52,6 +53,8 @@ pub struct Options {
     pub credentials: PathBuf,
     /// Passed on to every process, for the kill matrix.
     pub failpoints: Option<String>,
+    /// Where the cluster alone keeps WAL and backups; the stack has its own.
+    pub s3: String,
     /// Where virtual time is to begin, or to be moved on to.
     pub clock: Option<jiff::Timestamp>,
     /// What makes a process read the virtual clock; empty in real time.
@@ -76,6 +79,7 @@ impl Options {
             path: set("PATH").unwrap_or_default().into(),
             credentials: config.join("kiven").join("credentials.json"),
             failpoints: set("KIVEN_FAILPOINTS"),
+            s3: String::new(),
             clock: None,
             clock_environment: match set("FAKETIME_TIMESTAMP_FILE") {
                 Some(_) => clock::VARIABLES.iter().filter_map(|name| Some(((*name).to_owned(), set(name)?))).collect(),
