@@ -66,7 +66,7 @@ variable "domain" {
 }
 
 variable "organizations" {
-  description = "Organizations and the first API key of each, by organization id, as `kiven organization new` prints them. Only a digest of a key is given and stored."
+  description = "Organizations and the first API key of each, by organization id. Only a digest of a key is given and stored."
   type = map(object({
     name           = string
     api_key_id     = string

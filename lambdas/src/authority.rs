@@ -103,7 +103,8 @@ impl Authority {
     async fn sign(&self, params: &CertificateParams, request: &str, expires_at: Timestamp) -> Result<EnrolResponse, Problem> {
         let request = CertificateSigningRequestParams::from_pem(request).map_err(unreadable)?;
         let signed = self.signed(|signer| params.signed_by(&request.public_key, &Issuer::from_ca_cert_pem(&self.certificate, signer)?)).await;
-        let certificate = signed.map_err(|error| Problem::new(Code::UNAVAILABLE, "the authority cannot sign right now").detail(format!("{error:#}")))?;
+        let certificate =
+            signed.map_err(|error| Problem::new(Code::UNAVAILABLE, "the authority cannot sign right now").detail(format!("{error:#}")))?;
         Ok(EnrolResponse { certificate: certificate.pem(), authority: self.certificate.clone(), expires_at })
     }
 

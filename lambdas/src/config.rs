@@ -140,9 +140,8 @@ impl Config {
             bail!("missing environment variables: {}", missing.join(", "));
         }
         let value = |name: &str| set(name).unwrap_or_default();
-        let number = |name: &str, default: u64| {
-            set(name).map_or(Ok(default), |text| text.parse().with_context(|| format!("{name} is not a number: {text}")))
-        };
+        let number =
+            |name: &str, default: u64| set(name).map_or(Ok(default), |text| text.parse().with_context(|| format!("{name} is not a number: {text}")));
         let credentials = Credentials::Static {
             access_key_id: value("AWS_ACCESS_KEY_ID"),
             secret_access_key: value("AWS_SECRET_ACCESS_KEY"),

@@ -1,6 +1,6 @@
 //! What a worker does with one ring: drive, and drive again while the wait is short.
-use kiven_durable::{Drive, Driven, Faults, Hit, Point};
 use jiff::Timestamp;
+use kiven_durable::{Drive, Driven, Faults, Hit, Point};
 use kiven_model::OperationId;
 use kiven_model::operation::OperationStatus;
 use kiven_operations::drive_any;

@@ -59,8 +59,12 @@ impl Enrolment {
     /// # Errors
     /// When its request cannot be read, or the authority cannot sign.
     pub async fn relay(&self, request: &RelayEnrolRequest) -> Result<EnrolResponse, Problem> {
-        let ports = &*self.world;
-        let answer = self.authority().await?.sign_relay(&request.relay_certificate_request, ports.clock().now(), ports.random().bits()).await;
+        self.observer.begin();
+        let (now, serial) = (self.world.clock().now(), self.world.random().bits());
+        let answer = match self.authority().await {
+            Ok(authority) => authority.sign_relay(&request.relay_certificate_request, now, serial).await,
+            Err(problem) => Err(problem),
+        };
         self.tell("relay", None, answer.as_ref().err()).await;
         answer
     }
@@ -76,7 +80,7 @@ impl Enrolment {
             event = event.field("environment_id", environment);
         }
         if let Some(problem) = problem {
-            event = event.field("problem", problem.to_string());
+            event = event.field("problem", problem.to_string()).field("detail", problem.detail.clone());
         }
         self.observer.end(event.metric(&["Outcome"], "Enrolments", Unit::Count, 1.0)).await;
     }

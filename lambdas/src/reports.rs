@@ -158,7 +158,8 @@ mod tests {
         heard.came_back(None);
         heard.came_back(Some(2.0));
         let line: Value = serde_json::from_str(&heard.event(now).line("Kiven")).unwrap();
-        let said = ["Reports", "ReportsDropped", "DatabasesDown", "DatabasesUnarchived", "ReportLagMilliseconds", "AgentAwaySeconds"].map(|name| line[name].clone());
+        let said = ["Reports", "ReportsDropped", "DatabasesDown", "DatabasesUnarchived", "ReportLagMilliseconds", "AgentAwaySeconds"]
+            .map(|name| line[name].clone());
         assert_eq!(said, [json!(5.0), json!(5.0), json!(1.0), json!(2.0), json!(2000.0), json!(4.0)]);
     }
 }

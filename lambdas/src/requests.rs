@@ -17,11 +17,12 @@ pub async fn tell(State(observer): State<Observer>, request: Request, next: Next
     let span = tracing::info_span!("request", method, route);
     let response = next.run(request).instrument(span).await;
     let now = WallClock.now();
-    let event = Event::new("request", now)
-        .field("method", method)
-        .field("route", route)
-        .field("status", response.status().as_u16())
-        .metric(&[], "RequestMilliseconds", Unit::Milliseconds, milliseconds(began, now));
+    let event = Event::new("request", now).field("method", method).field("route", route).field("status", response.status().as_u16()).metric(
+        &[],
+        "RequestMilliseconds",
+        Unit::Milliseconds,
+        milliseconds(began, now),
+    );
     observer.end(event).await;
     response
 }

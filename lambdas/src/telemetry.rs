@@ -77,9 +77,12 @@ impl Event {
     #[must_use]
     pub fn calls(self, calls: &Calls) -> Self {
         let counts = |number: u64| number as f64;
-        self.field("aws_calls", json!(calls.by_operation))
-            .metric(&[], "AwsCalls", Unit::Count, counts(calls.total()))
-            .metric(&[], "AwsThrottles", Unit::Count, counts(calls.throttled))
+        self.field("aws_calls", json!(calls.by_operation)).metric(&[], "AwsCalls", Unit::Count, counts(calls.total())).metric(
+            &[],
+            "AwsThrottles",
+            Unit::Count,
+            counts(calls.throttled),
+        )
     }
 
     /// The line.

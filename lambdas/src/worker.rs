@@ -57,10 +57,12 @@ fn event(before: Option<&Operation>, id: &OperationId, answered: &Result<Answer,
 }
 
 fn ended(event: Event, kind: OperationKind, status: OperationStatus) -> Event {
-    let event = event
-        .field("Outcome", status.as_str())
-        .metric(&["Kind", "Outcome"], "OperationsEnded", Unit::Count, 1.0)
-        .metric(&["Outcome"], "OperationsEnded", Unit::Count, 1.0);
+    let event = event.field("Outcome", status.as_str()).metric(&["Kind", "Outcome"], "OperationsEnded", Unit::Count, 1.0).metric(
+        &["Outcome"],
+        "OperationsEnded",
+        Unit::Count,
+        1.0,
+    );
     if kind != OperationKind::Provision {
         return event;
     }
@@ -111,7 +113,10 @@ mod tests {
     fn a_drive_says_how_late_it_was_how_long_it_took_and_what_came_of_it() {
         let said = line(OperationStatus::Running, &Ok(Answer::Over(OperationStatus::Stuck)));
         assert_eq!((&said["outcome"], &said["Kind"], &said["Outcome"]), (&json!("over"), &json!("provision"), &json!("stuck")));
-        assert_eq!((&said["RingLagMilliseconds"], &said["DriveMilliseconds"], &said["OperationAgeSeconds"]), (&json!(1000.0), &json!(2000.0), &json!(63.0)));
+        assert_eq!(
+            (&said["RingLagMilliseconds"], &said["DriveMilliseconds"], &said["OperationAgeSeconds"]),
+            (&json!(1000.0), &json!(2000.0), &json!(63.0))
+        );
         assert_eq!((&said["OperationsEnded"], &said["ProvisionsFailed"]), (&json!(1.0), &json!(1.0)));
         let dimensions: Vec<&Value> = said["_aws"]["CloudWatchMetrics"].as_array().unwrap().iter().map(|one| &one["Dimensions"][0]).collect();
         assert_eq!(dimensions, [&json!(["Kind"]), &json!([]), &json!(["Kind", "Outcome"]), &json!(["Outcome"])]);

@@ -62,7 +62,11 @@ mod tests {
     #[test]
     fn a_relay_ends_well_before_its_certificate_and_not_with_the_others() {
         let life = |certificate: &str| {
-            let answer = EnrolResponse { certificate: certificate.to_owned(), authority: String::new(), expires_at: Timestamp::from_second(30 * 86_400).unwrap() };
+            let answer = EnrolResponse {
+                certificate: certificate.to_owned(),
+                authority: String::new(),
+                expires_at: Timestamp::from_second(30 * 86_400).unwrap(),
+            };
             good_for(&answer, Timestamp::UNIX_EPOCH).as_secs()
         };
         let lives: std::collections::BTreeSet<u64> = ["a", "b", "c", "d", "e"].into_iter().map(life).collect();

@@ -19,6 +19,7 @@ os.environ.setdefault("LOG_LEVEL", "WARNING")
 import ministack.app as emulator  # noqa: E402
 
 import census  # noqa: E402
+import corrections  # noqa: E402
 import faults  # noqa: E402
 import node_groups  # noqa: E402
 import permissions  # noqa: E402
@@ -139,6 +140,7 @@ def main():
     threading.Thread(target=end_with_parent, daemon=True).start()
     wire.install(os.environ.get("KIVEN_WIRE"))
     permissions.install()
+    corrections.install()
     node_groups.install()
     faults.install()
     # Where functions find AWS, which is here.

@@ -1,6 +1,7 @@
 //! Build, demo, test, bench, tidy: everything that a contributor runs.
 mod bench;
 mod demo;
+mod deploy;
 mod generate;
 mod install;
 mod local;
@@ -27,7 +28,7 @@ struct Arguments {
 enum Task {
     /// Builds everything, starts the local stack and runs Terraform on an example.
     Demo(demo::Options),
-    /// Runs every suite, or the named ones: static, unit, local, system; `kills` runs the whole kill matrix.
+    /// Runs every suite, or the named ones: static, unit, local, system, deploy; `kills` runs the whole kill matrix.
     Test {
         /// Which suites; all when none is named.
         suites: Vec<String>,

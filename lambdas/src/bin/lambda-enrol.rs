@@ -2,9 +2,9 @@
 use anyhow::Context;
 use axum::Router;
 use axum::routing::post;
+use futures_util::future::BoxFuture;
 use kiven_lambdas::enrol::{Enrolment, enrol, relay_request};
 use kiven_lambdas::{Config, Function, Observer, World};
-use futures_util::future::BoxFuture;
 use kiven_model::relay::RelayEnrolRequest;
 use lambda_http::Service;
 use lambda_http::request::LambdaRequest;

@@ -83,12 +83,20 @@ async fn run(wanted: &Wanted) -> anyhow::Result<()> {
 async fn live(wanted: &Wanted, aws: &MiniStack, service: &Service) -> anyhow::Result<()> {
     service.resolve(&wanted.hosts)?;
     let client = service.client()?;
-    ensure!(Client::new(service.credentials("kiven_00000000000000000000_wrong"), "tests")?.database_list(None).await.is_err(), "a wrong key opens the API");
+    ensure!(
+        Client::new(service.credentials("kiven_00000000000000000000_wrong"), "tests")?.database_list(None).await.is_err(),
+        "a wrong key opens the API"
+    );
     let mut processes = Processes::new()?;
     let customer = Customer::new(aws, &mut processes).await?;
     processes.relay(aws, service).await?;
 
-    let asked = EnvironmentRequest { name: "deploy".to_owned(), aws_account_id: CUSTOMER.to_owned(), aws_region: REGION.to_owned(), eks_cluster_name: CLUSTER.to_owned() };
+    let asked = EnvironmentRequest {
+        name: "deploy".to_owned(),
+        aws_account_id: CUSTOMER.to_owned(),
+        aws_region: REGION.to_owned(),
+        eks_cluster_name: CLUSTER.to_owned(),
+    };
     let environment = client.environment_put(&EnvironmentId::from_random(random()?), &asked).await?;
     ensure!(environment.principal_arn == service.text("principal_arn")?, "the API names another principal: {}", environment.principal_arn);
     let documents = onboarding::documents().context("no Terraform")?;

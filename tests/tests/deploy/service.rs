@@ -2,9 +2,9 @@
 use crate::Wanted;
 use anyhow::{Context, ensure};
 use kiven_client::{Client, Credentials};
+use kiven_model::OrganizationId;
 use kiven_model::ids::ApiKeyId;
 use kiven_model::organization::api_key_text;
-use kiven_model::OrganizationId;
 use kiven_tests::ministack::{MiniStack, REGION};
 use kiven_tests::random;
 use serde_json::{Value, json};
@@ -72,7 +72,8 @@ impl Service {
         let variables = json!({ "organizations": organizations, "packages": wanted.packages });
         std::fs::write(folder.path().join("values.auto.tfvars.json"), variables.to_string())?;
         let settings = folder.path().join("terraform.tfrc");
-        let mirror = format!("disable_checkpoint = true\nprovider_installation {{\n  filesystem_mirror {{\n    path = {:?}\n  }}\n}}\n", wanted.mirror);
+        let mirror =
+            format!("disable_checkpoint = true\nprovider_installation {{\n  filesystem_mirror {{\n    path = {:?}\n  }}\n}}\n", wanted.mirror);
         std::fs::write(&settings, mirror)?;
         let pairs = [
             ("AWS_ACCESS_KEY_ID", SAAS),
@@ -99,7 +100,8 @@ impl Service {
         let mut command = tokio::process::Command::new(&self.terraform);
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null()).kill_on_drop(true);
         command.env_remove("AWS_PROFILE").env_remove("AWS_SESSION_TOKEN").envs(self.environment.iter().map(|(name, value)| (name, value)));
-        let output = tokio::time::timeout(TERRAFORM_MAX, command.output()).await.with_context(|| format!("terraform {arguments:?} takes too long"))??;
+        let output =
+            tokio::time::timeout(TERRAFORM_MAX, command.output()).await.with_context(|| format!("terraform {arguments:?} takes too long"))??;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(output.status.success(), "terraform {arguments:?}: {}\n{}", tail(&said), String::from_utf8_lossy(&output.stderr));
         Ok(said)

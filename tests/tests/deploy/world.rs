@@ -195,7 +195,8 @@ async fn object_store(aws: &MiniStack) -> anyhow::Result<String> {
             }
         }
     };
-    let router = Router::new().fallback(put).layer(DefaultBodyLimit::max(OBJECT_BYTES_MAX)).with_state(aws_s3::Client(aws.sdk(&MiniStack::root(CUSTOMER))));
+    let router =
+        Router::new().fallback(put).layer(DefaultBodyLimit::max(OBJECT_BYTES_MAX)).with_state(aws_s3::Client(aws.sdk(&MiniStack::root(CUSTOMER))));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(url)
 }
