@@ -149,16 +149,11 @@ run "own_names" {
   override_resource {
     target          = aws_acm_certificate.api
     override_during = plan
-    values = { domain_validation_options = [{
+    values = { arn = "arn:aws:acm:eu-west-1:999988887777:certificate/1", domain_validation_options = [{
       domain_name = "api.kiven.example.com", resource_record_name = "_x.api.kiven.example.com", resource_record_type = "CNAME", resource_record_value = "_y.acm-validations.aws"
     }] }
   }
 
-  override_resource {
-    target          = aws_acm_certificate_validation.api
-    override_during = plan
-    values          = { id = "1", certificate_arn = "arn:aws:acm:eu-west-1:999988887777:certificate/1" }
-  }
 
   assert {
     condition     = output.api_url == "https://api.kiven.example.com" && output.relay_address == "relay.kiven.example.com:443"

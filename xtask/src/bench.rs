@@ -15,8 +15,10 @@ const CLIENTS: u32 = 4;
 
 /// Runs a measurement.
 pub(crate) fn run(what: &str, json: Option<&Path>) -> Result<()> {
-    if what != "path" {
-        bail!("there is no measurement `{what}`: `path`");
+    match what {
+        "path" => {}
+        "functions" => return crate::functions::run(),
+        _ => bail!("there is no measurement `{what}`: `path`, `functions`"),
     }
     let binaries = build(true)?;
     let mut latency = Vec::new();

@@ -2,6 +2,7 @@
 mod bench;
 mod demo;
 mod deploy;
+mod functions;
 mod generate;
 mod install;
 mod local;
@@ -33,7 +34,7 @@ enum Task {
         /// Which suites; all when none is named.
         suites: Vec<String>,
     },
-    /// Measures: `path`.
+    /// Measures: `path`, `functions`.
     Bench {
         /// What.
         what: String,

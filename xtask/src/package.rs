@@ -19,6 +19,8 @@ const PROFILE: &str = "function";
 pub(crate) struct Packages {
     /// The folder of the zips, as the module `deploy` takes it.
     pub(crate) folder: PathBuf,
+    /// The folder of the programs in the zips, of the last architecture.
+    pub(crate) binaries: PathBuf,
     /// The architectures that are in it.
     pub(crate) architectures: Vec<&'static str>,
     /// Each zip's name and bytes.
@@ -41,13 +43,14 @@ pub(crate) fn make(only: Option<&str>) -> Result<Packages> {
     let target = metadata.target_directory.into_std_path_buf();
     let folder = target.join("functions");
     std::fs::create_dir_all(&folder)?;
-    let mut made = Packages { folder, architectures: Vec::new(), sizes: Vec::new(), skipped: Vec::new() };
+    let mut made = Packages { folder, binaries: PathBuf::new(), architectures: Vec::new(), sizes: Vec::new(), skipped: Vec::new() };
     for (architecture, triple) in ARCHITECTURES.into_iter().filter(|(name, _)| only.is_none_or(|only| only == *name)) {
         match build(&target, architecture, triple)? {
             Ok(binaries) => {
                 for function in FUNCTIONS {
                     pack(&binaries, function, architecture, &mut made)?;
                 }
+                made.binaries = binaries;
                 made.architectures.push(architecture);
             }
             Err(why) => made.skipped.push(format!("package {architecture}: {why}")),
