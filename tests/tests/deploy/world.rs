@@ -21,6 +21,8 @@ use tokio::process::{Child, Command};
 
 /// The customer's account.
 pub(crate) const CUSTOMER: &str = "111122223333";
+/// What nodes need.
+const NODE_POLICIES: [&str; 3] = ["AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy", "AmazonEC2ContainerRegistryPullOnly"];
 /// How long a program may take to be ready.
 const READY_MAX: Duration = Duration::from_secs(30);
 /// Largest object that a cluster stores: a base backup of an empty database.
@@ -66,6 +68,9 @@ impl Customer {
         let iam = aws.sdk(&MiniStack::root(CUSTOMER)).iam();
         iam.create_policy().policy_name("kiven-boundary").policy_document(documents.text("boundary", &names)).send().await?;
         iam.create_role().role_name("kiven-node").assume_role_policy_document(documents.text("node_trust", &names)).send().await?;
+        for policy in NODE_POLICIES {
+            iam.attach_role_policy().role_name("kiven-node").policy_arn(format!("arn:aws:iam::aws:policy/{policy}")).send().await?;
+        }
         iam.create_role().role_name(ROLE).assume_role_policy_document(documents.text("trust", &names)).send().await?;
         iam.put_role_policy().role_name(ROLE).policy_name("kiven-access").policy_document(documents.text("access", &names)).send().await?;
         Ok(())
