@@ -4,7 +4,7 @@ use crate::ledger::Ledger;
 use crate::objects::{api, applicable, apply};
 use crate::runner::CarryOut;
 use crate::watch::World;
-use crate::{archive, backup, maintenance, retire, revision, secrets};
+use crate::{archive, backup, maintenance, released, retire, revision, secrets};
 use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
 use kiven_model::names::DATABASE_NAMESPACE;
 use kiven_model::{Code, EnvironmentId, Problem};
@@ -12,7 +12,7 @@ use kube::Client;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 /// Carries out commands. Several may run at once; those of one database come one after the other ([`crate::lanes`]).
 pub(crate) struct Commands {
@@ -23,6 +23,8 @@ pub(crate) struct Commands {
     ledger: Mutex<Ledger>,
     /// Objects, by plural and name, that a command is judging and applying now.
     applying: std::sync::Mutex<BTreeSet<String>>,
+    /// Rung when this environment has been released.
+    released: Arc<Notify>,
 }
 
 /// An object is one command's alone between the judgement and the effect, so that what was judged is what is changed.
@@ -39,9 +41,9 @@ impl Drop for Claim<'_> {
 
 impl Commands {
     /// Reads what is remembered of earlier commands.
-    pub(crate) async fn load(client: Client, environment: EnvironmentId, world: Arc<World>) -> kube::Result<Self> {
+    pub(crate) async fn load(client: Client, environment: EnvironmentId, world: Arc<World>, released: Arc<Notify>) -> kube::Result<Self> {
         let ledger = Mutex::new(Ledger::load(&client).await?);
-        Ok(Self { client, environment, world, ledger, applying: std::sync::Mutex::default() })
+        Ok(Self { client, environment, world, ledger, applying: std::sync::Mutex::default(), released })
     }
 
     /// The answer without an effect, if there is one; else the fence is remembered and the effect may begin.
@@ -63,6 +65,11 @@ impl Commands {
         }
         match &command.body {
             CommandBody::Inspect => Ok(CommandOutcome::Done(CommandOutput::Facts(self.world.facts().await))),
+            CommandBody::Release => {
+                released::note(&self.client, &self.environment).await?;
+                self.released.notify_one();
+                Ok(CommandOutcome::Done(CommandOutput::Nothing))
+            }
             CommandBody::EnsureSecrets { secrets } => Ok(match secrets::ensure(&self.client, secrets).await {
                 Ok(certificates) => CommandOutcome::Done(CommandOutput::Certificates(certificates)),
                 Err(error) => CommandOutcome::Retry(Problem::new(Code::AGENT_FAILED, error.to_string())),

@@ -14,6 +14,10 @@ pub(crate) struct Config {
     pub(crate) api_url: String,
     /// `KIVEN_TOKEN_PATH`: the projected ServiceAccount token with audience `kiven`.
     pub(crate) token_path: PathBuf,
+    /// `KIVEN_EKS_CLUSTER`, for the runbook only; a variable of the shell stands there when it is not set.
+    pub(crate) eks_cluster_name: String,
+    /// `KIVEN_AWS_REGION`, likewise.
+    pub(crate) aws_region: String,
 }
 
 impl Config {
@@ -29,6 +33,8 @@ impl Config {
             relay_address: value(names[1]),
             api_url: value(names[2]).trim_end_matches('/').to_owned(),
             token_path: PathBuf::from(value(names[3])),
+            eks_cluster_name: lookup("KIVEN_EKS_CLUSTER").filter(|value| !value.is_empty()).unwrap_or_else(|| "$CLUSTER".to_owned()),
+            aws_region: lookup("KIVEN_AWS_REGION").filter(|value| !value.is_empty()).unwrap_or_else(|| "$REGION".to_owned()),
         })
     }
     /// The name that the relay's certificate must carry.

@@ -12,17 +12,21 @@ mod ledger;
 mod maintenance;
 mod objects;
 mod outbox;
+mod released;
 mod retire;
 mod revision;
+mod runbook;
 mod runner;
 mod secrets;
 mod session;
 mod sql;
+mod volumes;
 mod watch;
 
 use anyhow::Context;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -33,21 +37,35 @@ async fn main() -> anyhow::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     let config = config::Config::parse(|name| std::env::var(name).ok())?;
     let client = kube::Client::try_default().await.context("the Kubernetes API server cannot be configured")?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    if released::is(&client, &config.environment_id).await.context("it cannot be read whether this cluster was released")? {
+        idle(&mut terminate).await;
+        return Ok(());
+    }
     let outbox = Arc::new(outbox::Outbox::default());
     let world = watch::World::start(client.clone(), Arc::clone(&outbox));
-    let mut terminate = signal(SignalKind::terminate())?;
-    let commands = commands::Commands::load(client, config.environment_id.clone(), Arc::clone(&world)).await?;
+    let let_go = Arc::new(Notify::new());
+    let commands = commands::Commands::load(client, config.environment_id.clone(), Arc::clone(&world), Arc::clone(&let_go)).await?;
     let runner = runner::Runner::new(commands, Arc::clone(&outbox));
     let stop = async {
-        terminate.recv().await;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            () = let_go.notified() => tracing::info!("this cluster is released"),
+        }
         runner.stop().await;
     };
-    // The session goes on through a stop: answers leave by it.
+    // The session goes on through a stop: answers leave by it. After a release the next process finds the mark.
     tokio::select! {
         () = session::run_for_ever(config, Arc::clone(&runner), outbox, world) => {}
         () = stop => {}
     }
     Ok(())
+}
+
+/// Released: there, so that its Deployment does not start it over and over, and doing nothing.
+async fn idle(terminate: &mut Signal) {
+    tracing::info!("this cluster was released: nothing is watched, reported or changed any more");
+    terminate.recv().await;
 }
 
 /// Now, by the agent's own clock: the one that decides whether a grace is over.

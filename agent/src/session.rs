@@ -3,6 +3,7 @@ use crate::commands::Commands;
 use crate::config::Config;
 use crate::enrol::{Identity, enrol};
 use crate::outbox::Outbox;
+use crate::runbook::Runbook;
 use crate::runner::Runner;
 use crate::watch::World;
 use anyhow::Context;
@@ -19,6 +20,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 /// Everything is said again this often, changed or not.
 const SUMMARY: Duration = Duration::from_secs(30);
+/// How often it is looked at whether the runbook is still right.
+const RUNBOOK_LOOK: Duration = Duration::from_secs(10);
 /// Pauses between attempts: doubled from the least to the most, with up to half of it as jitter.
 const PAUSE_MS_LEAST: u64 = 200;
 const PAUSE_MS_MOST: u64 = 16_000;
@@ -33,6 +36,7 @@ const OUTGOING_MAX: usize = 64;
 
 /// Keeps a session for as long as the process lives.
 pub(crate) async fn run_for_ever(config: Config, runner: Arc<Runner<Commands>>, outbox: Arc<Outbox>, world: Arc<World>) {
+    tokio::spawn(keep_runbook(Runbook::new(&config), Arc::clone(&world)));
     let mut identity: Option<Identity> = None;
     let mut pause = PAUSE_MS_LEAST;
     loop {
@@ -114,6 +118,15 @@ async fn attempt(
                 return Ok(()); // comes back at once with a new certificate
             },
         }
+    }
+}
+
+/// Keeps the page on life without Kiven, whether the relay answers or not.
+async fn keep_runbook(runbook: Runbook, world: Arc<World>) {
+    let mut look = tokio::time::interval(RUNBOOK_LOOK);
+    loop {
+        look.tick().await;
+        world.keep(&runbook).await;
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the agent sees: watches into small stores, and an observation of each database whenever it has changed.
 use crate::objects::{api, resource};
 use crate::outbox::Outbox;
+use crate::runbook::Runbook;
+use crate::volumes;
 use futures_util::StreamExt;
 use kiven_data_services::cnpg::{Cnpg, DATABASE_LABEL, STORAGE_CLASS};
 use kiven_data_services::{DataService, Seen};
@@ -118,6 +120,13 @@ impl World {
         found.labels().get("topology.kubernetes.io/zone").cloned()
     }
 
+    /// Brings the runbook to what is there, once the Clusters have been listed.
+    pub(crate) async fn keep(&self, runbook: &Runbook) {
+        if self.clusters.wait_until_ready().await.is_ok() {
+            runbook.keep(&self.client, &self.clusters.state()).await;
+        }
+    }
+
     /// What the agent says of itself and its cluster.
     pub(crate) async fn facts(&self) -> AgentFacts {
         let version = self.client.apiserver_version().await.map(|v| v.git_version).unwrap_or_default();
@@ -128,6 +137,7 @@ impl World {
             operator_version: self.operator_version().await,
             storage_class: matches!(classes.get_opt(STORAGE_CLASS).await, Ok(Some(_))),
             postgres_versions: self.postgres_versions().await,
+            loose_volumes: volumes::loose(&self.client, &self.claims, &self.clusters).await,
         }
     }
 

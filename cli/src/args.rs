@@ -120,6 +120,24 @@ pub(crate) struct Maintenance {
     pub(crate) now: bool,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Disconnect {
+    /// Its name or id.
+    pub(crate) environment: String,
+    /// Its databases run on as your own: Kiven forgets them and touches nothing. All of them must run.
+    #[arg(long, conflicts_with = "destroy")]
+    pub(crate) release: bool,
+    /// Its databases are deleted, each with its own deletion settings: this is the consent to it.
+    #[arg(long)]
+    pub(crate) destroy: bool,
+    /// Do not ask for the environment's name first. Needed with --json and where nobody can be asked.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Return as soon as the operation is accepted.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Operations {
     /// List operations, the newest first.
@@ -173,6 +191,8 @@ pub(crate) enum Environments {
         /// Its name or id.
         environment: String,
     },
+    /// Disconnect it. While it has databases, choose what becomes of them.
+    Disconnect(Disconnect),
     /// What Kiven made in its account and nothing explains any more, with what it costs.
     Orphans {
         /// Its name or id.

@@ -1,14 +1,16 @@
 //! What each command asks of the API, and how its answer is told.
-use crate::args::{Api, Databases, Environments, Maintenance, Operations, Schedules};
+use crate::args::{Api, Databases, Disconnect, Environments, Maintenance, Operations, Schedules};
 use crate::fail::Fail;
 use crate::show::{self, Names};
 use crate::{environment, local_state, psql, runbook, say, show_schedules};
 use kiven_client::{Client, Followed, credentials_path};
 use kiven_model::api::{DatabaseView, EnvironmentView, OperationView, ScheduleView};
+use kiven_model::environment::{EnvironmentStatus, Farewell};
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::{OperationEvent, OperationKind, OperationStatus};
 use kiven_model::{DatabaseId, EnvironmentId, OperationId, ScheduleId};
 use serde::Serialize;
+use std::io::IsTerminal;
 use std::time::Duration;
 
 /// How long an operation is followed at most; it goes on by itself after that.
@@ -108,6 +110,7 @@ impl Teller<'_> {
                 let page = runbook::text(&environment, &self.client.database_list(Some(&environment.id)).await?);
                 self.tell(&page, || page.clone())
             }
+            Environments::Disconnect(asked) => self.disconnect(&asked).await,
             Environments::Orphans { environment } => {
                 let environment = self.environment(&environment).await?;
                 let found = self.client.environment_orphans(&environment.id).await?;
@@ -116,8 +119,29 @@ impl Teller<'_> {
         }
     }
 
+    /// Disconnects an environment, after its name has been typed again.
+    async fn disconnect(&self, asked: &Disconnect) -> Result<(), Fail> {
+        let environment = self.environment(&asked.environment).await?;
+        let farewell = match (asked.release, asked.destroy) {
+            (true, _) => Some(Farewell::Release),
+            (false, true) => Some(Farewell::Destroy),
+            (false, false) => None,
+        };
+        if !asked.yes {
+            confirm(&environment.name, farewell, self.json)?;
+        }
+        let answer = self.client.connection_delete(&environment.id, farewell).await?;
+        match &answer.operation_id {
+            Some(id) if answer.status == EnvironmentStatus::Disconnecting && !asked.no_wait => self.follow(id).await,
+            Some(id) if answer.status == EnvironmentStatus::Disconnecting => {
+                self.tell(&answer, || format!("{} is being disconnected; follow it: kiven operations watch {id}\n", answer.name))
+            }
+            _ => self.tell(&answer, || format!("{} is no longer connected\n", answer.name)),
+        }
+    }
+
     async fn databases(&self, all: bool) -> Result<(), Fail> {
-        let gone = |d: &DatabaseView| matches!(d.status, DatabaseStatus::Deleted | DatabaseStatus::Failed);
+        let gone = |d: &DatabaseView| d.status.gone();
         let mut list = self.client.database_list(None).await?;
         list.retain(|d| all || !gone(d));
         list.sort_by(|a, b| (&a.spec.name, &a.id).cmp(&(&b.spec.name, &b.id)));
@@ -256,6 +280,23 @@ impl Teller<'_> {
     }
 }
 
+/// Asks for the environment's name: what follows cannot be taken back by another command.
+fn confirm(name: &str, farewell: Option<Farewell>, json: bool) -> Result<(), Fail> {
+    let refuse = |message: &str| Fail::refused(message.to_owned(), "Say --yes to go on without the question.");
+    if json || !std::io::stdin().is_terminal() {
+        return Err(refuse("nobody can be asked whether this is meant"));
+    }
+    let what = match farewell {
+        Some(Farewell::Release) => "Its databases run on as your own; Kiven forgets them.",
+        Some(Farewell::Destroy) => "EVERY DATABASE of it is deleted, each with its own grace.",
+        None => "It must have no databases.",
+    };
+    say(&format!("This disconnects the environment `{name}`. {what}\nType its name to go on: "))?;
+    let mut typed = String::new();
+    std::io::stdin().read_line(&mut typed).map_err(Fail::Output)?;
+    if typed.trim() == name { Ok(()) } else { Err(refuse("that is not its name: nothing was done")) }
+}
+
 #[expect(clippy::disallowed_methods, reason = "the command line's own clock: it only says whether a window is open")]
 fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
@@ -263,7 +304,7 @@ fn now() -> jiff::Timestamp {
 
 /// The database that people mean by a name: one that still holds it, else the last that did.
 fn pick_database(list: Vec<DatabaseView>, name: &str) -> Result<DatabaseView, Fail> {
-    let (released, held): (Vec<_>, Vec<_>) = list.into_iter().filter(|d| d.spec.name.as_str() == name).partition(|d| d.status.released());
+    let (released, held): (Vec<_>, Vec<_>) = list.into_iter().filter(|d| d.spec.name.as_str() == name).partition(|d| d.status.name_free());
     if let [first, second, ..] = held.as_slice() {
         let hint = format!("Give its id: {} or {}.", first.id, second.id);
         return Err(Fail::refused(format!("several environments have a database `{name}`"), hint));

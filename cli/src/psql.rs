@@ -19,7 +19,7 @@ pub(crate) fn connection_string(database: &DatabaseView, state: Option<&Path>) -
         DatabaseStatus::Paused | DatabaseStatus::Pausing => {
             return Err(Fail::refused(format!("database `{name}` is {}", database.status), format!("Power it on: `kiven databases resume {name}`.")));
         }
-        status if status.released() || status == DatabaseStatus::Deleting => {
+        status if status.name_free() || status == DatabaseStatus::Deleting => {
             return Err(Fail::refused(format!("database `{name}` is {status}"), "List the others with `kiven databases list`."));
         }
         _ => {}

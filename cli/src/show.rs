@@ -116,6 +116,7 @@ pub(crate) fn environment(e: &EnvironmentView) -> String {
         ("role_arn", connection.map_or(String::new(), |c| c.role_arn.clone())),
         ("subnets", subnets),
         ("launch_template", connection.map_or(String::new(), |c| c.launch_template.clone())),
+        ("backup_kms_key_arn", connection.and_then(|c| c.backup_kms_key_arn.clone()).unwrap_or_default()),
         ("postgres_versions", majors.join(", ")),
         ("operation", e.operation_id.as_ref().map_or(String::new(), ToString::to_string)),
         ("problem", told(e.problem.as_ref())),

@@ -96,6 +96,7 @@ async fn the_contract_holds() {
         subnet: "subnet-a".into(),
         launch_template: "lt-0123".into(),
         node_role_arn: format!("arn:aws:iam::{CUSTOMER}:role/kiven-node"),
+        kms_key_arn: None,
     };
     contract::account(&account, &prepared, async || local.advance(DELAY_MS)).await.unwrap();
 }
@@ -236,7 +237,7 @@ async fn what_others_made_is_refused_and_shortage_is_told() {
 #[tokio::test]
 async fn a_bucket_is_finished_once_and_then_out_of_reach() {
     let (_folder, local, account) = start().await;
-    let bucket = BackupBucket { name: "kiven-backups-111122223333-eu-west-1-0a1b2c".into(), noncurrent_days: 35 };
+    let bucket = BackupBucket { name: "kiven-backups-111122223333-eu-west-1-0a1b2c".into(), noncurrent_days: 35, kms_key_arn: None };
     account.backup_bucket_ensure(&access(), &bucket).await.unwrap();
     account.backup_bucket_ensure(&access(), &bucket).await.unwrap();
     let s3 = local.sdk("CUSTOMER").s3();
@@ -248,7 +249,7 @@ async fn a_bucket_is_finished_once_and_then_out_of_reach() {
     let theirs = Access { environment_id: EnvironmentId::from_random([9; 16]), ..access() };
     assert_eq!(code(account.backup_bucket_ensure(&theirs, &bucket).await), Code::FOREIGN_RESOURCE);
     s3.create_bucket().bucket("kiven-backups-foreign").send().await.unwrap();
-    let foreign = BackupBucket { name: "kiven-backups-foreign".into(), noncurrent_days: 35 };
+    let foreign = BackupBucket { name: "kiven-backups-foreign".into(), noncurrent_days: 35, kms_key_arn: None };
     assert_eq!(code(account.backup_bucket_ensure(&access(), &foreign).await), Code::FOREIGN_RESOURCE);
 
     // The policy is what keeps Kiven out, not its good will: a session of the role with all its rights.
@@ -266,7 +267,7 @@ async fn a_bucket_is_finished_once_and_then_out_of_reach() {
 async fn an_inventory_lists_the_organizations_own_and_says_what_it_may_not_see() {
     let (_folder, local, account) = start().await;
     let (access, group) = (access(), group(2));
-    let bucket = BackupBucket { name: format!("kiven-backups-{CUSTOMER}-{REGION}-0123abcd"), noncurrent_days: 35 };
+    let bucket = BackupBucket { name: format!("kiven-backups-{CUSTOMER}-{REGION}-0123abcd"), noncurrent_days: 35, kms_key_arn: None };
     let role = BackupRole {
         name: "kiven-abcdefghij-backup-1".into(),
         database_id: DatabaseId::from_random([4; 16]),
@@ -275,6 +276,7 @@ async fn an_inventory_lists_the_organizations_own_and_says_what_it_may_not_see()
         service_account: "kiven-databases:shop-abc-1".into(),
         bucket: bucket.name.clone(),
         prefix: "db-1".into(),
+        kms_key_arn: None,
     };
     assert_eq!(account.inventory(&access, "local").await.unwrap(), Inventory::default());
     account.node_group_ensure(&access, &group, "t").await.unwrap();
@@ -318,6 +320,7 @@ async fn a_role_is_made_mended_and_deleted() {
         service_account: "kiven-databases:shop-abc-1".into(),
         bucket: "kiven-backups-x".into(),
         prefix: "db-1".into(),
+        kms_key_arn: None,
     };
     let arn = account.backup_role_ensure(&access(), &role).await.unwrap();
     assert_eq!(arn, format!("arn:aws:iam::{CUSTOMER}:role/kiven-abcdefghij-1"));

@@ -12,30 +12,13 @@ mod resources;
 mod session;
 mod wait;
 
-use kiven_tfplugin::{Start, install_log, serve};
 use std::sync::Arc;
 
 /// The address under which Terraform knows this provider.
 const ADDRESS: &str = "registry.terraform.io/kiven/kiven";
 
 fn main() -> std::process::ExitCode {
-    match run() {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            std::process::ExitCode::FAILURE
-        }
-    }
-}
-
-fn run() -> anyhow::Result<()> {
-    let start = Start::parse(ADDRESS, std::env::args().skip(1), environment)?;
-    install_log(&[env!("CARGO_CRATE_NAME"), "kiven_client"], environment);
-    // One thread is enough for what only waits, and starts fastest.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let provider = provider::Kiven::new(Arc::new(environment));
-    runtime.block_on(serve(Arc::new(provider), start))?;
-    Ok(())
+    kiven_tfplugin::run_provider(ADDRESS, provider::Kiven::new(Arc::new(environment)), &[env!("CARGO_CRATE_NAME"), "kiven_client"])
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place of this binary that reads the environment")]

@@ -6,7 +6,7 @@ use crate::resources::environment_connection::EnvironmentConnection;
 use crate::resources::power_schedule::PowerSchedule;
 use crate::session::Shared;
 use kiven_client::{Client, Credentials};
-use kiven_tfplugin::{Attr, DataSource, Diagnostic, Diagnostics, Path, Provider, Resource, Schema, Value, async_trait};
+use kiven_tfplugin::{Attr, DataSource, Diagnostic, Diagnostics, Named, Path, Provider, Resource, Schema, Value, async_trait};
 use std::sync::Arc;
 
 /// Looks up an environment variable.
@@ -35,7 +35,7 @@ impl Provider for Kiven {
             .attr(Attr::string("api_key").optional().sensitive().describe(key))
     }
 
-    fn resources(&self) -> Vec<(&'static str, Arc<dyn Resource>)> {
+    fn resources(&self) -> Named<dyn Resource> {
         vec![
             ("kiven_environment", Arc::new(Environment(self.session.clone()))),
             ("kiven_environment_connection", Arc::new(EnvironmentConnection(self.session.clone()))),
@@ -44,7 +44,7 @@ impl Provider for Kiven {
         ]
     }
 
-    fn data_sources(&self) -> Vec<(&'static str, Arc<dyn DataSource>)> {
+    fn data_sources(&self) -> Named<dyn DataSource> {
         vec![("kiven_plans", Arc::new(Plans(self.session.clone())))]
     }
 

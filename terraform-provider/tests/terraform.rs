@@ -7,6 +7,8 @@
     reason = "a test: it panics where something is not as expected, and nobody reads its documentation"
 )]
 mod fake_api;
+#[path = "stories/maintenance.rs"]
+mod maintenance;
 #[path = "stories/schedules.rs"]
 mod schedules;
 

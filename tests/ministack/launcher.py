@@ -55,18 +55,24 @@ async def body_of(receive):
             return b"".join(parts)
 
 
-def customer_make(account, region, zones, cluster):
-    """What a customer has before Kiven: a network with a subnet in each zone, an EKS cluster, and a launch template."""
+def client(service, region, access_key_id, secret="test", token=None):
     import botocore.session
 
-    session = botocore.session.get_session()
+    return botocore.session.get_session().create_client(
+        service, region_name=region, endpoint_url=f"http://{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}",
+        aws_access_key_id=access_key_id, aws_secret_access_key=secret, aws_session_token=token)
 
-    def client(service):
-        return session.create_client(
-            service, region_name=region, endpoint_url=f"http://{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}",
-            aws_access_key_id=account, aws_secret_access_key="test")
 
-    ec2, iam, eks = client("ec2"), client("iam"), client("eks")
+def assume(id, secret, token, role, external_id, tags):
+    """A session of a role with tags and without a session policy."""
+    given = client("sts", "eu-west-1", id, secret, token).assume_role(
+        RoleArn=role, ExternalId=external_id, RoleSessionName="suite", Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+    return {name: given["Credentials"][name] for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")}
+
+
+def customer_make(account, region, zones, cluster):
+    """What a customer has before Kiven: a network with a subnet in each zone, an EKS cluster, and a launch template."""
+    ec2, iam, eks = (client(service, region, account) for service in ("ec2", "iam", "eks"))
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnets = {}
     for number, zone in enumerate(zones):
@@ -93,6 +99,19 @@ def issuer_set(account, region, cluster, issuer):
     eks._clusters[cluster]["identity"]["oidc"]["issuer"] = issuer
 
 
+def encrypted_template_make(account, region, granted):
+    """A launch template whose root volumes have a key of the customer's, and the key with or without Auto Scaling's grant."""
+    kms, ec2 = client("kms", region, account), client("ec2", region, account)
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    if granted:
+        rule = next(one for one in permissions.TABLE["grants"] if one["on"] == "eks:CreateNodegroup")
+        grantee = rule["grantee"].replace("{account}", account)
+        kms.create_grant(KeyId=key, GranteePrincipal=grantee, Operations=["CreateGrant", "Decrypt", "GenerateDataKeyWithoutPlaintext"])
+    root = {"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True, "KmsKeyId": key}}
+    made = ec2.create_launch_template(LaunchTemplateName=f"kiven-encrypted-{granted}", LaunchTemplateData={"BlockDeviceMappings": [root]})
+    return {"launch_template": made["LaunchTemplate"]["LaunchTemplateId"]}
+
+
 async def administer(path, data):
     """One switch; answers what it says, or None for an unknown one."""
     switches = {
@@ -101,9 +120,12 @@ async def administer(path, data):
         "census": census.take,
         "customer": customer_make,
         "issuer": issuer_set,
+        "assume": assume,
+        "encrypted-template": encrypted_template_make,
         "transport": transport_set,
         "looks": node_groups.looks_set,
         "capacity": node_groups.capacity_set,
+        "drift": node_groups.drift,
         "release": node_groups.release_set,
         "label": wire.label_set,
         "logs": census.logs,

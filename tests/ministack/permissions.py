@@ -6,6 +6,7 @@ the request, and further permissions that a call needs.
 
 import json
 import pathlib
+import re
 import urllib.parse
 
 from ministack.core import iam_actions, iam_evaluator
@@ -26,6 +27,7 @@ def install():
 
     iam._IAM_HANDLERS["SimulatePrincipalPolicy"] = simulate
     name_service_linked_role(iam)
+    keep_key_of_template()
     enforce = iam_evaluator.enforce
 
     def enforced(access_key_id, iam_action, service, region, resource_arn="*", service_context=None):
@@ -162,6 +164,37 @@ def group_id(cluster, name):
 
     group = eks._nodegroups.get(f"{cluster}/{name}")
     return group["nodegroupArn"].rpartition("/")[2] if group else "*"
+
+
+def keep_key_of_template():
+    """Launch templates with the key of their root volumes, which the emulation forgets."""
+    from ministack.services import ec2
+
+    parse = ec2._parse_lt_data
+
+    def parsed(params, *prefix):
+        data = parse(params, *prefix)
+        for name, value in params.items():
+            if name.endswith(".Ebs.KmsKeyId"):
+                data["KmsKeyId"] = value[0] if isinstance(value, list) else value
+        return data
+
+    ec2._parse_lt_data = parsed
+
+
+def keyless(group):
+    """Why a group's nodes cannot start: Auto Scaling has no grant for the key of their root volumes."""
+    from ministack.services import ec2, kms
+
+    template = ec2._launch_templates.get(template_id(group.get("launchTemplate") or {})) or {}
+    key = re.search(r'"KmsKeyId": "([^"]+)"', json.dumps(template))
+    rule = next(one for one in TABLE["grants"] if one["on"] == "eks:CreateNodegroup")
+    if key is None or group["scalingConfig"]["desiredSize"] == 0:
+        return None
+    grantee = filled(rule["grantee"], {"account": get_account_id()})
+    granted = any(grant["GranteePrincipal"] == grantee and grant["KeyId"].endswith(key.group(1).rpartition("/")[2])
+                  for grant in kms._grants.values() if rule["action"].partition(":")[2] in grant["Operations"])
+    return None if granted else "Instance became unhealthy while waiting for instance to be in InService state. Client.InvalidKMSKey.InvalidState"
 
 
 def template_id(template):

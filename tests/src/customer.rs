@@ -65,6 +65,7 @@ pub fn connection_request() -> ConnectionRequest {
         role_arn: "arn:aws:iam::000000000000:role/kiven-access".to_owned(),
         subnets: ["a", "b"].map(|zone| (format!("eu-west-1{zone}"), format!("subnet-local-{zone}"))).into(),
         launch_template: "lt-local".to_owned(),
+        backup_kms_key_arn: None,
     }
 }
 
@@ -186,6 +187,36 @@ impl Customer {
         let answer = self.http.get(url).bearer_auth(&self.kube_token).send().await?.error_for_status()?;
         let list: Value = serde_json::from_slice(&answer.bytes().await?)?;
         Ok(list["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// The page on life without Kiven that the agent keeps, once it is there.
+    ///
+    /// # Errors
+    /// When the API server does not answer, or the page is not there in time.
+    pub async fn runbook(&self) -> anyhow::Result<String> {
+        let url = format!("{}/api/v1/namespaces/kiven-system/configmaps/kiven-runbook", self.kube_url);
+        let read = async || {
+            let answer = self.http.get(&url).bearer_auth(&self.kube_token).send().await.ok()?.error_for_status().ok()?;
+            let map: Value = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
+            map["data"]["runbook.md"].as_str().filter(|page| page.contains("## ")).map(str::to_owned)
+        };
+        let there = crate::within(QUERY_MAX, async || read().await.is_some()).await;
+        ensure!(there, "there is no runbook with a database after {QUERY_MAX:?}");
+        read().await.context("the runbook is gone again")
+    }
+
+    /// The nodes that a database's instances stand on, with their zones.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn nodes(&self, database: &DatabaseView) -> anyhow::Result<BTreeMap<String, String>> {
+        let answer = self.http.get(format!("{}/api/v1/nodes", self.kube_url)).bearer_auth(&self.kube_token).send().await?.error_for_status()?;
+        let list: Value = serde_json::from_slice(&answer.bytes().await?)?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let pods = self.objects("api/v1", "pods").await?;
+        let stands = |node: &&Value| pods.iter().any(|pod| of_database(pod, database) && pod["spec"]["nodeName"] == node["metadata"]["name"]);
+        let nodes = list["items"].as_array().into_iter().flatten().filter(stands);
+        Ok(nodes.map(|node| (text(&node["metadata"]["name"]), text(&node["metadata"]["labels"]["topology.kubernetes.io/zone"]))).collect())
     }
 
     /// The volumes of a database: claim's name, claim's UID, volume.

@@ -5,6 +5,7 @@
 //! - every process that a stack started ends with it, PostgreSQL's too;
 //! - every wait is a polled condition with a deadline, and what failed is shown with the tail of the logs.
 pub mod customer;
+pub mod dynamodb;
 pub mod ministack;
 pub mod needles;
 pub mod processes;
@@ -24,8 +25,8 @@ use tokio::time::Instant;
 pub const POLL: Duration = Duration::from_millis(50);
 
 /// A variable of the suites: `KIVEN_BIN_DIR`, `KIVEN_TERRAFORM`, `KIVEN_KILLS`, `KIVEN_KILLS_SEED`, `KIVEN_KILLS_ONLY`, `KIVEN_KEEP`,
-/// `KIVEN_SCHEMATHESIS`, `KIVEN_MINISTACK_PYTHON`, `KIVEN_AWS_WIRE`, `KIVEN_CONTRACT_EXAMPLES`, `KIVEN_CONTRACT_SEED`, `KIVEN_PACKAGES`, `KIVEN_HOSTS`,
-/// `KIVEN_PROVIDER_MIRROR`, `XDG_CACHE_HOME`, `HOME`, `PATH`.
+/// `KIVEN_SCHEMATHESIS`, `KIVEN_MINISTACK_PYTHON`, `KIVEN_AWS_WIRE`, `KIVEN_PROVIDER_MIRROR`, `KIVEN_E2E_AWS_PROFILE`, `KIVEN_E2E_AWS`,
+/// `KIVEN_CONTRACT_EXAMPLES`, `KIVEN_CONTRACT_SEED`, `KIVEN_PACKAGES`, `KIVEN_HOSTS`, `XDG_CACHE_HOME`, `HOME`, `PATH`.
 #[must_use]
 pub fn variable(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the one place of the suites that reads the environment")]

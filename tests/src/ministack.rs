@@ -119,6 +119,12 @@ impl MiniStack {
     /// Clients of the holder of keys.
     #[must_use]
     pub fn sdk(&self, keys: &Keys) -> Sdk {
+        self.sdk_with(keys, &self.url)
+    }
+
+    /// The same with a DynamoDB of its own.
+    #[must_use]
+    pub fn sdk_with(&self, keys: &Keys, dynamodb: &str) -> Sdk {
         let here = || Some(self.url.clone());
         Sdk::new(&Config {
             region: REGION.to_owned(),
@@ -127,11 +133,20 @@ impl MiniStack {
                 secret_access_key: keys.secret.clone(),
                 session_token: keys.token.clone(),
             },
-            endpoints: Endpoints { dynamodb: here(), sqs: here(), s3: here(), sts: here(), iam: here(), eks: here(), kms: here(), lambda: here() },
+            endpoints: Endpoints {
+                dynamodb: Some(dynamodb.to_owned()),
+                sqs: here(),
+                s3: here(),
+                sts: here(),
+                iam: here(),
+                eks: here(),
+                kms: here(),
+                lambda: here(),
+            },
         })
     }
 
-    /// Turns one of the launcher's switches: `faults`, `faults/clear`, `customer`, `transport`, `looks`, `capacity`, `release`, `label`, `wire`.
+    /// Turns one of the launcher's switches: `faults`, `faults/clear`, `customer`, `assume`, `encrypted-template`, `transport`, `looks`, `capacity`, `drift`, `release`, `label`, `wire`.
     ///
     /// # Errors
     /// When the switch is unknown or refuses.
@@ -140,6 +155,17 @@ impl MiniStack {
         let (status, body) = (answer.status(), answer.text().await?);
         ensure!(status.is_success(), "{name}: {status} {body}");
         Ok(serde_json::from_str(&body)?)
+    }
+
+    /// A session of an environment's role without a session policy: everything that its owner has allowed.
+    ///
+    /// # Errors
+    /// When STS refuses.
+    pub async fn assume(&self, keys: &Keys, role_arn: &str, external_id: &str, tags: &Value) -> anyhow::Result<Keys> {
+        let asked = json!({"id": keys.id, "secret": keys.secret, "token": keys.token, "role": role_arn, "external_id": external_id, "tags": tags});
+        let given = self.switch("assume", &asked).await?;
+        let text = |name: &str| given[name].as_str().map(str::to_owned).with_context(|| format!("no {name}"));
+        Ok(Keys { id: text("AccessKeyId")?, secret: text("SecretAccessKey")?, token: Some(text("SessionToken")?) })
     }
 
     /// The calls since an index, and the next index.

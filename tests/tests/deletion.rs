@@ -53,6 +53,8 @@ async fn a_deleted_database_is_backed_up_and_comes_back_with_every_row() {
     assert_eq!(names, [("kiven-0123456789-eu-west-1a", "database db_longago is not known any more")]);
     assert!(seen.usd_per_month > 0.0 && seen.unseen.is_empty(), "{seen:?}");
 
+    changed_by_hand(&stack, &customer, &database.id).await;
+
     // Deleted again; its name goes to another, and then it does not come back.
     let deleting = customer.client.database_delete(&database.id).await.unwrap();
     customer.succeed(&deleting.operation_id.unwrap()).await.unwrap();
@@ -62,4 +64,23 @@ async fn a_deleted_database_is_backed_up_and_comes_back_with_every_row() {
         other => panic!("{other:?}"),
     }
     stack.end().await.unwrap();
+}
+
+/// Settings of the bucket and of a role that somebody changed are what a check finds, and nothing else.
+async fn changed_by_hand(stack: &Stack, customer: &Customer, database: &kiven_model::DatabaseId) {
+    let checked = customer.client.environment_check(&customer.environment).await.unwrap();
+    assert_eq!((checked.drift.as_slice(), checked.unseen.as_slice()), (&[][..], &[][..]));
+    let sdk = stack.sdk("CUSTOMERLOCAL").unwrap();
+    let mut buckets = std::fs::read_dir(stack.state.join("blobs")).unwrap().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let bucket = buckets.find(|name| name.starts_with("kiven-backups-")).unwrap();
+    sdk.s3().delete_public_access_block().bucket(&bucket).send().await.unwrap();
+    let role = format!("kiven-{}-backup-1", database.short(10));
+    let anybody = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}]}"#;
+    sdk.iam().update_assume_role_policy().role_name(&role).policy_document(anybody).send().await.unwrap();
+    let checked = customer.client.environment_check(&customer.environment).await.unwrap();
+    let found: Vec<_> = checked.drift.iter().map(|one| (one.kind.as_str(), one.what.as_str())).collect();
+    assert!(
+        matches!(found.as_slice(), [("backup_role", trust), ("backup_bucket", open)] if trust.contains("trust policy") && open.contains("public access block")),
+        "{found:?}"
+    );
 }

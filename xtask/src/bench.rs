@@ -15,11 +15,22 @@ const CLIENTS: u32 = 4;
 
 /// Runs a measurement.
 pub(crate) fn run(what: &str, json: Option<&Path>) -> Result<()> {
-    match what {
-        "path" => {}
-        "functions" => return crate::functions::run(),
-        _ => bail!("there is no measurement `{what}`: `path`, `functions`"),
+    let figures = match what {
+        "path" => path()?,
+        "functions" => crate::functions::run()?,
+        "provider" => crate::provider_bench::run()?,
+        other => bail!("there is no measurement `{other}`: `path`, `functions`, `provider`"),
+    };
+    let text = serde_json::to_string_pretty(&figures)?;
+    println!("{text}");
+    match json {
+        Some(path) => std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display())),
+        None => Ok(()),
     }
+}
+
+/// The demo's path, and the API under load while the database is up.
+fn path() -> Result<serde_json::Value> {
     let binaries = build(true)?;
     let mut latency = Vec::new();
     let options = Options::unattended();
@@ -34,12 +45,7 @@ pub(crate) fn run(what: &str, json: Option<&Path>) -> Result<()> {
     all["api_p50_ms"] = at(0.5).into();
     all["api_p99_ms"] = at(0.99).into();
     all["postgres_intervals"] = serde_json::to_value(&intervals)?;
-    let text = serde_json::to_string_pretty(&all)?;
-    println!("{text}");
-    match json {
-        Some(path) => std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display())),
-        None => Ok(()),
-    }
+    Ok(all)
 }
 
 /// Asks the API at a steady rate; latency counts from when a request was due, so that a slow answer cannot hide behind the next.

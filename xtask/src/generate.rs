@@ -16,6 +16,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
     let fresh = made.and_then(|()| std::fs::read_to_string(scratch.join(FILE)).context("nothing was generated"));
     std::fs::remove_dir_all(&scratch)?;
     settle(check, &Path::new(GENERATED).join(FILE), &fresh?, "the .proto")?;
+    settle(check, Path::new("onboarding-module/README.md"), &crate::audit::readme()?, "the table of permissions")?;
     settle(check, Path::new(DOCUMENT), &document()?, "the table of routes")
 }
 

@@ -25,6 +25,9 @@ const PYTHON: [(&str, &str, &str, &str); 3] = [
     ("cargo-zigbuild", PACKAGING, "bin/cargo-zigbuild", "functions for other machines than this one"),
 ];
 
+/// What the store's contract is held against, with its version: a list for Maven.
+const DYNAMODB_LOCAL: &str = "tests/dynamodb-local/pom.xml";
+
 /// Where what we install for ourselves is kept, outside of the clone.
 pub(crate) fn cache() -> PathBuf {
     let cache =
@@ -50,6 +53,9 @@ pub(crate) fn run() -> Result<()> {
             println!("{package} is not installed, so {tests} will be skipped: {error:#}");
         }
     }
+    if let Err(error) = dynamodb_local() {
+        println!("DynamoDB Local is not installed, so the store's contract will not be held against it: {error:#}");
+    }
     Ok(())
 }
 
@@ -59,6 +65,25 @@ pub(crate) fn python_folder(package: &str, list: &str) -> Result<PathBuf> {
     let pinned = format!("{package}==");
     let version = text.lines().find_map(|line| line.strip_prefix(&pinned)).with_context(|| format!("{package} has no version"))?;
     Ok(cache().join(format!("{package}-{version}")))
+}
+
+/// Fetches DynamoDB Local with Maven, as the machine configures it.
+fn dynamodb_local() -> Result<()> {
+    let pom = crate::root().join(DYNAMODB_LOCAL);
+    let text = std::fs::read_to_string(&pom).context("the list of Java packages is missing")?;
+    let version = text.split_once("<artifactId>DynamoDBLocal</artifactId>").and_then(|(_, rest)| rest.split_once("<version>"));
+    let version = version.and_then(|(_, rest)| rest.split_once("</version>")).context("DynamoDB Local has no version")?.0;
+    let folder = cache().join(format!("dynamodb-local-{version}"));
+    if folder.join("installed").exists() {
+        return Ok(());
+    }
+    ensure!(on_path("java") && on_path("mvn"), "there is no java or no mvn");
+    println!("fetching DynamoDB Local {version}");
+    let mut maven = Command::new("mvn");
+    maven.args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime", "-f"]).arg(&pom);
+    call(maven.arg(format!("-DoutputDirectory={}", folder.join("lib").display())))?;
+    // Written last: half a folder is none.
+    Ok(std::fs::write(folder.join("installed"), version)?)
 }
 
 /// Makes a Python environment in the cache and installs a package into it, through pip as the machine configures it.
@@ -90,9 +115,28 @@ fn call(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// OpenTofu, when it is there already.
+pub(crate) fn tofu_if_there() -> Option<PathBuf> {
+    let own = crate::terraform::own_client();
+    if on_path("tofu") { Some(PathBuf::from("tofu")) } else { own.exists().then_some(own) }
+}
+
+/// Whether Go is there.
+pub(crate) fn has_go() -> bool {
+    Command::new("go").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+/// OpenTofu: the one on the PATH, or one that is built once and kept.
+pub(crate) fn tofu() -> Result<PathBuf> {
+    if tofu_if_there().is_none() {
+        opentofu()?;
+    }
+    tofu_if_there().context("OpenTofu was built, and is not there")
+}
+
 /// Builds OpenTofu from the Go module proxy, with the replacements of its own go.mod, which a dependent module must repeat.
 fn opentofu() -> Result<()> {
-    if !on_path("go") {
+    if !has_go() {
         bail!("neither terraform nor tofu (1.8 or newer) is on the PATH, and there is no Go to build OpenTofu with: install one of them");
     }
     println!("building OpenTofu {OPENTOFU_VERSION} with Go");

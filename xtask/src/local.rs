@@ -24,8 +24,19 @@ pub(crate) fn build(release: bool) -> Result<PathBuf> {
     }
     println!("building Kiven (the first time takes a few minutes)");
     anyhow::ensure!(command.status()?.success(), "the build failed");
+    Ok(target()?.join(if release { "release" } else { "debug" }))
+}
+
+/// Builds the named targets as they are shipped; the folder of their binaries.
+pub(crate) fn release_of(targets: &[&str]) -> Result<PathBuf> {
+    let status = Command::new(env!("CARGO")).args(["build", "--release"]).args(targets).current_dir(crate::root()).status()?;
+    anyhow::ensure!(status.success(), "the build failed");
+    Ok(target()?.join("release"))
+}
+
+fn target() -> Result<PathBuf> {
     let metadata = cargo_metadata::MetadataCommand::new().no_deps().current_dir(crate::root()).exec()?;
-    Ok(metadata.target_directory.join(if release { "release" } else { "debug" }).into_std_path_buf())
+    Ok(metadata.target_directory.into_std_path_buf())
 }
 
 /// A running stack.

@@ -1,4 +1,5 @@
 //! Build, demo, test, bench, tidy: everything that a contributor runs.
+mod audit;
 mod bench;
 mod demo;
 mod deploy;
@@ -8,10 +9,13 @@ mod install;
 mod local;
 mod measure;
 mod package;
+mod provider;
+mod provider_bench;
 mod suites;
 mod terraform;
 mod tidy;
 mod weekend;
+mod wire;
 mod zip;
 
 use clap::{Parser, Subcommand};
@@ -29,12 +33,15 @@ struct Arguments {
 enum Task {
     /// Builds everything, starts the local stack and runs Terraform on an example.
     Demo(demo::Options),
-    /// Runs every suite, or the named ones: static, unit, local, system, deploy; `kills` runs the whole kill matrix.
+    /// Runs every suite, or the named ones: static, unit, local, system, aws, deploy; `kills` runs the whole kill matrix.
     Test {
         /// Which suites; all when none is named.
         suites: Vec<String>,
+        /// The client of the suite `provider`: `terraform` or `tofu`.
+        #[arg(long)]
+        client: Option<String>,
     },
-    /// Measures: `path`, `functions`.
+    /// Measures: `path`, `functions`, `provider`.
     Bench {
         /// What.
         what: String,
@@ -52,19 +59,30 @@ enum Task {
     },
     /// Checks the tree's own rules: arrows, sizes, first lines, error pages, links.
     Tidy,
+    /// Prints each permission of the onboarding policy with the call that needs it, and holds the one against the other.
+    AuditIam,
     /// Installs by name what the demo and the tests need and is missing.
-    Install,
+    Install {
+        /// Also this client, though another is there: `tofu`.
+        #[arg(long)]
+        client: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Demo(options) => demo::run(&options),
-        Task::Test { suites } => suites::run(&suites),
+        Task::Test { suites, client } => suites::run(&suites, client.as_deref()),
         Task::Bench { what, json } => bench::run(&what, json.as_deref()),
         Task::Package => package::run(),
         Task::Gen { check } => generate::run(check),
         Task::Tidy => tidy::run(),
-        Task::Install => install::run(),
+        Task::Install { client } => install::run().and_then(|()| match client.as_deref() {
+            None => Ok(()),
+            Some("tofu") => install::tofu().map(|path| println!("OpenTofu: {}", path.display())),
+            Some(other) => anyhow::bail!("there is no client `{other}` to install: `tofu`"),
+        }),
+        Task::AuditIam => audit::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 /// What a suite found.
 #[derive(Debug, Default, Clone)]
-struct Count {
-    passed: u32,
-    failed: u32,
-    skipped: Vec<String>,
+pub(crate) struct Count {
+    pub(crate) passed: u32,
+    pub(crate) failed: u32,
+    pub(crate) skipped: Vec<String>,
 }
 
 /// A suite: its name, its budget in minutes on a new machine, and what it runs.
@@ -20,20 +20,30 @@ struct Suite {
     run: fn(&mut Count) -> Result<()>,
 }
 
-const SUITES: [Suite; 5] = [
+const SUITES: [Suite; 7] = [
     Suite { name: "static", budget_minutes: 16.0, run: check_static },
     Suite { name: "unit", budget_minutes: 12.0, run: run_unit },
     Suite { name: "local", budget_minutes: 14.0, run: run_local },
-    Suite { name: "system", budget_minutes: 14.0, run: run_system },
+    Suite { name: "provider", budget_minutes: 12.0, run: crate::provider::run },
+    Suite { name: "system", budget_minutes: 17.0, run: run_system },
+    Suite { name: "aws", budget_minutes: 12.0, run: run_aws },
     Suite { name: "deploy", budget_minutes: 12.0, run: run_deploy },
 ];
 /// Over its budget by this much, a suite fails.
 const BUDGET_FACTOR: f64 = 1.5;
+/// When the weekend's demo begins: Friday, five minutes before its window closes.
+const WEEKEND_BEGINS: &str = "2026-03-27T16:55:00Z";
 /// The committed minimum of passed tests by suite, and the most skips.
 const MINIMUMS: &str = "xtask/minimums.json";
 
 /// Runs the named suites, or all.
-pub(crate) fn run(named: &[String]) -> Result<()> {
+pub(crate) fn run(named: &[String], client: Option<&str>) -> Result<()> {
+    if let Some(client) = client {
+        if named != ["provider"] {
+            bail!("--client belongs to the suite `provider`");
+        }
+        return crate::provider::whole(client);
+    }
     match named {
         [one] if one == "kills" => return kills(),
         [one] if one == "day-two" => return day_two(),
@@ -87,7 +97,7 @@ pub(crate) fn run(named: &[String]) -> Result<()> {
 }
 
 /// Runs a command as one test.
-fn one(count: &mut Count, name: &str, command: &mut Command) -> Result<()> {
+pub(crate) fn one(count: &mut Count, name: &str, command: &mut Command) -> Result<()> {
     println!("-- {name}");
     let status = command.current_dir(crate::root()).status().with_context(|| format!("{name} cannot be started"))?;
     if status.success() {
@@ -105,7 +115,7 @@ fn cargo() -> Command {
 fn check_static(count: &mut Count) -> Result<()> {
     one(count, "formatting", cargo().args(["fmt", "--all", "--check"]))?;
     one(count, "clippy", cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
-    for (name, check) in [("generated code", crate::generate::run(true)), ("tidy", crate::tidy::run())] {
+    for (name, check) in [("generated code", crate::generate::run(true)), ("tidy", crate::tidy::run()), ("audit-iam", crate::audit::run())] {
         println!("-- {name}");
         match check {
             Ok(()) => count.passed += 1,
@@ -165,16 +175,20 @@ fn onboarding(count: &mut Count, terraform: &std::path::Path) -> Result<()> {
     };
     let scratch = std::env::temp_dir().join(format!("kiven-onboarding-{}", std::process::id()));
     std::fs::create_dir_all(&scratch)?;
-    for entry in std::fs::read_dir(crate::root().join("onboarding-module"))?.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "tf")) {
-        std::fs::copy(entry.path(), scratch.join(entry.file_name()))?;
+    for part in ["", "policies", "tests"] {
+        std::fs::create_dir_all(scratch.join(part))?;
+        let files = std::fs::read_dir(crate::root().join("onboarding-module").join(part))?.flatten();
+        for entry in files.filter(|entry| entry.path().extension().is_some_and(|x| x == "tf" || x == "hcl")) {
+            std::fs::copy(entry.path(), scratch.join(part).join(entry.file_name()))?;
+        }
     }
     let rc = scratch.join("terraformrc");
     std::fs::write(&rc, format!("provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n", mirror.display()))?;
     let run = |arguments: &[&str]| {
         Command::new(terraform).arg(format!("-chdir={}", scratch.display())).args(arguments).env("TF_CLI_CONFIG_FILE", &rc).status()
     };
-    println!("-- onboarding-module validate");
-    let good = run(&["init", "-backend=false", "-input=false"])?.success() && run(&["validate"])?.success();
+    println!("-- onboarding-module validate and test");
+    let good = run(&["init", "-backend=false", "-input=false"])?.success() && run(&["validate"])?.success() && run(&["test"])?.success();
     if good {
         count.passed += 1
     } else {
@@ -193,7 +207,14 @@ fn known_mirror() -> Option<std::path::PathBuf> {
 
 /// Runs `cargo test`, shows what it says and counts its closing lines.
 fn cargo_test(count: &mut Count, arguments: &[&str]) -> Result<()> {
-    counted(count, cargo().arg("test").arg("--no-fail-fast").args(arguments).current_dir(crate::root()))
+    cargo_test_with(count, arguments, &[("", ""); 0])
+}
+
+/// The same with these environment variables.
+pub(crate) fn cargo_test_with(count: &mut Count, arguments: &[&str], environment: &[(&str, impl AsRef<std::ffi::OsStr>)]) -> Result<()> {
+    let mut command = cargo();
+    command.arg("test").arg("--no-fail-fast").args(arguments).current_dir(crate::root());
+    counted(count, command.envs(environment.iter().map(|(name, value)| (name, value))))
 }
 
 fn counted(count: &mut Count, command: &mut Command) -> Result<()> {
@@ -224,7 +245,7 @@ fn skip_of(line: &str) -> Option<&str> {
 }
 
 /// Packages that need no process but their own.
-const UNIT: [&str; 15] = [
+const UNIT: [&str; 14] = [
     "kiven-model",
     "kiven-ports",
     "kiven-durable",
@@ -233,7 +254,6 @@ const UNIT: [&str; 15] = [
     "kiven-operations",
     "kiven-api",
     "kiven-client",
-    "kiven-tfplugin",
     "kiven-fake-kube",
     "kiven-lambdas",
     "kiven-relay",
@@ -248,27 +268,49 @@ fn run_unit(count: &mut Count) -> Result<()> {
 }
 
 fn run_local(count: &mut Count) -> Result<()> {
-    cargo_test(count, &["-p", "kiven-aws", "-p", "kiven-local", "-p", "kiven-terraform-provider"])
+    cargo_test(count, &["-p", "kiven-aws", "-p", "kiven-local"])
 }
 
 fn run_system(count: &mut Count) -> Result<()> {
-    println!("-- demo");
+    demo(count, "demo", &[])?;
+    demo(count, "demo of a weekend", &["--example", "schedule", "--clock", WEEKEND_BEGINS])?;
+    let tests = system_tests()?;
+    let targets = tests.iter().flat_map(|test| ["--test", test]);
+    let arguments: Vec<&str> =
+        ["-p", "kiven-tests", "--lib"].into_iter().chain(targets).chain(["--", "--test-threads", "1", "--nocapture"]).collect();
+    cargo_test(count, &arguments)
+}
+
+/// A demo from its start to its end, as one test.
+fn demo(count: &mut Count, name: &str, arguments: &[&str]) -> Result<()> {
     let figures = std::env::temp_dir().join(format!("kiven-demo-{}.json", std::process::id()));
-    let demo = Command::new(std::env::current_exe()?)
-        .args(["demo", "--once", "--json"])
-        .arg(&figures)
-        .current_dir(crate::root())
-        .stdin(Stdio::null())
-        .status()?;
-    if demo.success() {
-        count.passed += 1
-    } else {
-        count.failed += 1
-    }
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["demo", "--once", "--json"]).arg(&figures).args(arguments).stdin(Stdio::null());
+    one(count, name, &mut command)?;
     if figures.exists() {
         std::fs::remove_file(&figures)?;
     }
-    cargo_test(count, &["-p", "kiven-tests", "--", "--test-threads", "1", "--nocapture"])
+    Ok(())
+}
+
+/// Tests of the whole that are suites of their own.
+const OWN_SUITES: [&str; 2] = ["aws", "deploy"];
+
+/// The other tests of the whole.
+fn system_tests() -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(crate::root().join("tests/tests"))?.flatten();
+    let names = entries.filter_map(|entry| entry.path().file_stem().and_then(|name| name.to_str()).map(str::to_owned));
+    let mut names: Vec<String> = names.filter(|name| !OWN_SUITES.contains(&name.as_str())).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// The AWS adapters on an emulation that enforces IAM.
+fn run_aws(count: &mut Count) -> Result<()> {
+    crate::install::run()?;
+    crate::wire::run(count, |count, environment| {
+        cargo_test_with(count, &["-p", "kiven-tests", "--test", "aws", "--", "--test-threads", "2", "--nocapture"], environment)
+    })
 }
 
 /// Changes under a writer, with the gap of each beside a plain restart; part of the suite `system` too.

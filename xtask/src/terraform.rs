@@ -30,8 +30,19 @@ pub(crate) fn find() -> Result<PathBuf> {
         .context("Terraform or OpenTofu 1.8 or newer is needed: put one on the PATH, or run `cargo xtask install`")
 }
 
+/// Copies the files of a folder that end like this.
+fn copy(from: &Path, to: &Path, extension: &str) -> Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|found| found == extension) {
+            std::fs::copy(&path, to.join(path.file_name().unwrap_or_default()))?;
+        }
+    }
+    Ok(())
+}
+
 fn version(program: &Path) -> Option<(u32, u32)> {
-    let output = Command::new(program).args(["version", "-json"]).stderr(Stdio::null()).output().ok()?;
+    let output = Command::new(program).args(["version", "-json"]).env_remove("TF_CLI_CONFIG_FILE").stderr(Stdio::null()).output().ok()?;
     let said: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
     let mut parts = said["terraform_version"].as_str()?.split('.').map_while(|part| part.parse().ok());
     Some((parts.next()?, parts.next()?))
@@ -43,11 +54,12 @@ impl Terraform {
         let program = find()?;
         let work = folder.join("work");
         std::fs::create_dir_all(&work)?;
-        for entry in std::fs::read_dir(crate::root().join("examples").join(example)).with_context(|| format!("there is no example `{example}`"))? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "tf") {
-                std::fs::copy(&path, work.join(path.file_name().unwrap_or_default()))?;
-            }
+        let example = crate::root().join("examples").join(example);
+        copy(&example, &work, "tf").with_context(|| format!("there is no example {}", example.display()))?;
+        let tests = example.join("tests");
+        if tests.is_dir() {
+            std::fs::create_dir_all(work.join("tests"))?;
+            copy(&tests, &work.join("tests"), "hcl")?;
         }
         let version = env!("CARGO_PKG_VERSION");
         let mirror = folder.join("mirror");
@@ -72,6 +84,11 @@ impl Terraform {
     pub(crate) fn with_environment(mut self, more: Vec<(String, String)>) -> Self {
         self.environment.extend(more);
         self
+    }
+
+    /// What makes a client find the provider and the stack.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        self.environment.clone()
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

@@ -49,6 +49,7 @@ pub(crate) fn status(code: Code) -> StatusCode {
         | Code::WRONG_STATE
         | Code::ENVIRONMENT_NOT_READY
         | Code::ENVIRONMENT_IN_USE
+        | Code::NOT_RELEASABLE
         | Code::CLUSTER_TAKEN
         | Code::IN_ANOTHER_SCHEDULE
         | Code::NOT_CANCELLABLE => StatusCode::CONFLICT,

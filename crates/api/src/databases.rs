@@ -76,7 +76,7 @@ impl<P: Ports> App<P> {
 pub(crate) async fn list<P: Ports>(State(app): State<App<P>>, caller: Caller, Query(filter): Query<Filter>) -> Answer<Json<Vec<DatabaseView>>> {
     let databases = app.ports.records().database_list(&caller.organization_id).await?;
     let wanted = |database: &&Database| {
-        !matches!(database.status, DatabaseStatus::Deleted | DatabaseStatus::Failed)
+        !database.status.gone()
             && filter.environment_id.as_ref().is_none_or(|id| database.spec.environment_id == *id)
             && filter.name.as_deref().is_none_or(|name| database.spec.name.as_str() == name)
     };
@@ -122,7 +122,12 @@ pub(crate) async fn put<P: Ports>(
         asked.postgres_version = asked.postgres_version.or(Some(known.spec.postgres_version));
         asked.storage_gb = asked.storage_gb.or_else(|| change::kept_storage_gb(&known.spec, &asked.plan));
         let wanted = request::database(&asked, &[]).map_err(Problem::from)?.into_inner();
-        return anew(|| updated(&app, &caller, &known.id, &wanted)).await;
+        let id = known.id.clone();
+        // What was read just now is decided about first; only where it has changed meanwhile it is read again.
+        return match update(&app, &caller, known, wanted.clone()).await {
+            Err(Failure(problem)) if problem.code == Code::UNAVAILABLE => anew(|| updated(&app, &caller, &id, &wanted)).await,
+            answer => answer,
+        };
     }
     // Asked before it is said whether the id is another organization's: whoever may not create learns nothing of it.
     caller.may_more()?;
@@ -186,7 +191,7 @@ async fn updated<P: Ports>(app: &App<P>, caller: &Caller, id: &DatabaseId, wante
 }
 
 async fn update<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted: DatabaseSpec) -> Answer<Viewed> {
-    if known.status.released() {
+    if known.status.name_free() {
         return Err(gone(&known));
     }
     let now = app.ports.clock().now();
@@ -267,7 +272,7 @@ async fn power<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted:
             return app.answered(StatusCode::ACCEPTED, &noted(app, known, declared).await?).await;
         }
         (_, status) if status.moving() => return Err(running(&known)),
-        (_, status) if status.released() => return Err(gone(&known)),
+        (_, status) if status.name_free() => return Err(gone(&known)),
         // Never handed over: there is nothing to resume or to pause, only to delete.
         _ if known.connection.is_none() => return Err(never_provisioned(&known)),
         (Power::On, _) => OperationKind::Resume,
@@ -385,7 +390,7 @@ pub(crate) async fn delete<P: Ports>(State(app): State<App<P>>, caller: Caller, 
 
 async fn deleted<P: Ports>(app: &App<P>, caller: &Caller, id: &str) -> Answer<Viewed> {
     let known = app.database(caller, id).await?;
-    if known.status.released() || known.status == DatabaseStatus::Deleting {
+    if known.status.name_free() || known.status == DatabaseStatus::Deleting {
         return Ok(view(StatusCode::ACCEPTED, &known));
     }
     if known.spec.deletion_protection {

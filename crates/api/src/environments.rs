@@ -1,7 +1,8 @@
-//! Environments: made, connected, disconnected, removed.
+//! Environments: made, connected, looked at, removed.
 use crate::App;
 use crate::answer::{Answer, body, missing};
 use crate::auth::Caller;
+use crate::disconnect::{close, refuse_in_use, refuse_moving};
 use crate::extract::Path;
 use axum::Json;
 use axum::body::Bytes;
@@ -10,10 +11,9 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use kiven_model::api::{CheckView, ConnectionRequest, EnvironmentRequest, EnvironmentView, OrphansView};
 use kiven_model::environment::{ConnectionSpec, Environment, EnvironmentStatus};
-use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::{Code, EnvironmentId, OperationId, Problem, request};
 use kiven_operations::{EksCluster, Known, accept_connect, access_of};
-use kiven_ports::{Clock, CustomerAccount, Doorbell, NameClaim, PortError, Ports, Random, Records, Write};
+use kiven_ports::{Agents, Clock, CustomerAccount, Doorbell, NameClaim, PortError, Ports, Random, Records, Write};
 use std::time::Duration;
 
 impl<P: Ports> App<P> {
@@ -23,7 +23,7 @@ impl<P: Ports> App<P> {
         let found = self.ports.records().environment_get(&parsed).await?;
         found.filter(|environment| environment.organization_id == caller.organization_id).ok_or_else(|| missing("environment", id))
     }
-    fn view(&self, environment: &Environment) -> Json<EnvironmentView> {
+    pub(crate) fn view(&self, environment: &Environment) -> Json<EnvironmentView> {
         Json(EnvironmentView::of(environment, &self.backend))
     }
     /// Rings for a new operation. A lost ring is the sweep's to make good.
@@ -55,7 +55,10 @@ pub(crate) async fn orphans<P: Ports>(State(app): State<App<P>>, caller: Caller,
     let found = app.ports.account().inventory(&access, &environment.spec.eks_cluster_name).await?;
     let environments = app.ports.records().environment_list(&caller.organization_id).await?;
     let databases = app.ports.records().database_list(&caller.organization_id).await?;
-    let known = Known { environments: &environments, databases: &databases, now: app.ports.clock().now() };
+    let agent = app.ports.agents().agent_get(&environment.id).await?;
+    let loose = agent.map(|agent| agent.facts.loose_volumes).unwrap_or_default();
+    let now = app.ports.clock().now();
+    let known = Known { environments: &environments, databases: &databases, environment: &environment.id, loose: &loose, now };
     Ok(Json(kiven_operations::orphans(known, &found)))
 }
 
@@ -73,7 +76,7 @@ fn name_of(environment: &Environment) -> NameClaim {
     NameClaim::Environment(environment.organization_id.clone(), environment.spec.name.clone())
 }
 
-fn freed(claim: NameClaim, environment: &Environment) -> Write {
+pub(crate) fn freed(claim: NameClaim, environment: &Environment) -> Write {
     Write::NameFreed { claim, owner: environment.id.to_string() }
 }
 
@@ -155,33 +158,6 @@ pub(crate) async fn delete<P: Ports>(State(app): State<App<P>>, caller: Caller, 
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// While it is being connected, its record belongs to that operation.
-fn refuse_connecting(environment: &Environment) -> Answer<()> {
-    if environment.status != EnvironmentStatus::Connecting {
-        return Ok(());
-    }
-    let problem = Problem::new(Code::OPERATION_RUNNING, "the environment is being connected").hint("Wait for it, then try again.");
-    Err(environment.operation_id.clone().map_or(problem.clone(), |id| problem.operation(id)).into())
-}
-
-/// Databases, and graces that have not ended, keep an environment.
-async fn refuse_in_use<P: Ports>(app: &App<P>, caller: &Caller, environment: &Environment) -> Answer<()> {
-    let databases = app.ports.records().database_list(&caller.organization_id).await?;
-    let living = |status: DatabaseStatus| !matches!(status, DatabaseStatus::Deleted | DatabaseStatus::Failed);
-    let names: Vec<String> = databases
-        .iter()
-        .filter(|database| database.spec.environment_id == environment.id && living(database.status))
-        .map(|database| format!("{} ({})", database.spec.name, database.status))
-        .collect();
-    if names.is_empty() { Ok(()) } else { Err(in_use(environment, &names).into()) }
-}
-
-fn in_use(environment: &Environment, names: &[String]) -> Problem {
-    Problem::new(Code::ENVIRONMENT_IN_USE, format!("the environment `{}` still has databases", environment.spec.name))
-        .detail(names.join(", "))
-        .hint("Destroy them first, and wait for the end of their graces.")
-}
-
 /// `PUT /v1/environments/{id}/connection`
 pub(crate) async fn connect<P: Ports>(
     State(app): State<App<P>>,
@@ -196,9 +172,11 @@ pub(crate) async fn connect<P: Ports>(
     {
         return Ok((StatusCode::OK, app.view(&environment)));
     }
-    refuse_connecting(&environment)?;
+    refuse_moving(&environment)?;
     // Node groups are named by zone and made from the template: what databases stand on does not move under them.
-    let moved = |known: &ConnectionSpec| known.subnets != connection.subnets || known.launch_template != connection.launch_template;
+    // And a bucket that is finished keeps its key.
+    let stands = |one: &ConnectionSpec| (one.subnets.clone(), one.launch_template.clone(), one.backup_kms_key_arn.clone());
+    let moved = |known: &ConnectionSpec| stands(known) != stands(&connection);
     if environment.connection.as_ref().is_some_and(moved) {
         refuse_in_use(&app, &caller, &environment).await?;
     }
@@ -207,33 +185,4 @@ pub(crate) async fn connect<P: Ports>(
     app.ports.records().records_commit(accepted.writes).await?;
     app.ring(&accepted.operation.id).await;
     Ok((StatusCode::ACCEPTED, app.view(&accepted.record)))
-}
-
-/// `DELETE /v1/environments/{id}/connection`
-pub(crate) async fn disconnect<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Json<EnvironmentView>> {
-    let environment = app.environment(&caller, &id).await?;
-    let environment = close(&app, &caller, environment).await?;
-    app.ports.records().records_commit(vec![freed(EksCluster::of(&environment.spec).claim(), &environment)]).await?;
-    Ok(app.view(&environment))
-}
-
-/// Takes the connection away if nothing needs it. Taken first and looked at afterwards: a database that is being created at
-/// this moment either finds no connection, or is found by its name, and then the connection comes back.
-async fn close<P: Ports>(app: &App<P>, caller: &Caller, environment: Environment) -> Answer<Environment> {
-    refuse_connecting(&environment)?;
-    refuse_in_use(app, caller, &environment).await?;
-    if environment.connection.is_none() {
-        return Ok(environment);
-    }
-    let put = |record: &Environment| vec![Write::Environment { record: Box::new(record.clone()), expected: Some(record.version - 1) }];
-    let version = environment.version + 1;
-    let status = EnvironmentStatus::Created;
-    let closed = Environment { connection: None, connected: None, status, problem: None, version, ..environment.clone() };
-    app.ports.records().records_commit(put(&closed)).await?;
-    let names = app.ports.records().database_names(&environment.id).await?;
-    if names.is_empty() {
-        return Ok(closed);
-    }
-    app.ports.records().records_commit(put(&Environment { version: version + 1, ..environment.clone() })).await?;
-    Err(in_use(&environment, &names).into())
 }

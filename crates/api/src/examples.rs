@@ -18,6 +18,7 @@ pub(crate) fn connection() -> ConnectionRequest {
             .map(|(zone, subnet)| (zone.to_owned(), subnet.to_owned()))
             .into(),
         launch_template: "lt-0123456789abcdef0".to_owned(),
+        backup_kms_key_arn: None,
     }
 }
 

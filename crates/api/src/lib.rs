@@ -8,6 +8,7 @@
 mod answer;
 mod auth;
 mod databases;
+mod disconnect;
 mod document;
 mod environments;
 mod examples;

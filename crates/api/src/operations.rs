@@ -35,11 +35,16 @@ pub(crate) struct After {
     after: Option<u64>,
 }
 
+/// What another organization owns does not exist for the caller.
+fn owned(found: Option<Operation>, caller: &Caller, id: &str) -> Answer<Operation> {
+    found.filter(|operation| operation.organization_id == caller.organization_id).ok_or_else(|| missing("operation", id))
+}
+
 impl<P: Ports> App<P> {
     async fn operation(&self, caller: &Caller, id: &str) -> Answer<Operation> {
         let parsed = OperationId::parse(id).map_err(|_| missing("operation", id))?;
         let found = self.ports.records().operation_get(&parsed).await?;
-        found.filter(|operation| operation.organization_id == caller.organization_id).ok_or_else(|| missing("operation", id))
+        owned(found, caller, id)
     }
 
     /// Asks an operation to stop at its next step; asking twice is asking once.
@@ -89,7 +94,9 @@ pub(crate) async fn show<P: Ports>(
     Query(after): Query<After>,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    let operation = app.operation(&caller, &id).await?;
+    let parsed = OperationId::parse(&id).map_err(|_| missing("operation", &id))?;
+    let head = app.ports.records().operation_head(&parsed).await?;
+    let operation = owned(head, &caller, &id)?;
     let known = after.after.unwrap_or(0);
     let tag = format!("\"{}\"", operation.version);
     let same = headers.get(IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes());

@@ -1,7 +1,7 @@
 //! The one table of routes. The router, the role check, the OpenAPI document and the golden table of roles come from it: a
 //! route without a role or without words does not compile, one without an answer or a fixture fails a test.
 use crate::route::{Entry, Route, delete, get, post, put};
-use crate::{App, answer, auth, databases, document, environments, examples, operations, plans, schedules};
+use crate::{App, answer, auth, databases, disconnect, document, environments, examples, operations, plans, schedules};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
@@ -112,7 +112,7 @@ fn environments<P: Ports>() -> Vec<Entry<P>> {
             .answers::<CheckView>(200, "What was found.")
             .refuses(&[Code::ENVIRONMENT_NOT_READY]),
         get("/v1/environments/{id}/orphans", Role::Viewer, "environment_orphans", "What nothing explains any more", environments::orphans::<P>)
-            .about("Node groups, roles and buckets in the account that carry the organization's tags and belong to no database or environment. Looks at the account, which takes seconds.")
+            .about("Node groups, roles and buckets in the account that carry the organization's tags and belong to no database or environment, and volumes that nothing in the cluster uses. Looks at the account, which takes seconds.")
             .answers::<OrphansView>(200, "Every orphan, with what it costs a month at most.")
             .refuses(&[Code::ENVIRONMENT_NOT_READY, Code::ACCESS_DENIED]),
         put(CONNECTION, Role::Admin, "connection_put", "Connect an environment", environments::connect::<P>)
@@ -121,9 +121,13 @@ fn environments<P: Ports>() -> Vec<Entry<P>> {
             .answers::<EnvironmentView>(202, STARTED)
             .refuses(ENVIRONMENT_BUSY)
             .refuses(&[Code::CLUSTER_TAKEN]),
-        delete(CONNECTION, Role::Admin, "connection_delete", "Disconnect an environment", environments::disconnect::<P>)
+        delete(CONNECTION, Role::Admin, "connection_delete", "Disconnect an environment", disconnect::disconnect::<P>)
+            .about("At once while it has no databases. With databases the query says what becomes of them, and an operation does it: a destroy ends when the last grace is over. Asking again in the same way while it runs answers the same operation.")
+            .query::<disconnect::Leaving>()
             .answers::<EnvironmentView>(200, "It is no longer connected.")
-            .refuses(ENVIRONMENT_BUSY),
+            .answers::<EnvironmentView>(202, STARTED)
+            .refuses(ENVIRONMENT_BUSY)
+            .refuses(&[Code::NOT_RELEASABLE, Code::DELETION_PROTECTED]),
     ]
 }
 

@@ -125,7 +125,7 @@ pub(crate) async fn put<P: Ports>(
 /// Why a database cannot join a schedule.
 fn unusable(index: usize, id: &DatabaseId, known: Option<&Database>) -> Option<(DatabaseId, Violation)> {
     let why = match known {
-        Some(database) if database.status.released() => format!("the database {id} is {}", database.status),
+        Some(database) if database.status.name_free() => format!("the database {id} is {}", database.status),
         Some(_) => return None,
         None => format!("there is no database {id} in this organization"),
     };

@@ -4,6 +4,7 @@ use kiven_model::api::{
     CheckView, ConnectionRequest, DatabaseRequest, DatabaseView, EnvironmentRequest, EnvironmentView, IDEMPOTENCY_HEADER, Me, OperationView,
     OrphansView, PlanView, ScheduleView,
 };
+use kiven_model::environment::Farewell;
 use kiven_model::names::DatabaseName;
 use kiven_model::schedule::{PowerEvent, ScheduleRequest};
 use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Problem, ScheduleId};
@@ -147,12 +148,13 @@ impl Client {
     pub async fn connection_put(&self, id: &EnvironmentId, request: &ConnectionRequest) -> Result<EnvironmentView, ClientError> {
         self.change(Method::PUT, &format!("/v1/environments/{id}/connection"), Some(request)).await
     }
-    /// Disconnects an environment; its databases keep running.
+    /// Disconnects an environment: at once while it has no databases, else by an operation that releases or destroys them.
     ///
     /// # Errors
-    /// When the API refuses or cannot be reached.
-    pub async fn connection_delete(&self, id: &EnvironmentId) -> Result<EnvironmentView, ClientError> {
-        self.change::<(), _>(Method::DELETE, &format!("/v1/environments/{id}/connection"), None).await
+    /// When it has databases and none is chosen, or they do not allow it, or the API refuses or cannot be reached.
+    pub async fn connection_delete(&self, id: &EnvironmentId, databases: Option<Farewell>) -> Result<EnvironmentView, ClientError> {
+        let query = databases.map_or(String::new(), |farewell| format!("?databases={}", farewell.as_str()));
+        self.change::<(), _>(Method::DELETE, &format!("/v1/environments/{id}/connection{query}"), None).await
     }
     /// Databases of the organization, or of one environment.
     ///

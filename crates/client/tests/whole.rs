@@ -5,6 +5,7 @@ use axum::extract::{Request, State};
 use axum::routing::any;
 use kiven_client::{Client, Credentials};
 use kiven_model::api::{ConnectionRequest, DatabaseRequest, EnvironmentRequest};
+use kiven_model::environment::Farewell;
 use kiven_model::names::DatabaseName;
 use kiven_model::schedule::ScheduleRequest;
 use kiven_model::{DatabaseId, EnvironmentId, OperationId, ScheduleId};
@@ -49,7 +50,7 @@ async fn call(client: &Client, name: &str, operation: &Value) {
         "environment_put" => drop(client.environment_put(&environment, &example::<EnvironmentRequest>(operation)).await),
         "environment_delete" => drop(client.environment_delete(&environment).await),
         "connection_put" => drop(client.connection_put(&environment, &example::<ConnectionRequest>(operation)).await),
-        "connection_delete" => drop(client.connection_delete(&environment).await),
+        "connection_delete" => drop(client.connection_delete(&environment, Some(Farewell::Release)).await),
         "database_list" => {
             drop(client.database_list(None).await);
             drop(client.database_list(Some(&environment)).await);

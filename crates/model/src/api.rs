@@ -75,6 +75,10 @@ pub struct ConnectionRequest {
     /// The launch template of node groups.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 128)))]
     pub launch_template: String,
+    /// The KMS key of yours that backups are encrypted with; S3's own key when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^arn:aws:kms:[a-z0-9-]+:[0-9]{12}:key/.+$"), length(max = 2048)))]
+    pub backup_kms_key_arn: Option<String>,
 }
 
 /// An environment as it is.
@@ -124,8 +128,13 @@ impl EnvironmentView {
     /// The view of a record.
     #[must_use]
     pub fn of(environment: &Environment, backend: &Backend) -> Self {
-        let values =
-            [("environmentId", environment.id.to_string()), ("relayAddress", backend.relay_address.clone()), ("apiUrl", backend.api_url.clone())];
+        let values = [
+            ("environmentId", environment.id.to_string()),
+            ("relayAddress", backend.relay_address.clone()),
+            ("apiUrl", backend.api_url.clone()),
+            ("eksClusterName", environment.spec.eks_cluster_name.clone()),
+            ("awsRegion", environment.spec.aws_region.clone()),
+        ];
         Self {
             id: environment.id.clone(),
             name: environment.spec.name.clone(),

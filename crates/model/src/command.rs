@@ -146,6 +146,8 @@ pub enum CommandBody {
         /// The CNPG Cluster.
         cluster: String,
     },
+    /// The environment is disconnected: answer, say no more, and touch nothing until it is connected again.
+    Release,
     /// Remove the Cluster, its Secrets and its volumes, once their grace is over by the agent's own clock and annotation.
     Purge {
         /// The CNPG Cluster.
@@ -173,6 +175,7 @@ impl CommandBody {
             Self::Retire { .. } => "retire",
             Self::TakeBackup { .. } => "take_backup",
             Self::Unretire { .. } => "unretire",
+            Self::Release => "release",
             Self::Purge { .. } => "purge",
         }
     }

@@ -28,6 +28,9 @@ pub struct ConnectionSpec {
     pub subnets: BTreeMap<String, String>,
     /// The launch template of the node groups (id or name).
     pub launch_template: String,
+    /// The customer's KMS key for backups, by its ARN; S3's own key when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_kms_key_arn: Option<String>,
 }
 
 /// Where an environment is in its life.
@@ -45,6 +48,30 @@ pub enum EnvironmentStatus {
     AccessLost,
     /// The last connect failed and was unwound.
     Failed,
+    /// A disconnect operation runs.
+    Disconnecting,
+}
+
+/// What becomes of an environment's databases when it is disconnected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Farewell {
+    /// They run on as the customer's own: Kiven ends its records of them and changes nothing else.
+    Release,
+    /// Each is deleted with its own deletion settings; the environment is disconnected when the last grace is over.
+    Destroy,
+}
+
+impl Farewell {
+    /// The word as customers write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Destroy => "destroy",
+        }
+    }
 }
 
 impl EnvironmentStatus {
@@ -57,6 +84,7 @@ impl EnvironmentStatus {
             Self::Connected => "connected",
             Self::AccessLost => "access_lost",
             Self::Failed => "failed",
+            Self::Disconnecting => "disconnecting",
         }
     }
 }

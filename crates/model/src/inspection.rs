@@ -22,9 +22,9 @@ pub struct OrphansView {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OrphanView {
-    /// `node_group`, `backup_role` or `backup_bucket`.
+    /// `node_group`, `backup_role`, `backup_bucket` or `volume`.
     pub kind: String,
-    /// Its name in the account.
+    /// Its name in the account, or of a volume in the cluster.
     pub name: String,
     /// The environment that its tag names.
     pub environment_id: String,
@@ -58,7 +58,7 @@ pub struct CheckView {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DriftView {
-    /// `node_group`, `backup_role` or `backup_bucket`.
+    /// `node_group`, `backup_role`, `backup_bucket` or `oidc_provider`.
     pub kind: String,
     /// The database that it is for; `None` for what is the environment's.
     pub database_id: Option<DatabaseId>,

@@ -23,6 +23,7 @@ pub mod problem;
 pub mod relay;
 pub mod report;
 pub mod request;
+pub mod runbook;
 pub mod schedule;
 pub mod schema;
 pub mod sizing;

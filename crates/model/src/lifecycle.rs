@@ -30,6 +30,8 @@ pub enum DatabaseStatus {
     Purging,
     /// Gone.
     Deleted,
+    /// Kiven has let go of it: it is the customer's own, and goes on without Kiven.
+    Released,
     /// Provisioning failed and left nothing behind.
     Failed,
     /// An operation could neither go on nor back; people have been told.
@@ -48,6 +50,8 @@ pub enum Event {
     Unwound(OperationKind),
     /// It can neither go on nor back.
     Stalled(OperationKind),
+    /// Its environment was disconnected and it was let go.
+    LetGo,
 }
 
 /// The event does not fit the state.
@@ -62,7 +66,7 @@ pub struct Impossible {
 
 impl DatabaseStatus {
     /// Every state, in the order of a life.
-    pub const ALL: [DatabaseStatus; 13] = [
+    pub const ALL: [DatabaseStatus; 14] = [
         Self::Provisioning,
         Self::Available,
         Self::Pausing,
@@ -74,6 +78,7 @@ impl DatabaseStatus {
         Self::Undeleting,
         Self::Purging,
         Self::Deleted,
+        Self::Released,
         Self::Failed,
         Self::Stuck,
     ];
@@ -92,14 +97,20 @@ impl DatabaseStatus {
             Self::Undeleting => "undeleting",
             Self::Purging => "purging",
             Self::Deleted => "deleted",
+            Self::Released => "released",
             Self::Failed => "failed",
             Self::Stuck => "stuck",
         }
     }
-    /// Whether its name and Services are free for another.
+    /// Whether its name is free for another.
     #[must_use]
-    pub fn released(self) -> bool {
-        matches!(self, Self::Grace | Self::Purging | Self::Deleted | Self::Failed)
+    pub fn name_free(self) -> bool {
+        self.gone() || matches!(self, Self::Grace | Self::Purging)
+    }
+    /// Whether Kiven has nothing to do with it any more; its record is kept for a while.
+    #[must_use]
+    pub fn gone(self) -> bool {
+        matches!(self, Self::Deleted | Self::Failed | Self::Released)
     }
     /// Whether an operation is under way.
     #[must_use]
@@ -120,7 +131,7 @@ impl fmt::Display for DatabaseStatus {
 /// When the event does not fit the state.
 pub fn next(state: DatabaseStatus, event: Event) -> Result<DatabaseStatus, Impossible> {
     use DatabaseStatus as S;
-    use Event::{Completed, Stalled, Started, Unwound};
+    use Event::{Completed, LetGo, Stalled, Started, Unwound};
     use OperationKind as K;
     match (state, event) {
         (S::Available | S::Stuck, Started(K::Pause)) => Ok(S::Pausing),
@@ -139,6 +150,8 @@ pub fn next(state: DatabaseStatus, event: Event) -> Result<DatabaseStatus, Impos
         (S::Pausing, Completed(K::Pause)) | (S::Undeleting, Completed(K::Undelete)) => Ok(S::Paused),
         (S::Deleting, Completed(K::Delete)) => Ok(S::Grace),
         (S::Purging, Completed(K::Purge)) => Ok(S::Deleted),
+        // Only what runs can go on by itself.
+        (S::Available, LetGo) => Ok(S::Released),
         (S::Provisioning, Stalled(K::Provision))
         | (S::Pausing, Stalled(K::Pause))
         | (S::Resuming, Stalled(K::Resume))
@@ -153,9 +166,8 @@ pub fn next(state: DatabaseStatus, event: Event) -> Result<DatabaseStatus, Impos
 /// Every event, for tables and diagrams.
 #[must_use]
 pub fn events() -> Vec<Event> {
-    let kinds = OperationKind::OF_DATABASES;
-    let of = |make: fn(OperationKind) -> Event| kinds.into_iter().map(make);
-    of(Event::Started).chain(of(Event::Completed)).chain(of(Event::Unwound)).chain(of(Event::Stalled)).collect()
+    let of = |make: fn(OperationKind) -> Event| OperationKind::of_databases().map(make);
+    of(Event::Started).chain(of(Event::Completed)).chain(of(Event::Unwound)).chain(of(Event::Stalled)).chain([Event::LetGo]).collect()
 }
 
 /// The machine as a Mermaid state diagram.
@@ -170,6 +182,7 @@ pub fn diagram() -> String {
                     Event::Completed(kind) => format!("{} completed", kind.as_str()),
                     Event::Unwound(kind) => format!("{} unwound", kind.as_str()),
                     Event::Stalled(kind) => format!("{} stuck", kind.as_str()),
+                    Event::LetGo => "its environment let go".to_owned(),
                 };
                 lines.push(format!("    {state} --> {to}: {label}"));
             }
@@ -197,7 +210,7 @@ mod tests {
 
     #[test]
     fn nothing_leaves_the_end() {
-        for end in [DatabaseStatus::Deleted, DatabaseStatus::Failed] {
+        for end in DatabaseStatus::ALL.into_iter().filter(|state| state.gone()) {
             assert!(events().into_iter().all(|event| next(end, event).is_err()));
         }
     }

@@ -29,23 +29,13 @@ pub enum OperationKind {
     PatchNodes,
     /// A new server certificate from the database's own authority.
     RotateCertificates,
+    /// Lets go of an environment's databases or destroys them, then of the environment's account and agent.
+    Disconnect,
 }
 
 impl OperationKind {
-    /// Those that change a database.
-    pub const OF_DATABASES: [OperationKind; 9] = [
-        Self::Provision,
-        Self::Pause,
-        Self::Resume,
-        Self::Change,
-        Self::Delete,
-        Self::Purge,
-        Self::Undelete,
-        Self::PatchNodes,
-        Self::RotateCertificates,
-    ];
     /// All of them.
-    pub const ALL: [OperationKind; 10] = [
+    pub const ALL: [OperationKind; 11] = [
         Self::Connect,
         Self::Provision,
         Self::Pause,
@@ -56,7 +46,28 @@ impl OperationKind {
         Self::Undelete,
         Self::PatchNodes,
         Self::RotateCertificates,
+        Self::Disconnect,
     ];
+    /// Those that change a database.
+    pub fn of_databases() -> impl Iterator<Item = OperationKind> + Clone {
+        Self::ALL.into_iter().filter(|kind| kind.is_of_a_database())
+    }
+    /// Whether it changes one database; the others are about an environment.
+    #[must_use]
+    pub fn is_of_a_database(self) -> bool {
+        match self {
+            Self::Connect | Self::Disconnect => false,
+            Self::Provision
+            | Self::Pause
+            | Self::Resume
+            | Self::Change
+            | Self::Delete
+            | Self::Purge
+            | Self::Undelete
+            | Self::PatchNodes
+            | Self::RotateCertificates => true,
+        }
+    }
     /// The word as customers see it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -71,6 +82,7 @@ impl OperationKind {
             Self::Undelete => "undelete",
             Self::PatchNodes => "patch_nodes",
             Self::RotateCertificates => "rotate_certificates",
+            Self::Disconnect => "disconnect",
         }
     }
 }

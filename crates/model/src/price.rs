@@ -35,3 +35,9 @@ pub fn monthly_usd(spec: &DatabaseSpec) -> f64 {
     let total = compute + storage * instances * GP3_USD_PER_GB + storage * BACKUP_VOLUMES * S3_USD_PER_GB;
     (total * 100.0).round() / 100.0
 }
+
+/// A gp3 volume's cost a month in USD, in eu-west-1.
+#[must_use]
+pub fn volume_usd_per_month(gb: u32) -> f64 {
+    (f64::from(gb) * GP3_USD_PER_GB * 100.0).round() / 100.0
+}

@@ -51,6 +51,8 @@ codes! {
     NEVER_CHANGEABLE = 131, "This attribute can never be changed";
     STORAGE_COOLDOWN = 133, "The volumes grew a short while ago";
     MAINTENANCE_INVALID = 134, "The maintenance window is not valid";
+    NOT_RELEASABLE = 135, "A database that does not run cannot be released";
+    KMS_KEY_INVALID = 136, "The KMS key is not valid";
     UNAUTHENTICATED = 201, "The API key is missing, unknown or expired";
     FORBIDDEN = 202, "The API key may not do this";
     NOT_FOUND = 203, "There is no such thing in this organization";

@@ -30,6 +30,23 @@ pub struct AgentFacts {
     pub storage_class: bool,
     /// The PostgreSQL majors whose images it may use, newest first.
     pub postgres_versions: Vec<u32>,
+    /// Volumes of the databases' namespace whose claim or Cluster is gone, at most [`LOOSE_VOLUMES_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loose_volumes: Vec<LooseVolume>,
+}
+
+/// Most volumes without claim or Cluster that an agent names.
+pub const LOOSE_VOLUMES_MAX: usize = 100;
+
+/// A volume of the databases' namespace that nothing in the cluster uses.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LooseVolume {
+    /// The PersistentVolume.
+    pub volume: String,
+    /// The claim that it was made for.
+    pub claim: String,
+    /// Its size, in GB as its capacity says.
+    pub gb: u32,
 }
 
 /// What an agent sees of one database's generation.

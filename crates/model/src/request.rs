@@ -385,10 +385,19 @@ pub fn connection(request: &ConnectionRequest, environment: &EnvironmentSpec) ->
             "Use the `launch_template` that the onboarding module outputs.",
         );
     }
+    if let Some(key) = &request.backup_kms_key_arn {
+        // S3 uses keys of the bucket's own region only.
+        let prefix = format!("arn:aws:kms:{}:{}:key/", environment.aws_region, environment.aws_account_id);
+        if !key.starts_with(&prefix) || key.len() == prefix.len() || key.len() > 2048 {
+            let message = format!("`{}` is no key in account {}, {}", clip(key), environment.aws_account_id, environment.aws_region);
+            checks.add(Code::KMS_KEY_INVALID, "backup_kms_key_arn", message, "A key by its ARN, in the environment's account and region; no alias.");
+        }
+    }
     checks.end(Some(ConnectionSpec {
         role_arn: request.role_arn.clone(),
         subnets: request.subnets.clone(),
         launch_template: request.launch_template.clone(),
+        backup_kms_key_arn: request.backup_kms_key_arn.clone(),
     }))
 }
 

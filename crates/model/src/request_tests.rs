@@ -75,10 +75,13 @@ fn environments_and_connections() {
         role_arn: "arn:aws:iam::000000000000:role/kiven".into(),
         subnets: [("eu-west-1a".into(), "subnet-1".into())].into(),
         launch_template: "lt-1".into(),
+        backup_kms_key_arn: Some("arn:aws:kms:eu-west-1:000000000000:key/1".into()),
     };
     assert!(connection(&way, &spec).is_ok());
     let foreign = ConnectionRequest { role_arn: "arn:aws:iam::111111111111:role/kiven".into(), ..way.clone() };
     assert_eq!(connection(&foreign, &spec).unwrap_err()[0].code, Code::ROLE_INVALID);
+    let far = ConnectionRequest { backup_kms_key_arn: Some("arn:aws:kms:us-east-1:000000000000:key/1".into()), ..way.clone() };
+    assert_eq!(connection(&far, &spec).unwrap_err()[0].code, Code::KMS_KEY_INVALID);
     let zone = ConnectionRequest { subnets: [("us-east-1a".into(), "subnet-1".into())].into(), ..way };
     assert_eq!(connection(&zone, &spec).unwrap_err()[0].field, "subnets.us-east-1a");
 }

@@ -93,9 +93,7 @@ pub fn accept_database(
     else {
         return Err(not_connected(environment));
     };
-    if kind == OperationKind::Provision && environment.status == EnvironmentStatus::AccessLost {
-        return Err(access_lost(environment));
-    }
+    refuse_by_environment(environment, kind)?;
     let version = expected.map_or(1, |version| version + 1);
     let status = match expected {
         None => DatabaseStatus::Provisioning,
@@ -148,10 +146,33 @@ pub fn accept_database(
     Ok(Accepted { record, operation, writes })
 }
 
+/// A database at rest as an operation would see it: which node groups, which role, which bucket. `None` before the environment is
+/// connected.
+pub(crate) fn looked_at(environment: &Environment, database: &Database, nobody: &OperationId) -> Option<DatabaseInput> {
+    let (access, connected, connection) = (access_of(environment, nobody)?, environment.connected.as_ref()?, environment.connection.clone()?);
+    let spec = database.applied.as_ref().unwrap_or(&database.spec).clone();
+    Some(DatabaseInput {
+        eks_cluster: environment.spec.eks_cluster_name.clone(),
+        connection,
+        oidc_issuer: connected.oidc_issuer.clone(),
+        oidc_provider_arn: connected.oidc_provider_arn.clone(),
+        generation: generation_of(database, spec, &access, nobody.clone(), nobody.clone()),
+        fence: 0,
+        was: was(database),
+        consent: None,
+        delete_after: None,
+        final_backup: None,
+        by_schedule: false,
+        access,
+    })
+}
+
 /// What an operation is about: what only stops, removes or keeps up is about what is there; what is wanted may be ahead of it.
 fn basis(database: &Database, kind: OperationKind) -> &DatabaseSpec {
     match kind {
-        OperationKind::Connect | OperationKind::Provision | OperationKind::Resume | OperationKind::Change => &database.spec,
+        OperationKind::Connect | OperationKind::Disconnect | OperationKind::Provision | OperationKind::Resume | OperationKind::Change => {
+            &database.spec
+        }
         OperationKind::Pause
         | OperationKind::Delete
         | OperationKind::Purge
@@ -173,6 +194,26 @@ fn was(database: &Database) -> Was {
 fn not_connected(environment: &Environment) -> Problem {
     let hint = "Apply its kiven_environment_connection first and wait until it is connected.";
     Problem::new(Code::ENVIRONMENT_NOT_READY, format!("environment `{}` is not connected", environment.spec.name)).hint(hint)
+}
+
+/// Whether the environment's own state forbids an operation.
+fn refuse_by_environment(environment: &Environment, kind: OperationKind) -> Result<(), Problem> {
+    match environment.status {
+        EnvironmentStatus::AccessLost if kind == OperationKind::Provision => Err(access_lost(environment)),
+        EnvironmentStatus::Disconnecting if !ends(kind) => Err(disconnecting(environment)),
+        _ => Ok(()),
+    }
+}
+
+/// What a disconnect that destroys needs, and what takes it back.
+fn ends(kind: OperationKind) -> bool {
+    matches!(kind, OperationKind::Delete | OperationKind::Purge | OperationKind::Undelete)
+}
+
+fn disconnecting(environment: &Environment) -> Problem {
+    let problem = Problem::new(Code::OPERATION_RUNNING, format!("environment `{}` is being disconnected", environment.spec.name));
+    let problem = problem.hint("Cancel that first, while it can be cancelled.");
+    environment.operation_id.clone().map_or(problem.clone(), |id| problem.operation(id))
 }
 
 fn access_lost(environment: &Environment) -> Problem {
@@ -220,6 +261,7 @@ fn power_of(status: DatabaseStatus) -> Power {
 pub(crate) fn forward_only(kind: OperationKind) -> bool {
     match kind {
         OperationKind::Connect
+        | OperationKind::Disconnect
         | OperationKind::Provision
         | OperationKind::Pause
         | OperationKind::Change
@@ -230,7 +272,7 @@ pub(crate) fn forward_only(kind: OperationKind) -> bool {
     }
 }
 
-fn head(
+pub(crate) fn head(
     environment: &Environment,
     kind: OperationKind,
     subject: Subject,

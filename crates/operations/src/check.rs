@@ -1,14 +1,15 @@
 //! A look at an environment: whether its role opens, and whether what Kiven made is still as it made it. Nothing is mended.
-use crate::accept::access_of;
+use crate::accept::{access_of, looked_at};
 use crate::orphans::bucket_of;
 use crate::steps::access::say;
 use kiven_model::api::{CheckView, DriftView};
 use kiven_model::database::Database;
 use kiven_model::environment::{Environment, EnvironmentStatus};
 use kiven_model::lifecycle::DatabaseStatus;
-use kiven_model::{Code, OperationId, Problem};
-use kiven_ports::account::{Inventory, OwnedResource, ResourceKind};
+use kiven_model::{Code, DatabaseId, OperationId, Problem};
+use kiven_ports::account::{Inventory, OwnedResource, ResourceKind, Wanted};
 use kiven_ports::{Agents, Clock, CustomerAccount, PortError, Ports, Random};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Looks at an environment's account, and says in its record whether the role opens.
 ///
@@ -43,8 +44,17 @@ pub async fn check<P: Ports>(ports: &P, environment: Environment, databases: &[D
         Err(error) => return Err(error),
     }
     let found = ports.account().inventory(&access, &environment.spec.eks_cluster_name).await?;
-    view.drift = drift(&environment, databases, &found);
-    view.unseen = found.unseen.iter().map(|(kind, why)| format!("{}: {why}", kind.as_str())).collect();
+    let here: Vec<&Database> = databases.iter().filter(|database| database.spec.environment_id == environment.id && rests(database)).collect();
+    let (wanted, owners) = wanted(&environment, &here, &nobody);
+    let differences = ports.account().differences(&access, &wanted).await?;
+    view.drift = drift(&environment, &here, &found);
+    view.drift.extend(differences.found.into_iter().map(|one| DriftView {
+        kind: one.kind.as_str().to_owned(),
+        database_id: owners.get(&one.name).cloned(),
+        what: format!("{}: {}", one.name, one.what),
+    }));
+    let unseen: BTreeSet<String> = found.unseen.iter().chain(&differences.unseen).map(|(kind, why)| format!("{}: {why}", kind.as_str())).collect();
+    view.unseen = unseen.into_iter().collect();
     if environment.status == EnvironmentStatus::AccessLost {
         view.status = EnvironmentStatus::Connected;
         say(ports, environment, EnvironmentStatus::Connected, None).await?;
@@ -52,9 +62,26 @@ pub async fn check<P: Ports>(ports: &P, environment: Environment, databases: &[D
     Ok(view)
 }
 
+/// What the account should hold, and whose each thing of a database is.
+fn wanted(environment: &Environment, here: &[&Database], nobody: &OperationId) -> (Wanted, BTreeMap<String, DatabaseId>) {
+    let (mut wanted, mut owners) = (Wanted::default(), BTreeMap::new());
+    if let Some(connected) = &environment.connected {
+        (wanted.oidc_issuer, wanted.oidc_provider_arn) = (connected.oidc_issuer.clone(), connected.oidc_provider_arn.clone());
+    }
+    for database in here {
+        let Some(input) = looked_at(environment, database, nobody) else { continue };
+        let (role, groups) = (input.backup_role(), input.node_groups());
+        let names = groups.iter().map(|group| group.name.clone()).chain([role.name.clone()]);
+        owners.extend(names.map(|name| (name, database.id.clone())));
+        wanted.bucket = Some(input.bucket());
+        wanted.roles.push(role);
+        wanted.node_groups.extend(groups);
+    }
+    (wanted, owners)
+}
+
 /// What an account lacks of what its databases need, or has otherwise. Databases that move are left out: theirs is changing.
-fn drift(environment: &Environment, databases: &[Database], found: &Inventory) -> Vec<DriftView> {
-    let here: Vec<&Database> = databases.iter().filter(|database| database.spec.environment_id == environment.id && rests(database)).collect();
+fn drift(environment: &Environment, here: &[&Database], found: &Inventory) -> Vec<DriftView> {
     let seen = |kind| !found.unseen.iter().any(|(unseen, _)| *unseen == kind);
     let mut drift = Vec::new();
     if seen(ResourceKind::BackupBucket) && !here.is_empty() {
@@ -63,7 +90,7 @@ fn drift(environment: &Environment, databases: &[Database], found: &Inventory) -
             drift.push(of(ResourceKind::BackupBucket, None, format!("the bucket {bucket} is not there, or has lost its tags: nothing is archived")));
         }
     }
-    for database in here {
+    for &database in here {
         let own = |kind| {
             found.resources.iter().filter(move |one: &&OwnedResource| one.kind == kind && one.database_id.as_deref() == Some(database.id.as_str()))
         };

@@ -1,5 +1,5 @@
 //! From an operation's kind and version to its body.
-use crate::{Change, Connect, Delete, PatchNodes, Pause, Provision, Purge, Resume, RotateCertificates, Undelete};
+use crate::{Change, Connect, Delete, Disconnect, PatchNodes, Pause, Provision, Purge, Resume, RotateCertificates, Undelete};
 use kiven_durable::{Drive, Driven, drive};
 use kiven_model::OperationId;
 use kiven_model::operation::OperationKind;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// # Errors
 /// When the records cannot be read.
 pub async fn drive_any<P: Ports>(ports: Arc<P>, id: &OperationId, how: &Drive) -> Result<Driven, PortError> {
-    let Some(head) = ports.records().operation_get(id).await? else { return Ok(Driven::Unknown) };
+    let Some(head) = ports.records().operation_head(id).await? else { return Ok(Driven::Unknown) };
     match (head.kind, head.body_version) {
         (OperationKind::Connect, 1) => drive::<P, Connect>(ports, id, how).await,
         (OperationKind::Provision, 1) => drive::<P, Provision>(ports, id, how).await,
@@ -23,6 +23,7 @@ pub async fn drive_any<P: Ports>(ports: Arc<P>, id: &OperationId, how: &Drive) -
         (OperationKind::Undelete, 1) => drive::<P, Undelete>(ports, id, how).await,
         (OperationKind::PatchNodes, 1) => drive::<P, PatchNodes>(ports, id, how).await,
         (OperationKind::RotateCertificates, 1) => drive::<P, RotateCertificates>(ports, id, how).await,
+        (OperationKind::Disconnect, 1) => drive::<P, Disconnect>(ports, id, how).await,
         (kind, version) => {
             tracing::error!(operation_id = %id, kind = kind.as_str(), version, "no body of this version is deployed");
             Ok(Driven::Lost(format!("no body of version {version}")))

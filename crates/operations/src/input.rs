@@ -4,11 +4,11 @@ use jiff::Timestamp;
 use kiven_data_services::Generation;
 use kiven_model::command::Consent;
 use kiven_model::database::{Connection, Database, DatabaseSpec, Placement, Power};
-use kiven_model::environment::{ConnectionSpec, EnvironmentSpec, EnvironmentStatus};
+use kiven_model::environment::{ConnectionSpec, EnvironmentSpec, EnvironmentStatus, Farewell};
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::names::{GenerationNames, backup_bucket, node_group};
 use kiven_model::sizing::sizing;
-use kiven_model::{Code, OperationId, Problem};
+use kiven_model::{Code, EnvironmentId, OperationId, OrganizationId, Problem};
 use kiven_ports::NameClaim;
 use kiven_ports::account::{Access, AccountNeeds, BackupBucket, BackupRole, NodeGroup};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,23 @@ pub struct ConnectInput {
     pub connection: ConnectionSpec,
     /// What a reconnect that fails goes back to.
     pub before: Option<Before>,
+}
+
+/// The input of [`crate::Disconnect`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisconnectInput {
+    /// Which environment.
+    pub environment_id: EnvironmentId,
+    /// Whose it is.
+    pub organization_id: OrganizationId,
+    /// What was asked for, once.
+    pub environment: EnvironmentSpec,
+    /// What becomes of its databases.
+    pub farewell: Farewell,
+    /// Who asked, and so consents to what is destroyed: an opaque actor.
+    pub actor: String,
+    /// What the environment was, and is again when it is not disconnected after all.
+    pub before: EnvironmentStatus,
 }
 
 impl ConnectInput {
@@ -169,7 +186,11 @@ impl DatabaseInput {
     /// The environment's bucket.
     #[must_use]
     pub fn bucket(&self) -> BackupBucket {
-        BackupBucket { name: self.generation.bucket.clone(), noncurrent_days: NONCURRENT_DAYS }
+        BackupBucket {
+            name: self.generation.bucket.clone(),
+            noncurrent_days: NONCURRENT_DAYS,
+            kms_key_arn: self.connection.backup_kms_key_arn.clone(),
+        }
     }
     /// The generation's IAM role.
     #[must_use]
@@ -183,6 +204,7 @@ impl DatabaseInput {
             service_account: format!("{}:{}", kiven_model::names::DATABASE_NAMESPACE, names.cluster),
             bucket: self.generation.bucket.clone(),
             prefix: names.backup_prefix,
+            kms_key_arn: self.connection.backup_kms_key_arn.clone(),
         }
     }
     /// Whether it brings settings that PostgreSQL does not run with yet.

@@ -2,11 +2,13 @@
 //!
 //! Invariants of this crate: it names no cloud SDK, no kube, no tokio; effects happen in steps only; every step says its undo.
 mod accept;
+mod accept_disconnect;
 mod accept_undelete;
 mod change;
 mod check;
 mod connect;
 mod delete;
+mod disconnect;
 mod dispatch;
 mod input;
 mod maintain;
@@ -25,13 +27,15 @@ mod tick;
 mod undelete;
 
 pub use accept::{Accepted, accept_connect, accept_database, access_of};
+pub use accept_disconnect::{accept_disconnect, refuse_farewell};
 pub use accept_undelete::accept_undelete;
 pub use change::Change;
 pub use check::check;
 pub use connect::Connect;
 pub use delete::Delete;
+pub use disconnect::Disconnect;
 pub use dispatch::drive_any;
-pub use input::{ConnectInput, DatabaseInput, EksCluster};
+pub use input::{ConnectInput, DatabaseInput, DisconnectInput, EksCluster};
 pub use maintain::maintain;
 pub use orphans::{Known, orphans};
 pub use patch_nodes::PatchNodes;

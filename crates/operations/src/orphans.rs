@@ -6,7 +6,8 @@ use kiven_model::database::Database;
 use kiven_model::environment::Environment;
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::names::{GenerationNames, backup_bucket};
-use kiven_model::price::nodes_usd_per_month;
+use kiven_model::price::{nodes_usd_per_month, volume_usd_per_month};
+use kiven_model::report::LooseVolume;
 use kiven_ports::account::{Inventory, OwnedResource, ResourceKind};
 
 /// What the account's contents are held against.
@@ -16,6 +17,10 @@ pub struct Known<'a> {
     pub environments: &'a [Environment],
     /// The organization's databases, those that are gone too.
     pub databases: &'a [Database],
+    /// The environment that was looked at.
+    pub environment: &'a EnvironmentId,
+    /// Volumes that nothing in its cluster uses, as its agent said.
+    pub loose: &'a [LooseVolume],
     /// Now.
     pub now: Timestamp,
 }
@@ -34,11 +39,12 @@ pub fn orphans(known: Known<'_>, found: &Inventory) -> OrphansView {
             usd_per_month: match resource.kind {
                 ResourceKind::NodeGroup => nodes_usd_per_month(&resource.node_types, resource.nodes),
                 ResourceKind::BackupRole => Some(0.0),
-                ResourceKind::BackupBucket => None,
+                ResourceKind::BackupBucket | ResourceKind::OidcProvider => None,
             },
         })
     };
-    let orphans: Vec<OrphanView> = found.resources.iter().filter_map(orphan).collect();
+    let mut orphans: Vec<OrphanView> = found.resources.iter().filter_map(orphan).collect();
+    orphans.extend(known.loose.iter().filter_map(|volume| known.loose_volume(volume)));
     let total: f64 = orphans.iter().filter_map(|orphan| orphan.usd_per_month).sum();
     OrphansView {
         checked_at: known.now,
@@ -59,7 +65,30 @@ impl Known<'_> {
                 (resource.name != expected).then(|| format!("the bucket of its environment is {expected}"))
             }
             ResourceKind::NodeGroup | ResourceKind::BackupRole => self.why_of_database(resource),
+            ResourceKind::OidcProvider => None,
         }
+    }
+
+    /// A database that is not gone explains the volumes of its generations, also while they have neither claim nor Cluster.
+    fn loose_volume(&self, volume: &LooseVolume) -> Option<OrphanView> {
+        let made_for = |database: &&Database| {
+            let generation = |number| format!("{}-", GenerationNames::of(&database.spec.name, &database.id, number).cluster);
+            database.spec.environment_id == *self.environment && (1..=database.generation).any(|number| volume.claim.starts_with(&generation(number)))
+        };
+        let database = self.databases.iter().find(made_for);
+        let why = match database {
+            Some(database) if !database.status.gone() => return None,
+            Some(database) => format!("database `{}` is {} since {:.0}", database.spec.name, database.status, database.updated_at),
+            None => format!("no database is known that the claim {} was made for", volume.claim),
+        };
+        Some(OrphanView {
+            kind: "volume".to_owned(),
+            name: volume.volume.clone(),
+            environment_id: self.environment.to_string(),
+            database_id: database.map(|database| database.id.to_string()),
+            why,
+            usd_per_month: Some(volume_usd_per_month(volume.gb)),
+        })
     }
 
     fn why_of_database(&self, resource: &OwnedResource) -> Option<String> {

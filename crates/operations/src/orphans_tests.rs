@@ -34,13 +34,14 @@ fn check(change: impl FnOnce(&mut Database, &mut OwnedResource), kind: ResourceK
         ResourceKind::NodeGroup => "kiven-x-eu-west-1a".to_owned(),
         ResourceKind::BackupRole => database.names().backup_role,
         ResourceKind::BackupBucket => bucket_of(&environment, &environment.id),
+        ResourceKind::OidcProvider => "arn".to_owned(),
     };
     let id = database.id.to_string();
     let mut found = resource(kind, &name, &environment, (kind != ResourceKind::BackupBucket).then_some(id.as_str()));
     change(&mut database, &mut found);
     let (environments, databases) = ([environment], [database]);
     let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * days);
-    let known = Known { environments: &environments, databases: &databases, now };
+    let known = Known { environments: &environments, databases: &databases, environment: &environments[0].id, loose: &[], now };
     let seen = orphans(known, &Inventory { resources: vec![found], unseen: Vec::new() });
     let why = seen.orphans.first().map_or("", |orphan| orphan.why.as_str());
     assert!(if expected.is_empty() { why.is_empty() } else { why.contains(expected) }, "{kind:?}: `{why}` is not `{expected}`");
@@ -48,7 +49,7 @@ fn check(change: impl FnOnce(&mut Database, &mut OwnedResource), kind: ResourceK
 
 #[test]
 fn what_a_living_database_or_environment_has_is_explained() {
-    for kind in ResourceKind::ALL {
+    for kind in ResourceKind::LISTED {
         check(|_, _| {}, kind, 0, "");
         check(|database, _| database.status = DatabaseStatus::Grace, kind, 0, "");
         check(|database, _| database.status = DatabaseStatus::Stuck, kind, 0, "");
@@ -83,8 +84,30 @@ fn orphans_cost_at_most_the_dearest_of_their_types() {
         unseen: vec![(ResourceKind::BackupRole, "not allowed".to_owned())],
     };
     let environments = [environment.clone()];
-    let seen = orphans(Known { environments: &environments, databases: &[], now: Timestamp::UNIX_EPOCH }, &found);
+    let known = Known { environments: &environments, databases: &[], environment: &environment.id, loose: &[], now: Timestamp::UNIX_EPOCH };
+    let seen = orphans(known, &found);
     let costs: Vec<Option<f64>> = seen.orphans.iter().map(|orphan| orphan.usd_per_month).collect();
     assert_eq!(costs, [Some(164.8), Some(0.0), None, None]);
     assert_eq!((seen.usd_per_month, seen.unseen), (164.8, vec!["backup_role: not allowed".to_owned()]));
+}
+
+#[test]
+fn a_volume_without_a_claim_is_explained_by_its_database_alone() {
+    let (environment, database) = known_world();
+    let volume = |claim: String| LooseVolume { volume: "pvc-1".to_owned(), claim, gb: 100 };
+    let why = |status: DatabaseStatus, claim: String| {
+        let (environments, databases) = ([environment.clone()], [Database { status, ..database.clone() }]);
+        let loose = [volume(claim)];
+        let known =
+            Known { environments: &environments, databases: &databases, environment: &environment.id, loose: &loose, now: Timestamp::UNIX_EPOCH };
+        let seen = orphans(known, &Inventory::default());
+        seen.orphans.first().map(|orphan| (orphan.kind.clone(), orphan.why.clone(), seen.usd_per_month))
+    };
+    let own = format!("{}-1", database.names().cluster);
+    for status in DatabaseStatus::ALL {
+        let expected = status.gone().then(|| ("volume".to_owned(), format!("database `shop` is {status} since 1970-01-01T00:00:00Z"), 8.8));
+        assert_eq!(why(status, own.clone()), expected, "{status}");
+    }
+    let stranger = why(DatabaseStatus::Available, "shop-ffffff-1-1".to_owned()).map(|(_, why, _)| why);
+    assert_eq!(stranger.unwrap_or_default(), "no database is known that the claim shop-ffffff-1-1 was made for");
 }

@@ -1,6 +1,6 @@
 //! How an operation's end becomes known: the record it was about, in the same transaction as the end.
 use crate::accept::forward_only;
-use crate::input::{Before, ConnectInput, DatabaseInput, FinalBackup};
+use crate::input::{Before, ConnectInput, DatabaseInput, DisconnectInput, EksCluster, FinalBackup};
 use crate::steps::ARCHIVE_WAL;
 use kiven_durable::Outcome;
 use kiven_model::change::with_wishes_of;
@@ -47,10 +47,10 @@ pub(crate) async fn database<P: Ports>(
     } else if operation.kind == OperationKind::Change && *outcome == Outcome::Failed {
         take_back(&mut database);
     }
-    if database.maintenance_due.is_none() || database.status.released() {
+    if database.maintenance_due.is_none() || database.status.name_free() {
         database.maintenance_planned(operation.updated_at);
     }
-    if database.status.released() {
+    if database.status.name_free() {
         writes.push(free_name(&database));
     }
     writes.push(Write::Database { record: Box::new(database), expected: Some(expected) });
@@ -182,4 +182,24 @@ pub(crate) async fn environment<P: Ports>(ports: &P, operation: &Operation, outc
     };
     let record = Environment { version: expected + 1, ..record };
     Ok(vec![Write::Environment { record: Box::new(record), expected: Some(expected) }])
+}
+
+/// Settles a disconnect: the connection is gone and the EKS cluster free, or all is as it was before.
+pub(crate) async fn disconnected<P: Ports>(ports: &P, operation: &Operation, outcome: &Outcome) -> Result<Vec<Write>, PortError> {
+    let environment = ports.records().environment_get(&operation.environment_id).await?.ok_or_else(|| gone("environment"))?;
+    let before = serde_json::from_value::<DisconnectInput>(operation.input.clone()).map(|input| input.before);
+    let (expected, version) = (Some(environment.version), environment.version + 1);
+    let mut writes = Vec::new();
+    let record = match outcome {
+        Outcome::Succeeded => {
+            writes.push(Write::NameFreed { claim: EksCluster::of(&environment.spec).claim(), owner: environment.id.to_string() });
+            Environment { status: EnvironmentStatus::Created, connection: None, connected: None, problem: None, version, ..environment }
+        }
+        Outcome::Failed | Outcome::Stuck => {
+            let status = before.unwrap_or(EnvironmentStatus::Connected);
+            Environment { status, problem: operation.problem.clone(), version, ..environment }
+        }
+    };
+    writes.push(Write::Environment { record: Box::new(record), expected });
+    Ok(writes)
 }

@@ -170,6 +170,7 @@ impl Scene {
             | DatabaseStatus::Undeleting
             | DatabaseStatus::Purging
             | DatabaseStatus::Deleted
+            | DatabaseStatus::Released
             | DatabaseStatus::Failed
             | DatabaseStatus::Stuck => decision.next_due,
         };

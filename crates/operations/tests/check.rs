@@ -47,3 +47,19 @@ fn a_role_that_does_not_open_is_said_in_the_record_until_it_opens_again() {
     stage.world.access_set(true);
     assert_eq!((look(&stage).status, stage.environment().status), (EnvironmentStatus::Connected, EnvironmentStatus::Connected));
 }
+
+#[test]
+fn settings_that_somebody_has_changed_are_drift_of_their_database_or_of_the_environment() {
+    use kiven_ports::account::ResourceKind::{BackupBucket, BackupRole, NodeGroup, OidcProvider};
+    for (kind, count, of_a_database) in [(NodeGroup, 2, true), (BackupRole, 1, true), (BackupBucket, 1, false), (OidcProvider, 1, false)] {
+        let (stage, _) = stage(OperationKind::Pause, 5);
+        stage.world.meddle(kind);
+        let view = look(&stage);
+        let id = stage.database().filter(|_| of_a_database).map(|database| database.id);
+        assert_eq!(view.drift.len(), count, "{view:?}");
+        assert!(
+            view.drift.iter().all(|one| one.kind == kind.as_str() && one.database_id == id && one.what.contains(": it is otherwise")),
+            "{view:?}"
+        );
+    }
+}

@@ -80,6 +80,12 @@ fn unproven_with_final_backup(_: OperationKind, seed: u64) -> (Stage, Snapshot) 
     (stage, before)
 }
 
+fn with_a_destroy(kind: OperationKind, seed: u64) -> (Stage, Snapshot) {
+    let (mut stage, before) = stage(kind, seed);
+    stage.farewell = kiven_model::environment::Farewell::Destroy;
+    (stage, before)
+}
+
 fn every_place(kind: OperationKind) {
     every_place_from(kind, stage);
 }
@@ -146,6 +152,15 @@ fn every_step_of_a_delete_with_a_final_backup() {
 #[test]
 fn every_step_of_a_delete_that_resumes_for_its_final_backup() {
     every_place_from(OperationKind::Delete, unproven_with_final_backup);
+}
+
+#[test]
+fn every_step_of_a_disconnect_that_releases() {
+    every_place(OperationKind::Disconnect);
+}
+#[test]
+fn every_step_of_a_disconnect_that_destroys() {
+    every_place_from(OperationKind::Disconnect, with_a_destroy);
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn status(stage: &Stage) -> EnvironmentStatus {
 fn without_its_role_an_operation_waits_undoes_nothing_and_goes_on_when_it_is_back() {
     // An undelete and new certificates have nothing to do in the account.
     let elsewhere = [OperationKind::Undelete, OperationKind::RotateCertificates];
-    for kind in OperationKind::OF_DATABASES.into_iter().filter(|kind| !elsewhere.contains(kind)) {
+    for kind in OperationKind::of_databases().filter(|kind| !elsewhere.contains(kind)) {
         let (mut stage, before) = stage(kind, SEED);
         let id = stage.accept(kind, 0).expect("it is allowed");
         stage.run_for(&id, 1);

@@ -104,6 +104,25 @@ fn what_people_do_holds_until_the_next_boundary() {
 }
 
 #[test]
+fn a_change_that_runs_at_the_boundary_ends_first_and_is_not_interrupted() {
+    let mut world = daily();
+    world.pass(time("2026-01-01T17:59:30Z"));
+    let change = world.stage.accept(OperationKind::Change, 0).unwrap();
+    world.pass(time("2026-01-01T18:00:20Z"));
+    assert_eq!(world.status(), DatabaseStatus::Changing);
+    world.pass(time("2026-01-01T18:59:00Z"));
+    let (change, database) = (world.stage.operation(&change), world.database());
+    assert_eq!((change.status, database.status), (OperationStatus::Succeeded, DatabaseStatus::Paused), "{:?}", change.problem);
+    let pause = world.stage.operation(database.operation_id.as_ref().unwrap());
+    assert!(pause.kind == OperationKind::Pause && pause.created_at >= change.updated_at && !change.cancel_requested);
+    let told = world.told();
+    let of_the_evening: Vec<&str> =
+        told.iter().filter(|one| one.contains(" of Thu 2026-01-01 18:00 UTC")).filter_map(|one| one.split_once(':')).map(|(kind, _)| kind).collect();
+    assert_eq!(of_the_evening, ["wait", "pause"], "{told:?}");
+    assert_eq!(world.stage.world.violations(), Vec::<String>::new());
+}
+
+#[test]
 fn a_scheduled_pause_waits_for_what_runs_and_is_given_up_in_the_end() {
     let mut world = daily();
     world.pass(time("2026-01-01T17:30:00Z"));

@@ -94,6 +94,9 @@ pub struct BackupBucket {
     pub name: String,
     /// Days that superseded versions are kept.
     pub noncurrent_days: u32,
+    /// The customer's key that objects are encrypted with; S3's own when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_arn: Option<String>,
 }
 
 /// The IAM role of one generation's backups (IRSA).
@@ -113,9 +116,12 @@ pub struct BackupRole {
     pub bucket: String,
     /// The one prefix.
     pub prefix: String,
+    /// The customer's key that objects are encrypted with; S3's own when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_arn: Option<String>,
 }
 
-/// The kinds of things that Kiven makes in an account and can list again.
+/// The kinds of things that Kiven makes or needs in an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ResourceKind {
     /// A managed node group.
@@ -124,11 +130,13 @@ pub enum ResourceKind {
     BackupRole,
     /// An environment's bucket.
     BackupBucket,
+    /// The IAM provider of the EKS cluster's issuer; not always Kiven's, so it is looked at and never listed.
+    OidcProvider,
 }
 
 impl ResourceKind {
-    /// Every kind.
-    pub const ALL: [Self; 3] = [Self::NodeGroup, Self::BackupRole, Self::BackupBucket];
+    /// The kinds that an inventory lists.
+    pub const LISTED: [Self; 3] = [Self::NodeGroup, Self::BackupRole, Self::BackupBucket];
     /// The word as customers see it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -136,6 +144,7 @@ impl ResourceKind {
             Self::NodeGroup => "node_group",
             Self::BackupRole => "backup_role",
             Self::BackupBucket => "backup_bucket",
+            Self::OidcProvider => "oidc_provider",
         }
     }
 }
@@ -163,6 +172,41 @@ pub struct Inventory {
     /// What carries the organization's tags, whatever its environment, sorted.
     pub resources: Vec<OwnedResource>,
     /// The kinds that could not be listed, each with the reason: older roles of customers do not allow it.
+    pub unseen: Vec<(ResourceKind, String)>,
+}
+
+/// What an account should hold of an environment, as Kiven would make it now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The EKS cluster's token issuer.
+    pub oidc_issuer: String,
+    /// Its IAM provider.
+    pub oidc_provider_arn: String,
+    /// The bucket, once there is one.
+    pub bucket: Option<BackupBucket>,
+    /// The roles of generations.
+    pub roles: Vec<BackupRole>,
+    /// The node groups; how many nodes they have is not compared.
+    pub node_groups: Vec<NodeGroup>,
+}
+
+/// One thing that is there and otherwise than Kiven would make it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Difference {
+    /// What it is.
+    pub kind: ResourceKind,
+    /// Its name, or ARN.
+    pub name: String,
+    /// What is otherwise, in words.
+    pub what: String,
+}
+
+/// How an account differs from what is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Differences {
+    /// Each difference. What is not there at all is none, but for the OIDC provider.
+    pub found: Vec<Difference>,
+    /// The kinds that could not be looked at, each with the reason: older roles of customers do not allow it.
     pub unseen: Vec<(ResourceKind, String)>,
 }
 
@@ -234,6 +278,9 @@ pub trait CustomerAccount: Send + Sync {
     fn backup_role_delete(&self, access: &Access, name: &str) -> impl Future<Output = Result<(), PortError>> + Send;
     /// Lists what carries the organization's tags: node groups of the cluster, roles and buckets. Changes nothing; takes seconds.
     fn inventory(&self, access: &Access, cluster: &str) -> impl Future<Output = Result<Inventory, PortError>> + Send;
+    /// Compares what is there with what is wanted: taints, labels, places and types of node groups, trust, boundary and policy of
+    /// roles, every setting of the bucket, the OIDC provider. Changes nothing; takes seconds.
+    fn differences(&self, access: &Access, wanted: &Wanted) -> impl Future<Output = Result<Differences, PortError>> + Send;
 }
 
 /// The tag that names the organization.

@@ -140,7 +140,9 @@ pub trait Records: Send + Sync {
     fn database_get(&self, id: &DatabaseId) -> impl Future<Output = Result<Option<Database>, PortError>> + Send;
     /// An organization's databases, the deleted ones too, by name.
     fn database_list(&self, organization: &OrganizationId) -> impl Future<Output = Result<Vec<Database>, PortError>> + Send;
-    /// Reads an operation's head.
+    /// Reads an operation's head alone: its input is null. For whoever follows it; never to be written back.
+    fn operation_head(&self, id: &OperationId) -> impl Future<Output = Result<Option<Operation>, PortError>> + Send;
+    /// Reads an operation: its head and its input.
     fn operation_get(&self, id: &OperationId) -> impl Future<Output = Result<Option<Operation>, PortError>> + Send;
     /// An operation's steps by ordinal.
     fn operation_steps(&self, id: &OperationId) -> impl Future<Output = Result<Vec<StepRecord>, PortError>> + Send;

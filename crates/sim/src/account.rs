@@ -6,8 +6,8 @@ use crate::world::{State, World};
 use kiven_model::environment::{ConnectionSpec, Environment};
 use kiven_model::{Code, Problem};
 use kiven_ports::account::{
-    Access, AccountNeeds, BackupBucket, BackupRole, ClusterFacts, DATABASE_TAG, ENVIRONMENT_TAG, Inventory, NodeGroup, NodeGroupState,
-    ORGANIZATION_TAG, OwnedResource, ResourceKind, UpdateState, ownership_tags,
+    Access, AccountNeeds, BackupBucket, BackupRole, ClusterFacts, DATABASE_TAG, Difference, Differences, ENVIRONMENT_TAG, Inventory, NodeGroup,
+    NodeGroupState, ORGANIZATION_TAG, OwnedResource, ResourceKind, UpdateState, Wanted, ownership_tags,
 };
 use kiven_ports::{CustomerAccount, PortError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +31,8 @@ pub(crate) struct Cloud {
     pub(crate) roles: BTreeMap<String, (BackupRole, Tags)>,
     pub(crate) buckets: BTreeMap<String, Tags>,
     pub(crate) oidc_providers: BTreeSet<String>,
+    /// Kinds of things whose settings somebody has changed by hand.
+    pub(crate) meddled: BTreeSet<ResourceKind>,
     tokens: BTreeMap<String, String>,
 }
 
@@ -63,6 +65,7 @@ impl Cloud {
             roles: BTreeMap::new(),
             buckets: BTreeMap::new(),
             oidc_providers: BTreeSet::new(),
+            meddled: BTreeSet::new(),
             tokens: BTreeMap::new(),
         }
     }
@@ -164,6 +167,14 @@ impl Cloud {
             tags: ownership_tags(access, Some(&group.database_id)),
         })
     }
+}
+
+fn as_wanted(there: &GroupSpec, group: &NodeGroup) -> bool {
+    let template = there.launch_template.as_ref().and_then(|template| template.id.as_ref());
+    there.subnets == [group.subnet.clone()]
+        && there.instance_types == group.node_types
+        && template == Some(&group.launch_template)
+        && there.labels.get(DATABASE).is_some_and(|label| label == group.database_id.as_str())
 }
 
 fn scaling(nodes: u32) -> Scaling {
@@ -378,6 +389,34 @@ impl CustomerAccount for World {
             let mut resources: Vec<OwnedResource> = groups.chain(roles).chain(buckets).collect();
             resources.sort();
             Ok(Inventory { resources, unseen: Vec::new() })
+        })
+    }
+    async fn differences(&self, access: &Access, wanted: &Wanted) -> Result<Differences, PortError> {
+        self.effect("differences", |state| {
+            state.cloud.enter(access)?;
+            let groups = state.cloud.list();
+            let mut found = Vec::new();
+            let mut look = |kind, name: &str, same: bool| {
+                if !same || state.cloud.meddled.contains(&kind) {
+                    found.push(Difference { kind, name: name.to_owned(), what: "it is otherwise".to_owned() });
+                }
+            };
+            for group in &wanted.node_groups {
+                if let Some(there) = groups.iter().find(|there| there.spec.name == group.name) {
+                    look(ResourceKind::NodeGroup, &group.name, as_wanted(&there.spec, group));
+                }
+            }
+            for role in &wanted.roles {
+                if let Some((there, _)) = state.cloud.roles.get(&role.name) {
+                    look(ResourceKind::BackupRole, &role.name, there == role);
+                }
+            }
+            if let Some(bucket) = wanted.bucket.as_ref().filter(|bucket| state.cloud.buckets.contains_key(&bucket.name)) {
+                look(ResourceKind::BackupBucket, &bucket.name, true);
+            }
+            let provider = state.cloud.oidc_providers.contains(&wanted.oidc_provider_arn) && wanted.oidc_issuer == state.cloud.issuer();
+            look(ResourceKind::OidcProvider, &wanted.oidc_provider_arn, provider);
+            Ok(Differences { found, unseen: Vec::new() })
         })
     }
     async fn backup_role_delete(&self, access: &Access, name: &str) -> Result<(), PortError> {

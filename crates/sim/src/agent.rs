@@ -73,6 +73,16 @@ fn facts() -> AgentFacts {
         operator_version: Some("1.30.0".to_owned()),
         storage_class: true,
         postgres_versions: vec![17, 16, 15],
+        loose_volumes: Vec::new(),
+    }
+}
+
+/// What is about no database.
+fn of_the_environment(body: &CommandBody) -> CommandOutcome {
+    match body {
+        CommandBody::Inspect => CommandOutcome::Done(CommandOutput::Facts(facts())),
+        CommandBody::Release => done(),
+        _ => refused("no database"),
     }
 }
 
@@ -134,6 +144,9 @@ impl State {
                 return self.agent.dies(self.now);
             }
             self.say(ReportBody::Answered { command_id: command.id.clone(), outcome });
+            if command.body == CommandBody::Release {
+                return self.agent.set(false, self.now);
+            }
         }
     }
 
@@ -153,7 +166,7 @@ impl State {
             return CommandOutcome::Refused(Problem::new(Code::COMMAND_EXPIRED, "the command came too late"));
         }
         let Some(database) = &command.database_id else {
-            return if command.body == CommandBody::Inspect { CommandOutcome::Done(CommandOutput::Facts(facts())) } else { refused("no database") };
+            return of_the_environment(&command.body);
         };
         let fence = self.agent.fences.entry(database.clone()).or_insert(0);
         if command.fence < *fence {
@@ -162,7 +175,7 @@ impl State {
         *fence = command.fence;
         let id = database.as_str();
         match &command.body {
-            CommandBody::Inspect => CommandOutcome::Done(CommandOutput::Facts(facts())),
+            CommandBody::Inspect | CommandBody::Release => of_the_environment(&command.body),
             CommandBody::EnsureSecrets { secrets } => self.ensure_secrets(id, secrets),
             CommandBody::Apply { objects, consent } => {
                 let consent = consent.as_ref().is_some_and(|consent| consent.database_id.as_str() == id);

@@ -239,6 +239,10 @@ impl Records for World {
             Ok(list)
         })
     }
+    async fn operation_head(&self, id: &OperationId) -> Result<Option<Operation>, PortError> {
+        let head = |known: &Operation| Operation { input: serde_json::Value::Null, ..known.clone() };
+        self.call("operation_head", |state| Ok(state.store.operations.get(id).map(head)))
+    }
     async fn operation_get(&self, id: &OperationId) -> Result<Option<Operation>, PortError> {
         self.call("operation_get", |state| Ok(state.store.operations.get(id).cloned()))
     }

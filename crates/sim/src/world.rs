@@ -190,6 +190,10 @@ impl World {
         state.cloud.groups.capacity_set(subnet, available);
         state.cloud.count_nodes();
     }
+    /// Lets somebody change the settings of everything of a kind by hand.
+    pub fn meddle(&self, kind: kiven_ports::account::ResourceKind) {
+        self.state().cloud.meddled.insert(kind);
+    }
     /// Lets the customer take the role's trust away, or give it back.
     pub fn access_set(&self, open: bool) {
         self.state().cloud.locked = !open;
@@ -285,6 +289,7 @@ fn connection() -> ConnectionSpec {
         role_arn: "arn:aws:iam::123456789012:role/kiven".to_owned(),
         subnets: [("eu-west-1a", "subnet-a"), ("eu-west-1b", "subnet-b")].map(|(zone, subnet)| (zone.to_owned(), subnet.to_owned())).into(),
         launch_template: "lt-0123456789abcdef0".to_owned(),
+        backup_kms_key_arn: None,
     }
 }
 

@@ -32,6 +32,7 @@ fn the_account_keeps_its_contract() {
         subnet: connection.subnets.values().next().cloned().unwrap(),
         launch_template: connection.launch_template.clone(),
         node_role_arn: format!("arn:aws:iam::{}:role/kiven-node", access.account_id),
+        kms_key_arn: None,
         access,
     };
     let pass = async || world.advance_to(world.now_ms() + 30_000);

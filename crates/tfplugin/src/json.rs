@@ -1,6 +1,6 @@
 //! Values as JSON: what a state file holds, and the way to and from serde types.
-use crate::{Number, Type, Value};
-use serde_json::Value as Json;
+use crate::{Dynamic, Number, Type, Value};
+use serde_json::{Value as Json, json};
 
 /// JSON that is not a value of the schema's type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,6 +13,9 @@ pub enum JsonError {
         /// The schema's word for it.
         expected: &'static str,
     },
+    /// No JSON at all.
+    #[error("the text is not JSON")]
+    Broken,
     /// JSON cannot say "known after apply".
     #[error("an unknown value has no JSON form")]
     Unknown,
@@ -51,7 +54,19 @@ fn read(of: &Type, json: &Json, at: &str) -> Result<Value, JsonError> {
             });
             Ok(Value::Object(members.collect::<Result<_, _>>()?))
         }
-        (Type::Bool | Type::Number | Type::String | Type::List(_) | Type::Set(_) | Type::Map(_) | Type::Object(_), _) => Err(wrong()),
+        (Type::Tuple(elements), Json::Array(all)) if elements.len() == all.len() => {
+            let items = elements.iter().zip(all).enumerate().map(|(i, (of, item))| read(of, item, &below(&i.to_string())));
+            Ok(Value::Tuple(items.collect::<Result<_, _>>()?))
+        }
+        (Type::Dynamic, Json::Object(parts)) => {
+            let of = parts.get("type").and_then(Type::from_json).ok_or_else(wrong)?;
+            let value = read(&of, parts.get("value").unwrap_or(&Json::Null), at)?;
+            Ok(Value::Dynamic(Box::new(Dynamic { of, value })))
+        }
+        (
+            Type::Bool | Type::Number | Type::String | Type::List(_) | Type::Set(_) | Type::Map(_) | Type::Object(_) | Type::Tuple(_) | Type::Dynamic,
+            _,
+        ) => Err(wrong()),
     }
 }
 
@@ -66,18 +81,19 @@ fn number_of(number: &serde_json::Number) -> Option<Number> {
 pub fn to_json(value: &Value) -> Result<Json, JsonError> {
     Ok(match value {
         Value::Null => Json::Null,
-        Value::Unknown => return Err(JsonError::Unknown),
+        Value::Unknown | Value::Refined(_) => return Err(JsonError::Unknown),
         Value::Bool(truth) => Json::Bool(*truth),
         Value::Number(Number::Int(number)) => Json::from(*number),
         Value::Number(Number::Uint(number)) => Json::from(*number),
         Value::Number(Number::Float(number)) => Json::from(*number),
         Value::Number(Number::Big(digits)) => digits.parse::<f64>().map_or(Json::Null, Json::from),
         Value::String(text) => Json::String(text.clone()),
-        Value::List(items) | Value::Set(items) => Json::Array(items.iter().map(to_json).collect::<Result<_, _>>()?),
+        Value::List(items) | Value::Set(items) | Value::Tuple(items) => Json::Array(items.iter().map(to_json).collect::<Result<_, _>>()?),
         Value::Map(members) | Value::Object(members) => {
             let members = members.iter().map(|(name, member)| Ok((name.clone(), to_json(member)?)));
             Json::Object(members.collect::<Result<_, JsonError>>()?)
         }
+        Value::Dynamic(dynamic) => json!({ "type": dynamic.of.to_json(), "value": to_json(&dynamic.value)? }),
     })
 }
 
@@ -86,7 +102,6 @@ mod tests {
     use super::*;
     use crate::msgpack::tests::typed;
     use proptest::prelude::*;
-    use serde_json::json;
 
     proptest! {
         #[test]
@@ -104,10 +119,13 @@ mod tests {
                 let (a, b) = (a.to_string().parse::<f64>().unwrap(), b.to_string().parse::<f64>().unwrap());
                 a == b || (a - b).abs() <= 1e-12 * a.abs().max(b.abs())
             }
-            (Value::List(a), Value::List(b)) | (Value::Set(a), Value::Set(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| roughly(a, b)),
+            (Value::List(a), Value::List(b)) | (Value::Set(a), Value::Set(b)) | (Value::Tuple(a), Value::Tuple(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| roughly(a, b))
+            }
             (Value::Map(a), Value::Map(b)) | (Value::Object(a), Value::Object(b)) => {
                 a.len() == b.len() && a.iter().zip(b).all(|((n, a), (m, b))| n == m && roughly(a, b))
             }
+            (Value::Dynamic(a), Value::Dynamic(b)) => a.of == b.of && roughly(&a.value, &b.value),
             (a, b) => a == b,
         }
     }

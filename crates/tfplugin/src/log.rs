@@ -75,7 +75,6 @@ fn timestamp() -> String {
 
 /// Sends the log of these crates to stderr, at the level that Terraform was asked for in TF_LOG_PROVIDER or TF_LOG; silent
 /// without either. Other crates are left out: their wire details would drown what matters, and may name what is secret.
-/// Panics become error lines instead of raw text.
 pub fn install_log(crates: &[&'static str], lookup: impl Fn(&str) -> Option<String>) {
     let wanted = lookup("TF_LOG_PROVIDER").or_else(|| lookup("TF_LOG")).unwrap_or_default();
     let level = match wanted.to_ascii_uppercase().as_str() {
@@ -90,12 +89,8 @@ pub fn install_log(crates: &[&'static str], lookup: impl Fn(&str) -> Option<Stri
     // A line that cannot be written has nowhere else to go.
     let layer = HclogLayer::new(|line| drop(std::io::stderr().write_all(line)));
     let subscriber = tracing_subscriber::registry().with(layer.with_filter(targets));
-    if tracing::subscriber::set_global_default(subscriber).is_ok() {
-        std::panic::set_hook(Box::new(|info| {
-            let place = info.location().map(ToString::to_string).unwrap_or_default();
-            tracing::error!(place, "the provider panicked");
-        }));
-    }
+    // A second one changes nothing: the first has taken the place.
+    drop(tracing::subscriber::set_global_default(subscriber));
 }
 
 #[cfg(test)]

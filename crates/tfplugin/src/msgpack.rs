@@ -1,10 +1,13 @@
 //! Values as msgpack, typed by the schema, the way Terraform sends them.
-use crate::{Number, Type, Value};
+use crate::types::DEPTH_MAX;
+use crate::{Dynamic, Number, Refinement, Type, Value};
 use rmpv::Value as Pack;
 use std::collections::BTreeMap;
 
-/// How deep a value may nest: a bound for the recursion, far above any schema.
-const DEPTH_MAX: usize = 64;
+/// The extension of an unknown value about which nothing is known.
+const UNKNOWN: i8 = 0;
+/// The extension of an unknown value with refinements.
+const REFINED: i8 = 12;
 
 /// Bytes that are not a value of the schema's type.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +44,8 @@ pub fn from_msgpack(of: &Type, mut bytes: &[u8]) -> Result<Value, MsgpackError> 
 /// Only when the writer fails, which memory does not.
 pub fn to_msgpack(value: &Value) -> Result<Vec<u8>, MsgpackError> {
     let mut bytes = Vec::new();
-    rmpv::encode::write_value(&mut bytes, &pack(value)).map_err(MsgpackError::Write)?;
+    let pack = pack(value).map_err(MsgpackError::Write)?;
+    rmpv::encode::write_value(&mut bytes, &pack).map_err(MsgpackError::Write)?;
     Ok(bytes)
 }
 
@@ -52,7 +56,7 @@ fn read(of: &Type, pack: &Pack, depth: usize) -> Result<Value, MsgpackError> {
     let wrong = || MsgpackError::Type { expected: of.word() };
     match (of, pack) {
         (_, Pack::Nil) => Ok(Value::Null),
-        // Extension 0 is a plain unknown, 12 one with refinements; both mean "known after apply" here.
+        (_, Pack::Ext(REFINED, bytes)) => Ok(refined(bytes).map_or(Value::Unknown, Value::from)),
         (_, Pack::Ext(_, _)) => Ok(Value::Unknown),
         (Type::Bool, Pack::Boolean(truth)) => Ok(Value::Bool(*truth)),
         (Type::Number, _) => number(pack).map(Value::Number).ok_or_else(wrong),
@@ -71,8 +75,65 @@ fn read(of: &Type, pack: &Pack, depth: usize) -> Result<Value, MsgpackError> {
             });
             Ok(Value::Object(members.collect::<Result<_, _>>()?))
         }
-        (Type::Bool | Type::String | Type::List(_) | Type::Set(_) | Type::Map(_) | Type::Object(_), _) => Err(wrong()),
+        (Type::Tuple(elements), Pack::Array(items)) if elements.len() == items.len() => {
+            let items = elements.iter().zip(items).map(|(of, item)| read(of, item, depth + 1));
+            Ok(Value::Tuple(items.collect::<Result<_, _>>()?))
+        }
+        (Type::Dynamic, Pack::Array(parts)) => match parts.as_slice() {
+            [Pack::Binary(of), value] => {
+                let of = serde_json::from_slice(of).ok().and_then(|json| Type::from_json(&json)).ok_or_else(wrong)?;
+                let value = read(&of, value, depth + 1)?;
+                Ok(Value::Dynamic(Box::new(Dynamic { of, value })))
+            }
+            _ => Err(wrong()),
+        },
+        (Type::Bool | Type::String | Type::List(_) | Type::Set(_) | Type::Map(_) | Type::Object(_) | Type::Tuple(_) | Type::Dynamic, _) => {
+            Err(wrong())
+        }
     }
+}
+
+/// What is known about an unknown value; `None` when the bytes say nothing that this version understands.
+fn refined(mut bytes: &[u8]) -> Option<Refinement> {
+    let Ok(Pack::Map(entries)) = rmpv::decode::read_value_with_max_depth(&mut bytes, DEPTH_MAX) else { return None };
+    let mut refinement = Refinement::default();
+    for (key, value) in &entries {
+        let bound = || match value.as_array()?.as_slice() {
+            [bound, inclusive] => Some((number(bound)?, inclusive.as_bool()?)),
+            _ => None,
+        };
+        match key.as_u64()? {
+            1 => refinement.not_null = value.as_bool() == Some(false),
+            2 => refinement.prefix = value.as_str().map(str::to_owned),
+            3 => refinement.minimum = bound(),
+            4 => refinement.maximum = bound(),
+            5 => refinement.length_min = value.as_u64(),
+            6 => refinement.length_max = value.as_u64(),
+            // A later version may know more about it.
+            _ => {}
+        }
+    }
+    (refinement != Refinement::default()).then_some(refinement)
+}
+
+fn pack_refined(refinement: &Refinement) -> Result<Pack, rmpv::encode::Error> {
+    let Refinement { not_null, prefix, minimum, maximum, length_min, length_max } = refinement;
+    let bound = |(bound, inclusive): &(Number, bool)| Pack::Array(vec![pack_number(bound), Pack::from(*inclusive)]);
+    let known = [
+        (1, not_null.then_some(Pack::from(false))),
+        (2, prefix.as_deref().map(Pack::from)),
+        (3, minimum.as_ref().map(bound)),
+        (4, maximum.as_ref().map(bound)),
+        (5, length_min.map(Pack::from)),
+        (6, length_max.map(Pack::from)),
+    ];
+    let entries: Vec<(Pack, Pack)> = known.into_iter().filter_map(|(key, value)| Some((Pack::from(key), value?))).collect();
+    if entries.is_empty() {
+        return Ok(Pack::Ext(UNKNOWN, vec![0]));
+    }
+    let mut bytes = Vec::new();
+    rmpv::encode::write_value(&mut bytes, &Pack::Map(entries))?;
+    Ok(Pack::Ext(REFINED, bytes))
 }
 
 fn read_items(element: &Type, items: &[Pack], depth: usize) -> Result<Vec<Value>, MsgpackError> {
@@ -95,21 +156,33 @@ fn number(pack: &Pack) -> Option<Number> {
     }
 }
 
-fn pack(value: &Value) -> Pack {
-    match value {
-        Value::Null => Pack::Nil,
-        Value::Unknown => Pack::Ext(0, vec![0]),
-        Value::Bool(truth) => Pack::Boolean(*truth),
-        Value::Number(Number::Int(number)) => Pack::from(*number),
-        Value::Number(Number::Uint(number)) => Pack::from(*number),
-        Value::Number(Number::Float(number)) => Pack::F64(*number),
-        Value::Number(Number::Big(digits)) => Pack::from(digits.as_str()),
-        Value::String(text) => Pack::from(text.as_str()),
-        Value::List(items) | Value::Set(items) => Pack::Array(items.iter().map(pack).collect()),
-        Value::Map(members) | Value::Object(members) => {
-            Pack::Map(members.iter().map(|(name, member)| (Pack::from(name.as_str()), pack(member))).collect())
-        }
+fn pack_number(number: &Number) -> Pack {
+    match number {
+        Number::Int(number) => Pack::from(*number),
+        Number::Uint(number) => Pack::from(*number),
+        Number::Float(number) => Pack::F64(*number),
+        Number::Big(digits) => Pack::from(digits.as_str()),
     }
+}
+
+fn pack(value: &Value) -> Result<Pack, rmpv::encode::Error> {
+    Ok(match value {
+        Value::Null => Pack::Nil,
+        Value::Unknown => Pack::Ext(UNKNOWN, vec![0]),
+        Value::Refined(refinement) => pack_refined(refinement)?,
+        Value::Bool(truth) => Pack::Boolean(*truth),
+        Value::Number(number) => pack_number(number),
+        Value::String(text) => Pack::from(text.as_str()),
+        Value::List(items) | Value::Set(items) | Value::Tuple(items) => Pack::Array(items.iter().map(pack).collect::<Result<_, _>>()?),
+        Value::Map(members) | Value::Object(members) => {
+            let entries = members.iter().map(|(name, member)| Ok((Pack::from(name.as_str()), pack(member)?)));
+            Pack::Map(entries.collect::<Result<_, rmpv::encode::Error>>()?)
+        }
+        Value::Dynamic(dynamic) => {
+            let of = Pack::Binary(dynamic.of.to_json().to_string().into_bytes());
+            Pack::Array(vec![of, pack(&dynamic.value)?])
+        }
+    })
 }
 
 #[cfg(test)]
@@ -119,12 +192,13 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     fn types() -> impl Strategy<Value = Type> {
-        let leaf = prop_oneof![Just(Type::Bool), Just(Type::Number), Just(Type::String)];
+        let leaf = prop_oneof![Just(Type::Bool), Just(Type::Number), Just(Type::String), Just(Type::Dynamic)];
         leaf.prop_recursive(3, 16, 4, |inner| {
             prop_oneof![
                 inner.clone().prop_map(|of| Type::List(Box::new(of))),
                 inner.clone().prop_map(|of| Type::Set(Box::new(of))),
                 inner.clone().prop_map(|of| Type::Map(Box::new(of))),
+                vec(inner.clone(), 0..4).prop_map(Type::Tuple),
                 btree_map("[a-z_]{1,8}", inner, 0..4).prop_map(Type::Object),
             ]
         })
@@ -155,13 +229,39 @@ pub(crate) mod tests {
                 });
                 filled.prop_map(Value::Object).boxed()
             }
+            Type::Tuple(elements) => {
+                let items: Vec<_> = elements.iter().map(|of| values(of, false)).collect();
+                items.prop_map(Value::Tuple).boxed()
+            }
+            // What a dynamic attribute holds here is of a plain type: any type would nest without end.
+            Type::Dynamic => prop_oneof![Just(Type::Bool), Just(Type::Number), Just(Type::String)]
+                .prop_flat_map(|of| {
+                    let value = values(&of, false);
+                    (Just(of), value)
+                })
+                .prop_map(|(of, value)| Value::dynamic(of, value))
+                .boxed(),
         }
+    }
+
+    fn refinements() -> impl Strategy<Value = Refinement> {
+        let bound = || proptest::option::of((numbers(), any::<bool>()));
+        let length = || proptest::option::of(any::<u64>());
+        (any::<bool>(), proptest::option::of(".{1,4}"), bound(), bound(), length(), length()).prop_map(
+            |(not_null, prefix, minimum, maximum, length_min, length_max)| Refinement { not_null, prefix, minimum, maximum, length_min, length_max },
+        )
+    }
+
+    fn unknowns() -> impl Strategy<Value = Value> {
+        refinements().prop_map(|refinement| if refinement == Refinement::default() { Value::Unknown } else { Value::from(refinement) })
     }
 
     /// Values of a type: now and then null, and unknown when asked for.
     pub(crate) fn values(of: &Type, unknown: bool) -> BoxedStrategy<Value> {
-        let second = if unknown { Value::Unknown } else { Value::Null };
-        prop_oneof![8 => known(of), 1 => Just(Value::Null), 1 => Just(second)].boxed()
+        if unknown {
+            return prop_oneof![8 => known(of), 1 => Just(Value::Null), 1 => unknowns()].boxed();
+        }
+        prop_oneof![9 => known(of), 1 => Just(Value::Null)].boxed()
     }
 
     /// A type and a value of it.
@@ -200,9 +300,16 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_refined_unknown_is_unknown() {
-        let mut bytes = Vec::new();
-        rmpv::encode::write_value(&mut bytes, &Pack::Ext(12, vec![0x81, 1, 0xc2])).unwrap();
-        assert_eq!(from_msgpack(&Type::String, &bytes).unwrap(), Value::Unknown);
+    fn a_refined_unknown_says_what_is_known() {
+        let read = |ext: Vec<u8>| {
+            let mut bytes = Vec::new();
+            rmpv::encode::write_value(&mut bytes, &Pack::Ext(12, ext)).unwrap();
+            from_msgpack(&Type::String, &bytes).unwrap()
+        };
+        let not_null = read(vec![0x81, 1, 0xc2]);
+        assert_eq!(not_null, Value::from(Refinement::not_null()));
+        assert!(not_null.is_unknown() && !not_null.is_wholly_known());
+        assert_eq!(read(vec![0x81, 99, 0xc2]), Value::Unknown, "a refinement of a later version");
+        assert_eq!(read(vec![0xc1]), Value::Unknown, "broken refinements");
     }
 }

@@ -5,10 +5,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
-use tonic::server::{Grpc, NamedService, UnaryService};
-use tonic::{Request, Response, Status};
+use tonic::server::{ClientStreamingService, Grpc, NamedService, ServerStreamingService, UnaryService};
+use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 /// The largest message in either direction: what Terraform itself allows.
@@ -16,21 +17,66 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 256 << 20;
 
 type Answer = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
 
-/// A handler with the core it runs on.
-struct Unary<F>(Arc<Core>, F);
+type Pending<T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send>>;
 
-impl<Req, Res, F, Fut> UnaryService<Req> for Unary<F>
+/// A handler with the core it runs on.
+struct Handler<F>(Arc<Core>, F);
+
+impl<Req, Res, F, Fut> UnaryService<Req> for Handler<F>
 where
     F: Fn(Arc<Core>, Req) -> Fut,
     Fut: Future<Output = Res> + Send + 'static,
 {
     type Response = Res;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Res>, Status>> + Send>>;
+    type Future = Pending<Res>;
 
     fn call(&mut self, request: Request<Req>) -> Self::Future {
         let answer = (self.1)(self.0.clone(), request.into_inner());
         Box::pin(async move { Ok(Response::new(answer.await)) })
     }
+}
+
+/// A handler whose answer is a stream.
+struct Teller<F>(Arc<Core>, F);
+
+impl<Req, Res, F> ServerStreamingService<Req> for Teller<F>
+where
+    Res: Send + 'static,
+    F: Fn(Arc<Core>, Req) -> ReceiverStream<Result<Res, Status>>,
+{
+    type Response = Res;
+    type ResponseStream = ReceiverStream<Result<Res, Status>>;
+    type Future = Pending<Self::ResponseStream>;
+
+    fn call(&mut self, request: Request<Req>) -> Self::Future {
+        let stream = (self.1)(self.0.clone(), request.into_inner());
+        Box::pin(async move { Ok(Response::new(stream)) })
+    }
+}
+
+/// A handler whose question is a stream.
+struct Taker<F>(Arc<Core>, F);
+
+impl<Req, Res, F, Fut> ClientStreamingService<Req> for Taker<F>
+where
+    F: Fn(Arc<Core>, Streaming<Req>) -> Fut,
+    Fut: Future<Output = Res> + Send + 'static,
+{
+    type Response = Res;
+    type Future = Pending<Res>;
+
+    fn call(&mut self, request: Request<Streaming<Req>>) -> Self::Future {
+        let answer = (self.1)(self.0.clone(), request.into_inner());
+        Box::pin(async move { Ok(Response::new(answer.await)) })
+    }
+}
+
+fn grpc<Req, Res>() -> Grpc<ProstCodec<Res, Req>>
+where
+    Req: prost::Message + Default + Send + 'static,
+    Res: prost::Message + Default + Send + 'static,
+{
+    Grpc::new(ProstCodec::default()).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 fn unary<Req, Res, F, Fut>(core: &Arc<Core>, request: http::Request<Body>, handler: F) -> Answer
@@ -40,12 +86,29 @@ where
     F: Fn(Arc<Core>, Req) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Res> + Send + 'static,
 {
-    let service = Unary(core.clone(), handler);
-    Box::pin(async move {
-        let codec = ProstCodec::<Res, Req>::default();
-        let mut grpc = Grpc::new(codec).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(grpc.unary(service, request).await)
-    })
+    let handler = Handler(core.clone(), handler);
+    Box::pin(async move { Ok(grpc::<Req, Res>().unary(handler, request).await) })
+}
+
+fn telling<Req, Res, F>(core: &Arc<Core>, request: http::Request<Body>, handler: F) -> Answer
+where
+    Req: prost::Message + Default + Send + 'static,
+    Res: prost::Message + Default + Send + 'static,
+    F: Fn(Arc<Core>, Req) -> ReceiverStream<Result<Res, Status>> + Send + Sync + 'static,
+{
+    let handler = Teller(core.clone(), handler);
+    Box::pin(async move { Ok(grpc::<Req, Res>().server_streaming(handler, request).await) })
+}
+
+fn taking<Req, Res, F, Fut>(core: &Arc<Core>, request: http::Request<Body>, handler: F) -> Answer
+where
+    Req: prost::Message + Default + Send + 'static,
+    Res: prost::Message + Default + Send + 'static,
+    F: Fn(Arc<Core>, Streaming<Req>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Res> + Send + 'static,
+{
+    let handler = Taker(core.clone(), handler);
+    Box::pin(async move { Ok(grpc::<Req, Res>().client_streaming(handler, request).await) })
 }
 
 /// RPCs of later minor versions: Terraform falls back when it reads UNIMPLEMENTED.
@@ -72,6 +135,7 @@ impl Service<http::Request<Body>> for ProviderService {
 
     fn call(&mut self, request: http::Request<Body>) -> Answer {
         let core = &self.0;
+        // Each name is one of the protocol; what answers it is one method of the core.
         match request.uri().path().strip_prefix("/tfplugin6.Provider/").unwrap_or_default() {
             "GetMetadata" => unary(core, request, Core::metadata),
             "GetProviderSchema" => unary(core, request, Core::schemas),
@@ -85,7 +149,29 @@ impl Service<http::Request<Body>> for ProviderService {
             "PlanResourceChange" => unary(core, request, Core::plan),
             "ApplyResourceChange" => unary(core, request, Core::apply),
             "ImportResourceState" => unary(core, request, Core::import),
+            "MoveResourceState" => unary(core, request, Core::move_state),
+            "GenerateResourceConfig" => unary(core, request, Core::generate_config),
+            "UpgradeResourceIdentity" => unary(core, request, Core::upgrade_identity),
             "ReadDataSource" => unary(core, request, Core::read_data_source),
+            "GetFunctions" => unary(core, request, Core::functions),
+            "CallFunction" => unary(core, request, Core::call_function),
+            "ValidateEphemeralResourceConfig" => unary(core, request, Core::validate_ephemeral),
+            "OpenEphemeralResource" => unary(core, request, Core::open),
+            "RenewEphemeralResource" => unary(core, request, Core::renew),
+            "CloseEphemeralResource" => unary(core, request, Core::close),
+            "ValidateListResourceConfig" => unary(core, request, Core::validate_list),
+            "ListResource" => telling(core, request, Core::list),
+            "ValidateActionConfig" => unary(core, request, Core::validate_action),
+            "PlanAction" => unary(core, request, Core::plan_action),
+            "InvokeAction" => telling(core, request, Core::invoke),
+            "ValidateStateStoreConfig" => unary(core, request, Core::validate_state_store),
+            "ConfigureStateStore" => unary(core, request, Core::configure_state_store),
+            "ReadStateBytes" => telling(core, request, Core::read_state),
+            "WriteStateBytes" => taking(core, request, Core::write_state),
+            "LockState" => unary(core, request, Core::lock_state),
+            "UnlockState" => unary(core, request, Core::unlock_state),
+            "GetStates" => unary(core, request, Core::list_states),
+            "DeleteState" => unary(core, request, Core::delete_state),
             "StopProvider" => unary(core, request, Core::stop),
             _ => unimplemented(),
         }

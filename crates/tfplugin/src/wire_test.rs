@@ -1,12 +1,12 @@
 //! The whole wire: a gRPC client over mutual TLS against the served provider.
 use crate::core::Core;
-use crate::{Applied, Attr, DataSource, Diagnostic, Diagnostics, Provider, Read, Resource, Schema, Stop, Value};
+use crate::{Applied, Attr, Call, Diagnostic, Diagnostics, ImportKey, Provider, Read, Resource, Schema, Value};
 use crate::{async_trait, from_msgpack, serve, tls, to_msgpack, wire};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::{PrivateKeyDer, ServerName};
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tonic::transport::{Channel, Endpoint};
 
@@ -27,9 +27,6 @@ impl Provider for Things {
     fn resources(&self) -> Vec<(&'static str, Arc<dyn Resource>)> {
         vec![("things_thing", Arc::new(Thing))]
     }
-    fn data_sources(&self) -> Vec<(&'static str, Arc<dyn DataSource>)> {
-        Vec::new()
-    }
     async fn configure(&self, _: Value, _: &str) -> Diagnostics {
         Diagnostics::none()
     }
@@ -46,26 +43,26 @@ impl Resource for Thing {
             _ => Diagnostics::none(),
         }
     }
-    async fn read(&self, state: Value, private: Vec<u8>, _: &Stop) -> Read {
-        Read { state, private, ..Read::default() }
+    async fn read(&self, state: Value, _: &Call) -> Read {
+        Read::of(state)
     }
-    async fn create(&self, planned: Value, _: Value, _: Vec<u8>, stop: &Stop) -> Applied {
+    async fn create(&self, planned: Value, _: Value, call: &Call) -> Applied {
         match planned.get("name").as_str() {
             Some("panic") => panic!("asked to"),
             Some("wait") => {
-                stop.cancelled().await;
+                call.stop.cancelled().await;
                 Applied::with(with_id(planned), Diagnostic::warning("interrupted", ""))
             }
-            _ => Applied { private: b"p".to_vec(), ..Applied::of(with_id(planned)) },
+            _ => Applied::of(with_id(planned)).private(*b"p"),
         }
     }
-    async fn update(&self, _: Value, _: Value, _: Value, _: Vec<u8>, _: &Stop) -> Applied {
+    async fn update(&self, _: Value, _: Value, _: Value, _: &Call) -> Applied {
         panic!("asked to")
     }
-    async fn delete(&self, _: Value, _: Vec<u8>, _: &Stop) -> Applied {
+    async fn delete(&self, _: Value, _: &Call) -> Applied {
         Applied::default()
     }
-    async fn import(&self, _: &str, _: &Stop) -> Read {
+    async fn import(&self, _: &ImportKey, _: &Call) -> Read {
         Read::default()
     }
 }
@@ -86,16 +83,14 @@ struct Served {
     socket: PathBuf,
     own: Vec<u8>,
     task: tokio::task::JoinHandle<Result<(), crate::ServeError>>,
-    _directory: tempfile::TempDir,
 }
 
-fn served(client_pem: &str) -> Served {
-    let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("s");
-    let listener = UnixListener::bind(&socket).unwrap();
+async fn served(client_pem: &str) -> Served {
+    let listener = serve::Listener::bind((0, 0)).await.unwrap();
+    let socket = PathBuf::from(listener.address());
     let (config, own) = tls::server(client_pem).unwrap();
     let core = Arc::new(Core::new(Arc::new(Things)));
-    Served { socket, own, task: tokio::spawn(serve::run(core, listener, Some(TlsAcceptor::from(config)))), _directory: directory }
+    Served { socket, own, task: tokio::spawn(serve::run(core, listener, Some(TlsAcceptor::from(config)))) }
 }
 
 async fn connect(served: &Served, who: Identity) -> Result<Channel, tonic::transport::Error> {
@@ -152,7 +147,7 @@ fn apply(prior: &Value, planned: &Value) -> wire::ApplyRequest {
         config: planned_state.clone(),
         prior_state,
         planned_state,
-        planned_private: Vec::new(),
+        ..wire::ApplyRequest::default()
     }
 }
 
@@ -161,7 +156,7 @@ const APPLY: &str = "/tfplugin6.Provider/ApplyResourceChange";
 #[tokio::test]
 async fn schema_plan_apply_and_shutdown_over_mutual_tls() {
     let who = identity();
-    let served = served(&who.pem);
+    let served = served(&who.pem).await;
     let channel = connect(&served, who).await.unwrap();
 
     let schema: wire::SchemaResponse = call(&channel, "/tfplugin6.Provider/GetProviderSchema", wire::Empty {}).await.unwrap();
@@ -174,7 +169,7 @@ async fn schema_plan_apply_and_shutdown_over_mutual_tls() {
         prior_state: dynamic(&Value::Null),
         proposed_new_state: dynamic(&config),
         config: dynamic(&config),
-        prior_private: Vec::new(),
+        ..wire::PlanRequest::default()
     };
     let plan: wire::PlanResponse = call(&channel, "/tfplugin6.Provider/PlanResourceChange", request).await.unwrap();
     let planned = read(plan.planned_state);
@@ -192,7 +187,7 @@ async fn schema_plan_apply_and_shutdown_over_mutual_tls() {
     let upgraded: wire::ValueResponse = call(&channel, "/tfplugin6.Provider/UpgradeResourceState", request).await.unwrap();
     assert_eq!(read(upgraded.value), thing("a", Value::Null));
 
-    let unknown = call::<_, wire::Empty>(&channel, "/tfplugin6.Provider/GetFunctions", wire::Empty {}).await.unwrap_err();
+    let unknown = call::<_, wire::Empty>(&channel, "/tfplugin6.Provider/OfAnotherDecade", wire::Empty {}).await.unwrap_err();
     assert_eq!(unknown.code(), tonic::Code::Unimplemented);
 
     let _: wire::Empty = call(&channel, "/plugin.GRPCController/Shutdown", wire::Empty {}).await.unwrap();
@@ -203,13 +198,14 @@ async fn schema_plan_apply_and_shutdown_over_mutual_tls() {
 #[tokio::test]
 async fn a_wrong_value_is_on_its_attribute() {
     let who = identity();
-    let served = served(&who.pem);
+    let served = served(&who.pem).await;
     let channel = connect(&served, who).await.unwrap();
-    let request = wire::ConfigRequest { type_name: "things_thing".to_owned(), config: dynamic(&thing("bad", Value::Null)) };
+    let config = dynamic(&thing("bad", Value::Null));
+    let request = wire::ValidateResourceRequest { type_name: "things_thing".to_owned(), config, client_capabilities: None };
     let answer: wire::DiagnosticsResponse = call(&channel, "/tfplugin6.Provider/ValidateResourceConfig", request).await.unwrap();
     let path = answer.diagnostics[0].attribute.as_ref().unwrap();
     assert_eq!(path.steps[0].selector, Some(wire::Selector::AttributeName("name".to_owned())));
-    let request = wire::ConfigRequest { type_name: "things_other".to_owned(), config: None };
+    let request = wire::ValidateResourceRequest { type_name: "things_other".to_owned(), ..wire::ValidateResourceRequest::default() };
     let answer: wire::DiagnosticsResponse = call(&channel, "/tfplugin6.Provider/ValidateResourceConfig", request).await.unwrap();
     assert!(answer.diagnostics[0].summary.contains("things_other"));
 }
@@ -217,7 +213,7 @@ async fn a_wrong_value_is_on_its_attribute() {
 #[tokio::test]
 async fn a_panic_keeps_the_prior_state() {
     let who = identity();
-    let served = served(&who.pem);
+    let served = served(&who.pem).await;
     let channel = connect(&served, who).await.unwrap();
     let prior = thing("a", "a".into());
     let applied: wire::ApplyResponse = call(&channel, APPLY, apply(&prior, &thing("b", "a".into()))).await.unwrap();
@@ -230,7 +226,7 @@ async fn a_panic_keeps_the_prior_state() {
 #[tokio::test]
 async fn stop_lets_a_waiting_create_answer_with_its_state() {
     let who = identity();
-    let served = served(&who.pem);
+    let served = served(&who.pem).await;
     let channel = connect(&served, who).await.unwrap();
     let waiting = call::<_, wire::ApplyResponse>(&channel, APPLY, apply(&Value::Null, &thing("wait", Value::Unknown)));
     let stop = call::<_, wire::Empty>(&channel, "/tfplugin6.Provider/StopProvider", wire::Empty {});
@@ -243,11 +239,26 @@ async fn stop_lets_a_waiting_create_answer_with_its_state() {
 
 #[tokio::test]
 async fn another_certificate_is_refused() {
-    let served = served(&identity().pem);
+    let served = served(&identity().pem).await;
     // The refusal arrives with the handshake or, in TLS 1.3, with the first answer.
     let refused = match connect(&served, identity()).await {
         Err(_) => true,
         Ok(channel) => call::<_, wire::SchemaResponse>(&channel, "/tfplugin6.Provider/GetProviderSchema", wire::Empty {}).await.is_err(),
     };
     assert!(refused);
+}
+
+#[tokio::test]
+async fn where_there_are_no_unix_sockets_the_loopback_interface_serves() {
+    let listener = serve::Listener::loopback((20_000, 20_100)).await.unwrap();
+    let address = listener.address();
+    assert!(listener.network() == "tcp" && address.starts_with("127.0.0.1:20"));
+    let core = Arc::new(Core::new(Arc::new(Things)));
+    let task = tokio::spawn(serve::run(core, listener, None));
+    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let schema: wire::SchemaResponse = call(&channel, "/tfplugin6.Provider/GetProviderSchema", wire::Empty {}).await.unwrap();
+    assert!(schema.resource_schemas.contains_key("things_thing"));
+    let _: wire::Empty = call(&channel, "/plugin.GRPCController/Shutdown", wire::Empty {}).await.unwrap();
+    drop(channel);
+    task.await.unwrap().unwrap();
 }

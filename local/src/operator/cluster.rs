@@ -134,6 +134,12 @@ impl Operator {
 impl Turn<'_> {
     async fn run(&self, mut instances: Vec<Instance>, memory: &mut Memory) -> Result<Outcome, OperatorError> {
         self.resize(&instances)?;
+        for drained in instances.iter().filter(|instance| self.op.is_drained(self.spec, instance)) {
+            tracing::info!(cluster = self.spec.name, instance = drained.name, "its node is gone: it starts on another");
+            // The Pod first: nobody takes the instance for one that answers while its server stops.
+            self.op.remove(&kinds::PODS, &self.spec.namespace, &drained.name)?;
+            self.op.put_away(self.spec, drained).await?;
+        }
         let was_healthy = self.cluster["status"]["phase"] == HEALTHY;
         if was_healthy && instances.iter().any(|instance| !instance.server().is_up()) {
             self.op.phase(self.spec, WAITING, "an instance is not ready")?;

@@ -142,6 +142,7 @@ impl Operator {
         let ready = instance.server().is_up();
         let labels = labels(spec, name, role, "");
         let shape = instance.shape().unwrap_or_else(|| spec.shape.clone());
+        let node = self.node_of(spec, instance, &shape["nodeSelector"])?;
         let claim = json!({ "metadata": { "labels": { "cnpg.io/instanceRole": role } } });
         self.kube.patch(&kinds::VOLUME_CLAIMS, namespace, name, &claim)?;
         let pod = self.kube.apply(
@@ -150,7 +151,7 @@ impl Operator {
             "apiVersion": "v1", "kind": "Pod",
             "metadata": { "name": name, "namespace": namespace, "labels": labels, "ownerReferences": [spec.owner()],
                 "annotations": { "cnpg.io/nodeSerial": instance.serial.to_string(), PORT: instance.port.to_string() } },
-            "spec": { "nodeName": "local", "nodeSelector": shape["nodeSelector"],
+            "spec": { "nodeName": node, "nodeSelector": shape["nodeSelector"],
                 "containers": [{ "name": "postgres", "image": format!("postgresql:{}", self.postgres.major), "resources": shape["resources"],
                     "ports": [{ "name": "postgresql", "containerPort": instance.port, "protocol": "TCP" }] }],
                 "volumes": [{ "name": "pgdata", "persistentVolumeClaim": { "claimName": name } }] } }),

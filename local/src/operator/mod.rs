@@ -11,6 +11,7 @@ mod data;
 mod error;
 mod failover;
 mod instance;
+mod nodes;
 mod pooler;
 mod process;
 mod services;
@@ -247,6 +248,10 @@ impl Operator {
             (&kinds::DATABASES, &Selector::all()),
         ] {
             seen.extend(self.kube.list(kind, Some(namespace), selector).iter().map(|object| version(object)));
+        }
+        // A node that goes from under a pod is seen at once, not with the next review.
+        for pod in self.kube.list(&kinds::PODS, Some(namespace), &of_cluster) {
+            seen.push(if self.has_node(&pod) { '+' } else { '-' });
         }
         let claims = self.kube.list(&kinds::VOLUME_CLAIMS, Some(namespace), &of_cluster);
         let pids = claims.iter().filter_map(|claim| self.instance(claim)).map(|instance| match instance.server() {

@@ -91,6 +91,11 @@ async fn settle(
         *trusted = Some(environment.id.clone());
     }
     if environment.connection.is_none() {
+        // As a customer who takes the chart away after disconnecting, and whatever mark a release has left.
+        if let Some(agent) = agents.remove(&environment.id) {
+            agent.task.abort();
+            forget_release(kube)?;
+        }
         return Ok(());
     }
     #[expect(clippy::disallowed_methods, reason = "the local stack is a shell")]
@@ -109,6 +114,15 @@ async fn settle(
             agents.insert(environment.id.clone(), Agent { task, renewed: now });
             Ok(())
         }
+    }
+}
+
+fn forget_release(kube: &Handle) -> anyhow::Result<()> {
+    let maps = kiven_fake_kube::kinds::find("", "v1", "configmaps").context("the local cluster has no ConfigMaps")?;
+    match kube.delete(maps, SYSTEM_NAMESPACE, "kiven-released") {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(error).context("the mark of a release stays"),
     }
 }
 
@@ -136,6 +150,8 @@ fn start(folder: &Folder, environment: &Environment, inherited: &Inherited) -> a
         ("KIVEN_RELAY_ADDRESS", format!("localhost:{}", folder.ports.relay)),
         ("KIVEN_API_URL", format!("http://127.0.0.1:{}", folder.ports.enrol)),
         ("KIVEN_TOKEN_PATH", path("run/agent-kiven-token")),
+        ("KIVEN_EKS_CLUSTER", environment.spec.eks_cluster_name.clone()),
+        ("KIVEN_AWS_REGION", environment.spec.aws_region.clone()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();

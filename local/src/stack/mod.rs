@@ -11,6 +11,7 @@ mod cluster;
 mod customer;
 mod folder;
 mod keys;
+mod nodes;
 mod passwords;
 
 use crate::aws::{AccessKey, Cluster, Config, Delays, Endpoints, NODEGROUP_DELAY_MS, NowMs};
@@ -159,6 +160,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         keys.organization_id.clone(),
         agents::Inherited { failpoints: options.failpoints.clone(), clock: options.clock_environment.clone() },
     ));
+    let nodes = tokio::spawn(nodes::look_after(kube.clone(), Arc::clone(&endpoints), subnets().to_vec()));
     let passwords = tokio::spawn(passwords::look_after(folder.clone(), kube.clone()));
     children::await_port(folder.ports.relay).await?;
     keys.write_credentials(&options.credentials, &backend.api.url, &folder.root)?;
@@ -179,6 +181,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         _ = terminate.recv() => {}
     }
     agents.abort();
+    nodes.abort();
     passwords.abort();
     relay.abort();
     backend.shut_down();
@@ -199,12 +202,16 @@ fn announce(folder: &Folder, ready: &Ready) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Subnets of the local cluster by zone.
+fn subnets() -> [(String, String); 3] {
+    ["a", "b", "c"].map(|zone| (format!("{REGION}{zone}"), format!("subnet-local-{zone}")))
+}
+
 /// Both accounts' AWS.
 async fn endpoints(folder: &Folder, kube_url: &str) -> anyhow::Result<Endpoints> {
     #[expect(clippy::disallowed_methods, reason = "the local stack is a shell")]
     let now_ms: NowMs = Arc::new(|| jiff::Timestamp::now().as_millisecond());
     let key = |id: &str, principal_arn: String| AccessKey { id: id.to_owned(), principal_arn };
-    let subnets = ["a", "b"].map(|zone| (format!("{REGION}{zone}"), format!("subnet-local-{zone}")));
     let config = Config {
         folder: Some(folder.root.clone()),
         blobs: folder.root.join("blobs"),
@@ -218,7 +225,7 @@ async fn endpoints(folder: &Folder, kube_url: &str) -> anyhow::Result<Endpoints>
             endpoint: kube_url.to_owned(),
             ca_data: String::new(),
             oidc_issuer: kube_url.to_owned(),
-            subnets: BTreeMap::from(subnets),
+            subnets: BTreeMap::from(subnets()),
         }],
         ports: folder.ports.aws(),
         delays: Delays::all(NODEGROUP_DELAY_MS),

@@ -1,6 +1,6 @@
 //! `kiven_plans`: what can be bought.
 use crate::session::Shared;
-use kiven_tfplugin::{Attr, DataSource, Diagnostic, Nesting, Read, Schema, Stop, Value, async_trait, from_json};
+use kiven_tfplugin::{Attr, Call, DataSource, Diagnostic, Nesting, Read, Schema, Value, async_trait, from_json};
 
 /// The data source.
 pub(crate) struct Plans(pub(crate) Shared);
@@ -22,7 +22,7 @@ impl DataSource for Plans {
             .attr(Attr::nested("plans", Nesting::List, plan).computed().describe("Cheapest first."))
     }
 
-    async fn read(&self, _: Value, _: &Stop) -> Read {
+    async fn read(&self, _: Value, _: &Call) -> Read {
         let client = match self.0.client() {
             Ok(client) => client,
             Err(refused) => return Read::with(Value::Null, refused),

@@ -13,7 +13,9 @@ use kiven_model::database::Power;
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::OperationKind;
 use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Violation};
-use kiven_tfplugin::{Applied, Diagnostic, Diagnostics, PlanRequest, Planned, Read, Resource, Schema, Stop, Value, async_trait};
+use kiven_tfplugin::{
+    Applied, Call, Diagnostic, Diagnostics, IdentitySchema, ImportKey, PlanRequest, Planned, Read, Resource, Schema, Stop, Type, Value, async_trait,
+};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -71,7 +73,7 @@ impl Database {
     async fn find(&self, id: &str, timeouts: &Value) -> Result<Value, Diagnostics> {
         let client = self.session.client()?;
         match client.database_claim(&id_of(id)?).await {
-            Ok(view) if view.status.released() => Ok(Value::Null),
+            Ok(view) if view.status.name_free() => Ok(Value::Null),
             Ok(view) => Ok(state_of(&view, timeouts)?),
             Err(error) if error.not_found() => Ok(Value::Null),
             Err(error) => Err(failure(&schema(), "Reading the database", &error)),
@@ -145,7 +147,7 @@ impl Database {
             };
             // Whatever was refused: what is on its way out already needs no second delete.
             match client.database_get(&id).await {
-                Ok(view) if view.status.released() => return self.deleted(client, &id, view, prior, &patience).await,
+                Ok(view) if view.status.name_free() => return self.deleted(client, &id, view, prior, &patience).await,
                 Err(gone) if gone.not_found() => return Ok(Applied::default()),
                 Ok(_) | Err(_) => {}
             }
@@ -172,7 +174,7 @@ impl Database {
         patience: &Patience<'_>,
     ) -> Result<Applied, Diagnostics> {
         let mut followed = None;
-        if let Some(operation) = view.operation_id.clone().filter(|_| !view.status.released()) {
+        if let Some(operation) = view.operation_id.clone().filter(|_| !view.status.name_free()) {
             match patience.follow(client, &operation).await {
                 Outcome::Succeeded => followed = Some(operation),
                 Outcome::Unwound(why) => return Err(problem(&why).into()),
@@ -185,7 +187,7 @@ impl Database {
         // Ends with the patience: every turn pauses.
         loop {
             let view = match client.database_get(id).await {
-                Ok(view) if view.status != DatabaseStatus::Deleted && view.status != DatabaseStatus::Failed => view,
+                Ok(view) if !view.status.gone() => view,
                 Ok(_) => return Ok(Applied::default()),
                 Err(error) if error.not_found() => return Ok(Applied::default()),
                 Err(error) => return Ok(Applied::with(Value::Null, remains(&crate::diagnose::chain(&error)))),
@@ -308,17 +310,21 @@ impl Resource for Database {
         schema()
     }
 
+    fn identity(&self) -> Option<IdentitySchema> {
+        Some(IdentitySchema::new(0).required("id", Type::String, "The database's id."))
+    }
+
     async fn validate(&self, config: &Value) -> Diagnostics {
         database_plan::check(config, &[])
     }
 
-    async fn plan(&self, request: PlanRequest, _: &Stop) -> Planned {
-        let PlanRequest { prior, proposed, config, private } = request;
+    async fn plan(&self, request: PlanRequest, _: &Call) -> Planned {
+        let PlanRequest { prior, proposed, config } = request;
         let version = config.get("postgres_version");
         let chosen = prior.is_null() || (!version.is_null() && version != prior.get("postgres_version"));
         let offered = match self.offered(&config, chosen).await {
             Ok(offered) => offered,
-            Err(refused) => return Planned { diagnostics: refused.into(), ..Planned::of(proposed, private) },
+            Err(refused) => return Planned::with(proposed, refused),
         };
         let (state, diagnostics) = if prior.is_null() {
             database_plan::create(&config, proposed, &offered)
@@ -326,10 +332,10 @@ impl Resource for Database {
             let seen = Seen { offered: &offered, grown_at: self.grown_at(&prior, &proposed).await, now: now() };
             database_plan::update(&prior, &config, proposed, &seen)
         };
-        Planned { diagnostics, ..Planned::of(state, private) }
+        Planned::with(state, diagnostics)
     }
 
-    async fn plan_delete(&self, prior: &Value) -> Diagnostics {
+    async fn plan_delete(&self, prior: &Value, _: &Call) -> Diagnostics {
         if prior.get("deletion_protection").as_bool() != Some(true) {
             return Diagnostics::none();
         }
@@ -339,27 +345,27 @@ impl Resource for Database {
         crate::diagnose::violation(&schema(), &violation).into()
     }
 
-    async fn read(&self, state: Value, private: Vec<u8>, _: &Stop) -> Read {
+    async fn read(&self, state: Value, _: &Call) -> Read {
         match self.find(&text(&state, "id"), state.get("timeouts")).await {
-            Ok(found) => Read { private, ..Read::of(found) },
-            Err(refused) => Read { private, ..Read::with(state, refused) },
+            Ok(found) => Read::of(found),
+            Err(refused) => Read::with(state, refused),
         }
     }
 
-    async fn create(&self, planned: Value, _: Value, _: Vec<u8>, stop: &Stop) -> Applied {
-        done(self.make(&planned, stop).await)
+    async fn create(&self, planned: Value, _: Value, call: &Call) -> Applied {
+        done(self.make(&planned, &call.stop).await)
     }
 
-    async fn update(&self, prior: Value, planned: Value, _: Value, _: Vec<u8>, stop: &Stop) -> Applied {
-        done(self.change(&prior, &planned, stop).await)
+    async fn update(&self, prior: Value, planned: Value, _: Value, call: &Call) -> Applied {
+        done(self.change(&prior, &planned, &call.stop).await)
     }
 
-    async fn delete(&self, prior: Value, _: Vec<u8>, stop: &Stop) -> Applied {
-        self.remove(&prior, stop).await.unwrap_or_else(|refused| Applied::with(prior, refused))
+    async fn delete(&self, prior: Value, call: &Call) -> Applied {
+        self.remove(&prior, &call.stop).await.unwrap_or_else(|refused| Applied::with(prior, refused))
     }
 
-    async fn import(&self, id: &str, _: &Stop) -> Read {
-        match self.find(id, &Value::Null).await {
+    async fn import(&self, key: &ImportKey, _: &Call) -> Read {
+        match self.find(key.text("id"), &Value::Null).await {
             Ok(found) => Read::of(found),
             Err(refused) => Read::with(Value::Null, refused),
         }

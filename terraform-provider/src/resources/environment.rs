@@ -5,7 +5,10 @@ use crate::session::Shared;
 use crate::wait::Patience;
 use kiven_model::api::{EnvironmentRequest, EnvironmentView};
 use kiven_model::{Code, EnvironmentId, Violation, request};
-use kiven_tfplugin::{Applied, Attr, Diagnostic, Diagnostics, PlanRequest, Planned, Read, Resource, Schema, Stop, Type, Value, async_trait};
+use kiven_tfplugin::{
+    Applied, Attr, Call, Diagnostic, Diagnostics, IdentitySchema, ImportKey, PlanRequest, Planned, Read, Resource, Schema, Stop, Type, Value,
+    async_trait,
+};
 use std::time::Duration;
 
 /// How long a destroy waits for an operation that is in the way.
@@ -82,6 +85,10 @@ impl Resource for Environment {
             .attr(Attr::map("agent_values", Type::String).computed().describe("Values for the agent's Helm chart. None is secret."))
     }
 
+    fn identity(&self) -> Option<IdentitySchema> {
+        Some(IdentitySchema::new(0).required("id", Type::String, "The environment's id."))
+    }
+
     async fn validate(&self, config: &Value) -> Diagnostics {
         let unknown: Vec<&str> = IDENTITY.into_iter().filter(|name| config.get(name).is_unknown()).collect();
         let wrong = request::environment(&request_of(config)).err().unwrap_or_default();
@@ -89,9 +96,9 @@ impl Resource for Environment {
         violations(&self.schema(), &known)
     }
 
-    async fn plan(&self, request: PlanRequest, _: &Stop) -> Planned {
+    async fn plan(&self, request: PlanRequest, _: &Call) -> Planned {
         let schema = self.schema();
-        let mut planned = Planned::of(request.proposed, request.private);
+        let mut planned = Planned::of(request.proposed);
         if !request.prior.is_null() {
             let changed = |name: &&str| !planned.state.get(name).is_unknown() && planned.state.get(name) != request.prior.get(name);
             let hint = "Another value is another environment: add a second kiven_environment and move the databases, or keep the value.";
@@ -101,18 +108,18 @@ impl Resource for Environment {
         planned
     }
 
-    async fn read(&self, state: Value, private: Vec<u8>, _: &Stop) -> Read {
+    async fn read(&self, state: Value, _: &Call) -> Read {
         match self.find(&text(&state, "id")).await {
-            Ok(found) => Read { private, ..Read::of(found) },
-            Err(refused) => Read { private, ..Read::with(state, refused) },
+            Ok(found) => Read::of(found),
+            Err(refused) => Read::with(state, refused),
         }
     }
 
-    async fn create(&self, planned: Value, _: Value, _: Vec<u8>, _: &Stop) -> Applied {
+    async fn create(&self, planned: Value, _: Value, _: &Call) -> Applied {
         done(self.make(&planned).await)
     }
 
-    async fn update(&self, prior: Value, planned: Value, _: Value, _: Vec<u8>, _: &Stop) -> Applied {
+    async fn update(&self, prior: Value, planned: Value, _: Value, _: &Call) -> Applied {
         // Every change is refused at plan; what was unknown then is refused here.
         let hint = "An environment's attributes can never be changed.";
         let changed = IDENTITY.into_iter().find(|name| planned.get(name) != prior.get(name));
@@ -122,12 +129,12 @@ impl Resource for Environment {
         }
     }
 
-    async fn delete(&self, prior: Value, _: Vec<u8>, stop: &Stop) -> Applied {
-        self.remove(&prior, stop).await.unwrap_or_else(|refused| Applied::with(prior, refused))
+    async fn delete(&self, prior: Value, call: &Call) -> Applied {
+        self.remove(&prior, &call.stop).await.unwrap_or_else(|refused| Applied::with(prior, refused))
     }
 
-    async fn import(&self, id: &str, _: &Stop) -> Read {
-        match self.find(id).await {
+    async fn import(&self, key: &ImportKey, _: &Call) -> Read {
+        match self.find(key.text("id")).await {
             Ok(found) => Read::of(found),
             Err(refused) => Read::with(Value::Null, refused),
         }

@@ -7,12 +7,29 @@ use crate::session::Shared;
 use crate::wait::{Outcome, Patience};
 use kiven_client::{Client, ClientError};
 use kiven_model::api::{ConnectionRequest, EnvironmentView};
-use kiven_model::environment::{EnvironmentSpec, EnvironmentStatus};
+use kiven_model::environment::{EnvironmentSpec, EnvironmentStatus, Farewell};
 use kiven_model::{Code, EnvironmentId, Violation, request};
-use kiven_tfplugin::{Applied, Attr, Diagnostic, Diagnostics, PlanRequest, Planned, Read, Resource, Schema, Stop, Type, Value, async_trait};
+use kiven_tfplugin::{
+    Applied, Attr, Call, Diagnostic, Diagnostics, IdentitySchema, ImportKey, PlanRequest, Planned, Read, Resource, Schema, Stop, Type, Value,
+    async_trait,
+};
 
 /// What can be changed only while the environment is not connected.
-const FROZEN: [&str; 3] = ["role_arn", "subnets", "launch_template"];
+const FROZEN: [&str; 4] = ["role_arn", "subnets", "launch_template", "backup_kms_key_arn"];
+
+const ON_DESTROY: &str = "What a destroy of this resource does while the environment has databases: `refuse` (default); `release`: they run on as \
+    your own and Kiven forgets them, all of them must run; `destroy`: each is deleted with its own deletion settings, protected ones refuse, and \
+    the destroy waits for the last grace. Apply a new value before the destroy.";
+/// What a destroy does while there are databases, by default.
+const REFUSE: &str = "refuse";
+
+/// What a destroy does with databases; `Err` for a word that says nothing.
+fn farewell(value: &Value) -> Result<Option<Farewell>, ()> {
+    match value.get("on_destroy").as_str() {
+        None | Some(REFUSE) => Ok(None),
+        Some(word) => [Farewell::Release, Farewell::Destroy].into_iter().find(|one| one.as_str() == word).map(Some).ok_or(()),
+    }
+}
 
 /// The resource.
 pub(crate) struct EnvironmentConnection(pub(crate) Shared);
@@ -22,7 +39,12 @@ fn request_of(value: &Value) -> ConnectionRequest {
         .get("subnets")
         .as_members()
         .map(|members| members.iter().map(|(zone, subnet)| (zone.clone(), subnet.as_str().unwrap_or_default().to_owned())).collect());
-    ConnectionRequest { role_arn: text(value, "role_arn"), subnets: subnets.unwrap_or_default(), launch_template: text(value, "launch_template") }
+    ConnectionRequest {
+        role_arn: text(value, "role_arn"),
+        subnets: subnets.unwrap_or_default(),
+        launch_template: text(value, "launch_template"),
+        backup_kms_key_arn: value.get("backup_kms_key_arn").as_str().map(str::to_owned),
+    }
 }
 
 /// The account of a role and the region of a zone, as far as the configuration itself tells: for checks before anything is known.
@@ -42,15 +64,18 @@ fn spec_of(view: &EnvironmentView) -> EnvironmentSpec {
 }
 
 impl EnvironmentConnection {
-    fn state(&self, view: &EnvironmentView, timeouts: &Value) -> Result<Value, Diagnostic> {
+    /// `own` has what only the state knows.
+    fn state(&self, view: &EnvironmentView, own: &Value) -> Result<Value, Diagnostic> {
         let mut state = value_of(&self.schema(), view)?;
         state.set("environment_id", view.id.as_str());
         let connection = view.connection.as_ref();
         state.set("role_arn", connection.map(|c| c.role_arn.clone()));
         state.set("launch_template", connection.map(|c| c.launch_template.clone()));
+        state.set("backup_kms_key_arn", connection.and_then(|c| c.backup_kms_key_arn.clone()));
         let subnets = connection.map(|c| c.subnets.iter().map(|(zone, subnet)| (zone.clone(), Value::from(subnet.as_str()))).collect());
         state.set("subnets", subnets.map_or(Value::Null, Value::Map));
-        state.set("timeouts", timeouts.clone());
+        state.set("timeouts", own.get("timeouts").clone());
+        state.set("on_destroy", own.get("on_destroy").as_str().unwrap_or(REFUSE));
         Ok(state)
     }
 
@@ -59,6 +84,10 @@ impl EnvironmentConnection {
         let guess = spec_guess(&asked);
         let mut wrong = request::connection(&asked, spec.unwrap_or(&guess)).err().unwrap_or_default();
         wrong.extend(durations::check(config));
+        if farewell(config).is_err() {
+            let hint = "`refuse` (default), `release` or `destroy`.";
+            wrong.push(Violation::new(Code::DELETION_INVALID, "on_destroy", "this is nothing that a destroy can do", hint));
+        }
         let known = |one: &Violation| {
             let attribute = one.field.split('.').next().unwrap_or_default();
             config.get(attribute).is_wholly_known()
@@ -66,12 +95,12 @@ impl EnvironmentConnection {
         violations(&self.schema(), &wrong.into_iter().filter(known).collect::<Vec<_>>())
     }
 
-    async fn find(&self, id: &str, timeouts: &Value) -> Result<Value, Diagnostics> {
+    async fn find(&self, id: &str, own: &Value) -> Result<Value, Diagnostics> {
         let client = self.0.client()?;
         let id = id_of(&self.schema(), "environment_id", id)?;
         match client.environment_get(&id).await {
             Ok(view) if view.connection.is_none() => Ok(Value::Null),
-            Ok(view) => Ok(self.state(&view, timeouts)?),
+            Ok(view) => Ok(self.state(&view, own)?),
             Err(error) if error.not_found() => Ok(Value::Null),
             Err(error) => Err(failure(&self.schema(), "Reading the environment", &error)),
         }
@@ -89,17 +118,16 @@ impl EnvironmentConnection {
             Some(operation) if view.status != EnvironmentStatus::Connected => patience.follow(client, operation).await,
             Some(_) | None => Outcome::Succeeded,
         };
-        let timeouts = planned.get("timeouts");
         match outcome {
             Outcome::Succeeded => {
                 // What is not read now is read by the next refresh.
                 let view = client.environment_get(&id).await.unwrap_or(view);
-                let state = self.state(&view, timeouts).map_err(|refused| refuse(refused.into()))?;
+                let state = self.state(&view, planned).map_err(|refused| refuse(refused.into()))?;
                 Ok(Applied::of(conform(&state, planned)))
             }
             Outcome::Unwound(why) => Ok(Applied::with(kept.clone(), problem(&why))),
             Outcome::Unfinished(why) => {
-                let state = self.state(&view, timeouts).map_err(|refused| refuse(refused.into()))?;
+                let state = self.state(&view, planned).map_err(|refused| refuse(refused.into()))?;
                 Ok(Applied::with(conform(&state, planned), why.warning(view.operation_id.as_ref())))
             }
         }
@@ -109,10 +137,7 @@ impl EnvironmentConnection {
     async fn begin(&self, client: &Client, id: &EnvironmentId, planned: &Value, patience: &Patience<'_>) -> Result<EnvironmentView, ClientError> {
         let asked = request_of(planned);
         let view = client.environment_get(id).await?;
-        let same = view
-            .connection
-            .as_ref()
-            .is_some_and(|c| c.role_arn == asked.role_arn && c.subnets == asked.subnets && c.launch_template == asked.launch_template);
+        let same = view.connection.as_ref().is_some_and(|c| request::connection(&asked, &spec_of(&view)).is_ok_and(|asked| *c == asked.into_inner()));
         if same && matches!(view.status, EnvironmentStatus::Connecting | EnvironmentStatus::Connected) {
             return Ok(view);
         }
@@ -122,10 +147,18 @@ impl EnvironmentConnection {
     async fn remove(&self, prior: &Value, stop: &Stop) -> Result<Applied, Diagnostics> {
         let client = self.0.client()?;
         let id = id_of(&self.schema(), "environment_id", &text(prior, "environment_id"))?;
-        match Patience::new(durations::of(prior, "delete"), stop).ask(client, || client.connection_delete(&id)).await {
-            Ok(_) => Ok(Applied::default()),
-            Err(error) if error.not_found() => Ok(Applied::default()),
-            Err(error) => Err(failure(&self.schema(), "Disconnecting the environment", &error)),
+        let patience = Patience::new(durations::of(prior, "delete"), stop);
+        let farewell = farewell(prior).unwrap_or_default();
+        let view = match patience.ask(client, || client.connection_delete(&id, farewell)).await {
+            Ok(view) => view,
+            Err(error) if error.not_found() => return Ok(Applied::default()),
+            Err(error) => return Err(failure(&self.schema(), "Disconnecting the environment", &error)),
+        };
+        let Some(operation) = view.operation_id.filter(|_| view.status == EnvironmentStatus::Disconnecting) else { return Ok(Applied::default()) };
+        match patience.follow(client, &operation).await {
+            Outcome::Succeeded => Ok(Applied::default()),
+            Outcome::Unwound(why) => Err(problem(&why).into()),
+            Outcome::Unfinished(why) => Err(why.error(Some(&operation)).into()),
         }
     }
 }
@@ -140,19 +173,27 @@ impl Resource for EnvironmentConnection {
             .attr(Attr::string("role_arn").required().describe("The role that Kiven assumes in your account."))
             .attr(Attr::map("subnets", Type::String).required().describe("Subnet by availability zone; each zone gets node groups."))
             .attr(Attr::string("launch_template").required().describe("The launch template of node groups, id or name."))
+            .attr(Attr::string("on_destroy").optional().computed().default(REFUSE).describe(ON_DESTROY))
+            .attr(Attr::string("backup_kms_key_arn").optional().describe(
+                "The KMS key of yours that backups are encrypted with, named in the onboarding module too. Before the first database only.",
+            ))
             .attr(Attr::string("status").computed().describe("`connected` once role and agent have answered."))
             .attr(Attr::list("postgres_versions", Type::Number).computed().describe("The PostgreSQL majors on offer, newest first."))
             .attr(durations::attribute())
+    }
+
+    fn identity(&self) -> Option<IdentitySchema> {
+        Some(IdentitySchema::new(0).required("environment_id", Type::String, "The environment's id."))
     }
 
     async fn validate(&self, config: &Value) -> Diagnostics {
         self.violations(config, None)
     }
 
-    async fn plan(&self, request: PlanRequest, _: &Stop) -> Planned {
+    async fn plan(&self, request: PlanRequest, _: &Call) -> Planned {
         let schema = self.schema();
-        let PlanRequest { prior, proposed, config, private } = request;
-        let mut planned = Planned::of(proposed, private);
+        let PlanRequest { prior, proposed, config } = request;
+        let mut planned = Planned::of(proposed);
         let id = config.get("environment_id").as_str().and_then(|text| EnvironmentId::parse(text).ok());
         if let (Some(client), Some(id), true) = (self.0.get(), id, prior.is_null()) {
             // Account and region are known now. Where the API does not answer, apply finds out.
@@ -183,29 +224,29 @@ impl Resource for EnvironmentConnection {
         planned
     }
 
-    async fn read(&self, state: Value, private: Vec<u8>, _: &Stop) -> Read {
-        match self.find(&text(&state, "environment_id"), state.get("timeouts")).await {
-            Ok(found) => Read { private, ..Read::of(found) },
-            Err(refused) => Read { private, ..Read::with(state, refused) },
+    async fn read(&self, state: Value, _: &Call) -> Read {
+        match self.find(&text(&state, "environment_id"), &state).await {
+            Ok(found) => Read::of(found),
+            Err(refused) => Read::with(state, refused),
         }
     }
 
-    async fn create(&self, planned: Value, _: Value, _: Vec<u8>, stop: &Stop) -> Applied {
-        let patience = Patience::new(durations::of(&planned, "create"), stop);
+    async fn create(&self, planned: Value, _: Value, call: &Call) -> Applied {
+        let patience = Patience::new(durations::of(&planned, "create"), &call.stop);
         done(self.connect(&Value::Null, &planned, patience).await)
     }
 
-    async fn update(&self, prior: Value, planned: Value, _: Value, _: Vec<u8>, stop: &Stop) -> Applied {
-        let patience = Patience::new(durations::of(&planned, "update"), stop);
+    async fn update(&self, prior: Value, planned: Value, _: Value, call: &Call) -> Applied {
+        let patience = Patience::new(durations::of(&planned, "update"), &call.stop);
         done(self.connect(&prior, &planned, patience).await)
     }
 
-    async fn delete(&self, prior: Value, _: Vec<u8>, stop: &Stop) -> Applied {
-        self.remove(&prior, stop).await.unwrap_or_else(|refused| Applied::with(prior, refused))
+    async fn delete(&self, prior: Value, call: &Call) -> Applied {
+        self.remove(&prior, &call.stop).await.unwrap_or_else(|refused| Applied::with(prior, refused))
     }
 
-    async fn import(&self, id: &str, _: &Stop) -> Read {
-        match self.find(id, &Value::Null).await {
+    async fn import(&self, key: &ImportKey, _: &Call) -> Read {
+        match self.find(key.text("environment_id"), &Value::Null).await {
             Ok(found) => Read::of(found),
             Err(refused) => Read::with(Value::Null, refused),
         }

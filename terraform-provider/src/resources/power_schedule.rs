@@ -6,7 +6,10 @@ use kiven_client::ClientError;
 use kiven_model::api::ScheduleView;
 use kiven_model::schedule::{ExceptionRequest, HoursRequest, ScheduleRequest, ScheduleSpec, WindowRequest};
 use kiven_model::{Code, DatabaseId, ScheduleId, Valid, Violation};
-use kiven_tfplugin::{Applied, Attr, Diagnostic, Diagnostics, Nesting, PlanRequest, Planned, Read, Resource, Schema, Stop, Type, Value, async_trait};
+use kiven_tfplugin::{
+    Applied, Attr, Call, Diagnostic, Diagnostics, IdentitySchema, ImportKey, Nesting, PlanRequest, Planned, Read, Resource, Schema, Type, Value,
+    async_trait,
+};
 
 /// What decides when databases are on; the next times follow from it and from the clock.
 const CALENDAR: [&str; 5] = ["time_zone", "windows", "exceptions", "ready_by", "enabled"];
@@ -178,49 +181,53 @@ impl Resource for PowerSchedule {
         schema()
     }
 
+    fn identity(&self) -> Option<IdentitySchema> {
+        Some(IdentitySchema::new(0).required("id", Type::String, "The schedule's id."))
+    }
+
     async fn validate(&self, config: &Value) -> Diagnostics {
         check(config).err().unwrap_or_default()
     }
 
-    async fn plan(&self, request: PlanRequest, _: &Stop) -> Planned {
-        let PlanRequest { prior, mut proposed, config, private } = request;
+    async fn plan(&self, request: PlanRequest, _: &Call) -> Planned {
+        let PlanRequest { prior, mut proposed, config } = request;
         let spec = match check(&config) {
-            Err(wrong) if wrong.has_error() => return Planned { diagnostics: wrong, ..Planned::of(proposed, private) },
+            Err(wrong) if wrong.has_error() => return Planned::with(proposed, wrong),
             spec => spec.ok(),
         };
         fill(&prior, &config, &mut proposed, spec.as_deref());
         let joins = !proposed.get("database_ids").same(prior.get("database_ids"));
         let diagnostics = if joins { self.refuse_others(&text(&prior, "id"), &config).await } else { Diagnostics::none() };
-        Planned { diagnostics, ..Planned::of(proposed, private) }
+        Planned::with(proposed, diagnostics)
     }
 
-    async fn read(&self, state: Value, private: Vec<u8>, _: &Stop) -> Read {
+    async fn read(&self, state: Value, _: &Call) -> Read {
         match self.find(&text(&state, "id"), &state).await {
-            Ok(found) => Read { private, ..Read::of(found) },
-            Err(refused) => Read { private, ..Read::with(state, refused) },
+            Ok(found) => Read::of(found),
+            Err(refused) => Read::with(state, refused),
         }
     }
 
-    async fn create(&self, planned: Value, _: Value, _: Vec<u8>, _: &Stop) -> Applied {
+    async fn create(&self, planned: Value, _: Value, _: &Call) -> Applied {
         match random() {
             Ok(bits) => done(self.put(ScheduleId::from_random(bits), &Value::Null, &planned).await),
             Err(refused) => Applied::with(Value::Null, refused),
         }
     }
 
-    async fn update(&self, prior: Value, planned: Value, _: Value, _: Vec<u8>, _: &Stop) -> Applied {
+    async fn update(&self, prior: Value, planned: Value, _: Value, _: &Call) -> Applied {
         match id_of(&text(&prior, "id")) {
             Ok(id) => done(self.put(id, &prior, &planned).await),
             Err(refused) => Applied::with(prior, refused),
         }
     }
 
-    async fn delete(&self, prior: Value, _: Vec<u8>, _: &Stop) -> Applied {
+    async fn delete(&self, prior: Value, _: &Call) -> Applied {
         self.remove(&prior).await.unwrap_or_else(|refused| Applied::with(prior, refused))
     }
 
-    async fn import(&self, id: &str, _: &Stop) -> Read {
-        match self.find(id, &Value::Null).await {
+    async fn import(&self, key: &ImportKey, _: &Call) -> Read {
+        match self.find(key.text("id"), &Value::Null).await {
             Ok(found) => Read::of(found),
             Err(refused) => Read::with(Value::Null, refused),
         }

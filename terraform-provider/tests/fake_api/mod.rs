@@ -252,7 +252,7 @@ impl World {
     }
 
     fn provision(&mut self, id: DatabaseId, spec: DatabaseSpec) -> Answer {
-        if self.databases.values().any(|other| other.spec.name == spec.name && !other.status.released()) {
+        if self.databases.values().any(|other| other.spec.name == spec.name && !other.status.name_free()) {
             return Err(Problem::new(Code::NAME_TAKEN, "The name is taken.").hint("terraform import"));
         }
         let environment = spec.environment_id.clone();
@@ -270,7 +270,7 @@ impl World {
         if database.status.moving() {
             return Err(Problem::new(Code::OPERATION_RUNNING, "busy").operation(database.operation_id.clone().unwrap()));
         }
-        if database.status.released() {
+        if database.status.name_free() {
             return Err(Problem::new(Code::WRONG_STATE, "gone already"));
         }
         let id = database.id.clone();
@@ -358,6 +358,7 @@ impl World {
             operator_version: None,
             storage_class: true,
             postgres_versions: vec![16, 15],
+            loose_volumes: Vec::new(),
         };
         environment.connected =
             (!unwinds).then(|| Connected { cluster_arn: String::new(), oidc_issuer: String::new(), oidc_provider_arn: String::new(), agent });

@@ -70,6 +70,7 @@ impl Customer {
             role_arn: format!("arn:aws:iam::{}:role/{ROLE}", self.account),
             subnets: self.subnets.clone(),
             launch_template: self.launch_template.clone(),
+            backup_kms_key_arn: None,
         }
     }
 

@@ -2,11 +2,13 @@
 use crate::account::{Customer, WORKER, adapter, principal};
 use crate::onboarding::{self, CLUSTER, Names, ROLE};
 use crate::{begin, emulation};
-use kiven_aws::store::{S3Blobs, Store, StoreConfig, bucket_ensure, table_ensure};
+use kiven_aws::store::{Queue, S3Blobs, SqsDoorbell, Store, StoreConfig, bucket_ensure, table_ensure};
 use kiven_model::{EnvironmentId, OperationId, OrganizationId};
 use kiven_ports::account::Access;
-use kiven_ports::contract;
+use kiven_ports::{Doorbell, contract};
+use kiven_tests::dynamodb::{self, DynamoDbLocal};
 use kiven_tests::ministack::{MiniStack, REGION};
+use std::time::Duration;
 
 /// Kiven's own account: the store's owner.
 const OWN: &str = "999988887777";
@@ -35,6 +37,7 @@ pub(crate) fn prepared(customer: &Customer, environment_id: EnvironmentId) -> (c
         subnet: customer.subnets.values().next().cloned().unwrap(),
         launch_template: customer.launch_template.clone(),
         node_role_arn: format!("arn:aws:iam::{}:role/kiven-node", customer.account),
+        kms_key_arn: None,
         access,
     };
     (prepared, names)
@@ -60,6 +63,37 @@ async fn the_store_keeps_its_contracts() {
     contract::records(&store).await.unwrap();
     contract::agents(&store).await.unwrap();
     contract::blobs(&S3Blobs::new(&sdk, "kiven-payloads")).await.unwrap();
+}
+
+/// Amazon's own emulation is the most exact about tokens, conditions and sizes.
+#[tokio::test]
+async fn the_store_keeps_its_contracts_on_dynamodb_local() {
+    let Some(folder) = dynamodb::find("aws: the store on DynamoDB Local") else { return };
+    let Some(aws) = emulation("contracts::the_store_keeps_its_contracts_on_dynamodb_local").await else { return };
+    let oracle = DynamoDbLocal::start(&folder).await.unwrap();
+    let sdk = aws.sdk_with(&MiniStack::root(OWN), &oracle.url);
+    for _ in 0..2 {
+        table_ensure(&sdk, "kiven").await.unwrap();
+    }
+    bucket_ensure(&sdk, "kiven-payloads", REGION).await.unwrap();
+    let store = Store::new(&sdk, &StoreConfig { table: "kiven".to_owned(), bucket: "kiven-payloads".to_owned(), due_shards: 64 });
+    contract::records(&store).await.unwrap();
+    contract::agents(&store).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_doorbell_rings_for_an_operation_and_for_schedules() {
+    let Some(aws) = emulation("contracts::the_doorbell_rings_for_an_operation_and_for_schedules").await else { return };
+    let sdk = aws.sdk(&MiniStack::root(OWN));
+    let made = sdk.sqs().create_queue().queue_name("doorbell").send().await.unwrap();
+    let bell = SqsDoorbell::new(Queue::new(&sdk, made.queue_url().unwrap()));
+    let (id, database) = (OperationId::from_random([1; 16]), kiven_model::DatabaseId::from_random([2; 16]));
+    bell.doorbell_ring(&id, Duration::ZERO).await.unwrap();
+    bell.doorbell_ring(&id, Duration::from_secs(5_000)).await.unwrap();
+    bell.doorbell_tick(std::slice::from_ref(&database)).await.unwrap();
+    let got = sdk.sqs().receive_message().queue_url(made.queue_url().unwrap()).max_number_of_messages(10).send().await.unwrap();
+    let bodies: Vec<&str> = got.messages().iter().filter_map(|message| message.body()).collect();
+    assert!(bodies.len() == 2 && bodies.contains(&id.as_str()) && bodies.iter().any(|body| body.contains(database.as_str())), "{bodies:?}");
 }
 
 #[tokio::test]

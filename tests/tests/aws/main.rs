@@ -7,9 +7,12 @@
 
 mod account;
 mod contracts;
+mod denial;
 mod life;
+mod module;
 mod onboarding;
 mod permissions;
+mod real;
 mod stage;
 mod twin;
 

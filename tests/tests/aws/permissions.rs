@@ -8,7 +8,7 @@ use kiven_model::operation::OperationKind::{Connect, Delete, PatchNodes, Pause, 
 use kiven_model::operation::{Operation, OperationKind, OperationStatus};
 use kiven_model::{EnvironmentId, Problem};
 use kiven_ports::PortError;
-use kiven_ports::account::{BackupRole, CustomerAccount, NodeGroup, NodeGroupState, ResourceKind};
+use kiven_ports::account::{BackupBucket, BackupRole, CustomerAccount, NodeGroup, NodeGroupState, ResourceKind};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ enum Story {
 
 fn story(permission: &Permission) -> Story {
     match (permission.action.as_str(), permission.steps[0].as_str()) {
-        ("eks:ListUpdates" | "iam:UpdateAssumeRolePolicy", _) => Story::Direct,
+        ("eks:ListUpdates" | "iam:UpdateAssumeRolePolicy" | "s3:ListBucket", _) => Story::Direct,
         (_, "read_eks_cluster" | "check_account" | "ensure_oidc_provider") => Story::Connect,
         (_, "ensure_node_group" | "ensure_backup_bucket" | "ensure_backup_role") => Story::Operation(Provision),
         (_, "scale_node_group") => Story::Operation(Pause),
@@ -185,7 +185,8 @@ fn denied<T: std::fmt::Debug>(answer: Result<T, PortError>, permission: &Permiss
     }
 }
 
-/// Two calls that a life makes only when something else has happened: a role whose trust was changed, a patch that runs already.
+/// Calls that a life makes only when something else has happened: a role whose trust was changed, a patch that runs already, a
+/// bucket that is there already.
 async fn direct(world: &World, seed: u64, permission: &Permission) {
     let (account, bytes) = (&world.account, [u8::try_from(seed % 251).unwrap(); 16]);
     let (prepared, names) = prepared(&world.customer, EnvironmentId::from_random(bytes));
@@ -217,6 +218,13 @@ async fn direct(world: &World, seed: u64, permission: &Permission) {
         while account.node_group_delete(access, cluster, &group.name).await.unwrap() != NodeGroupState::Absent {}
         return;
     }
+    if permission.action == "s3:ListBucket" {
+        let bucket = BackupBucket { name: format!("kiven-backups-{}-eu-west-1-{seed:08x}", crate::ACCOUNT), noncurrent_days: 35, kms_key_arn: None };
+        account.backup_bucket_ensure(access, &bucket).await.unwrap();
+        world.customer.onboard(&world.aws, &without, &names).await.unwrap();
+        denied(account.backup_bucket_ensure(access, &bucket).await, permission);
+        return;
+    }
     let role = BackupRole {
         name: format!("kiven-{}-backup-1", database_id.short(10)),
         prefix: format!("{database_id}/1"),
@@ -224,6 +232,7 @@ async fn direct(world: &World, seed: u64, permission: &Permission) {
         oidc_provider_arn: format!("arn:aws:iam::{}:oidc-provider/{}", crate::ACCOUNT, names.oidc_host),
         oidc_issuer: format!("https://{}", names.oidc_host),
         service_account: "kiven-databases:shop-abc-1".to_owned(),
+        kms_key_arn: None,
         bucket: "kiven-backups-x".to_owned(),
     };
     account.backup_role_ensure(access, &role).await.unwrap();

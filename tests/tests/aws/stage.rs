@@ -39,6 +39,11 @@ impl Stage {
         stage
     }
 
+    /// The same world through another adapter.
+    pub(crate) fn with(self, aws: &Account) -> Self {
+        let ports = Arc::new(Emulated::new(Arc::clone(&self.world), aws.clone(), &self.connection));
+        Self { ports, ..self }
+    }
     async fn commit(&self, writes: Vec<Write>) {
         self.world.records_commit(writes).await.unwrap();
     }

@@ -4,7 +4,8 @@ use kiven_aws::account::Account;
 use kiven_model::Problem;
 use kiven_model::environment::ConnectionSpec;
 use kiven_ports::account::{
-    Access, AccountNeeds, BackupBucket, BackupRole, ClusterFacts, CustomerAccount, Inventory, NodeGroup, NodeGroupState, UpdateState,
+    Access, AccountNeeds, BackupBucket, BackupRole, ClusterFacts, CustomerAccount, Differences, Inventory, NodeGroup, NodeGroupState, UpdateState,
+    Wanted,
 };
 use kiven_ports::{Clock, PortError, Ports};
 use kiven_sim::World;
@@ -169,6 +170,9 @@ impl CustomerAccount for Twin {
     async fn backup_role_delete(&self, access: &Access, name: &str) -> Result<(), PortError> {
         self.aws.backup_role_delete(access, name).await?;
         self.world.backup_role_delete(&self.there(access), name).await
+    }
+    async fn differences(&self, access: &Access, wanted: &Wanted) -> Result<Differences, PortError> {
+        self.aws.differences(access, wanted).await
     }
     async fn inventory(&self, access: &Access, cluster: &str) -> Result<Inventory, PortError> {
         self.aws.inventory(access, cluster).await

@@ -24,6 +24,8 @@ const BOUNDARY: &str = "kiven-boundary";
 const ROLE_POLICY: &str = "kiven-backups";
 /// The statement whose presence says that the bucket is finished: the policy is written last.
 const FINISHED_SID: &str = "KivenKeepsItsHandsOff";
+/// The lifecycle rule that keeps superseded versions for a while.
+pub(super) const LIFECYCLE_RULE: &str = "kiven-superseded";
 /// Parts of uploads that were never completed are kept this long.
 const INCOMPLETE_UPLOAD_DAYS: i32 = 7;
 
@@ -102,8 +104,14 @@ async fn bucket_protect(s3: &S3, bucket: &BackupBucket, owner: &str) -> Result<(
     let put = s3.put_public_access_block().bucket(name).expected_bucket_owner(owner).public_access_block_configuration(closed).send().await;
     put.map_err(|error| port_error("s3:PutBucketPublicAccessBlock", error))?;
 
-    let default = ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::Aes256).build();
-    let rule = ServerSideEncryptionRule::builder().apply_server_side_encryption_by_default(default.map_err(unbuilt)?);
+    let default = ServerSideEncryptionByDefault::builder();
+    let default = match &bucket.kms_key_arn {
+        Some(key) => default.sse_algorithm(ServerSideEncryption::AwsKms).kms_master_key_id(key),
+        None => default.sse_algorithm(ServerSideEncryption::Aes256),
+    };
+    // One data key for many objects: WAL would cost a call of KMS for each segment.
+    let rule = ServerSideEncryptionRule::builder().bucket_key_enabled(bucket.kms_key_arn.is_some());
+    let rule = rule.apply_server_side_encryption_by_default(default.build().map_err(unbuilt)?);
     let encryption = ServerSideEncryptionConfiguration::builder().rules(rule.build()).build().map_err(unbuilt)?;
     let put = s3.put_bucket_encryption().bucket(name).expected_bucket_owner(owner).server_side_encryption_configuration(encryption).send().await;
     put.map_err(|error| port_error("s3:PutEncryptionConfiguration", error))?;
@@ -114,7 +122,7 @@ async fn bucket_protect(s3: &S3, bucket: &BackupBucket, owner: &str) -> Result<(
 
     let days = i32::try_from(bucket.noncurrent_days).unwrap_or(i32::MAX);
     let rule = LifecycleRule::builder()
-        .id("kiven-superseded")
+        .id(LIFECYCLE_RULE)
         .status(ExpirationStatus::Enabled)
         .filter(LifecycleRuleFilter::builder().prefix("").build())
         .noncurrent_version_expiration(NoncurrentVersionExpiration::builder().noncurrent_days(days).build())
@@ -125,7 +133,7 @@ async fn bucket_protect(s3: &S3, bucket: &BackupBucket, owner: &str) -> Result<(
     put.map(|_| ()).map_err(|error| port_error("s3:PutLifecycleConfiguration", error))
 }
 
-fn bucket_policy(bucket: &str, access: &Access) -> Value {
+pub(super) fn bucket_policy(bucket: &str, access: &Access) -> Value {
     let (all, objects) = (format!("arn:aws:s3:::{bucket}"), format!("arn:aws:s3:::{bucket}/*"));
     json!({"Version": "2012-10-17", "Statement": [
         {"Sid": "TlsOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": [all, objects],
@@ -213,11 +221,20 @@ pub(super) async fn role_get(sdk: &Sdk, name: &str) -> Result<Option<Role>, Port
     }
 }
 
+/// The role's inline policy; null when there is none.
+pub(super) async fn role_policy(sdk: &Sdk, name: &str) -> Result<Value, PortError> {
+    match sdk.iam().get_role_policy().role_name(name).policy_name(ROLE_POLICY).send().await {
+        Ok(answer) => Ok(document(Some(answer.policy_document()))),
+        Err(error) if is(&error, &["NoSuchEntity"]) => Ok(Value::Null),
+        Err(error) => Err(port_error("iam:GetRolePolicy", error)),
+    }
+}
+
 fn role_check(role: &Role, expected: &BTreeMap<String, String>) -> Result<(), PortError> {
     owned::check("role", role.role_name(), expected, |key| role.tags().iter().find(|tag| tag.key() == key).map(|tag| tag.value().to_owned()))
 }
 
-fn trust_policy(wanted: &BackupRole) -> Value {
+pub(super) fn trust_policy(wanted: &BackupRole) -> Value {
     let host = super::clusters::host_of(&wanted.oidc_issuer);
     json!({"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow",
@@ -231,19 +248,23 @@ fn trust_policy(wanted: &BackupRole) -> Value {
 }
 
 /// Objects of the one prefix, never their versions.
-fn archive_policy(wanted: &BackupRole) -> Value {
+pub(super) fn archive_policy(wanted: &BackupRole) -> Value {
     let bucket = format!("arn:aws:s3:::{}", wanted.bucket);
     let prefix = wanted.prefix.trim_matches('/');
-    json!({"Version": "2012-10-17", "Statement": [
-        {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
-            "Resource": format!("{bucket}/{prefix}/*")},
-        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": bucket,
-            "Condition": {"StringLike": {"s3:prefix": [prefix, format!("{prefix}/*")]}}},
-    ]})
+    let mut statements = vec![
+        json!({"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
+            "Resource": format!("{bucket}/{prefix}/*")}),
+        json!({"Effect": "Allow", "Action": "s3:ListBucket", "Resource": bucket,
+            "Condition": {"StringLike": {"s3:prefix": [prefix, format!("{prefix}/*")]}}}),
+    ];
+    if let Some(key) = &wanted.kms_key_arn {
+        statements.push(json!({"Effect": "Allow", "Action": ["kms:Decrypt", "kms:GenerateDataKey"], "Resource": key}));
+    }
+    json!({"Version": "2012-10-17", "Statement": statements})
 }
 
 /// IAM gives policies URL-encoded.
-fn document(encoded: Option<&str>) -> Value {
+pub(super) fn document(encoded: Option<&str>) -> Value {
     let Some(encoded) = encoded else { return Value::Null };
     let mut bytes = Vec::with_capacity(encoded.len());
     let mut rest = encoded.as_bytes();

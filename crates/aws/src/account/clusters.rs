@@ -9,7 +9,7 @@ use crate::Sdk;
 use crate::error::{is, port_error};
 
 /// The audience of tokens that IAM accepts.
-const AUDIENCE: &str = "sts.amazonaws.com";
+pub(super) const AUDIENCE: &str = "sts.amazonaws.com";
 
 /// An issuer's host and path: how IAM names its provider.
 pub(super) fn host_of(issuer: &str) -> &str {

@@ -28,7 +28,7 @@ pub(super) async fn take(sdk: &Sdk, access: &Access, cluster: &str) -> Result<In
     let late = |_| PortError::retry("inventory", format!("the account took longer than {LOOK_SECONDS_MAX} seconds"));
     let (groups, roles, buckets) = tokio::time::timeout(Duration::from_secs(LOOK_SECONDS_MAX), look).await.map_err(late)?;
     let mut inventory = Inventory::default();
-    for (kind, found) in ResourceKind::ALL.into_iter().zip([groups, roles, buckets]) {
+    for (kind, found) in ResourceKind::LISTED.into_iter().zip([groups, roles, buckets]) {
         match found {
             Ok(found) => inventory.resources.extend(found),
             // The role may be one that was made before this was asked of it.

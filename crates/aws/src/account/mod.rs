@@ -2,6 +2,7 @@
 
 mod backups;
 mod clusters;
+mod differences;
 mod inventory;
 mod node_groups;
 mod owned;
@@ -14,7 +15,8 @@ mod sessions;
 use kiven_model::Problem;
 use kiven_ports::PortError;
 use kiven_ports::account::{
-    Access, AccountNeeds, BackupBucket, BackupRole, ClusterFacts, CustomerAccount, Inventory, NodeGroup, NodeGroupState, UpdateState,
+    Access, AccountNeeds, BackupBucket, BackupRole, ClusterFacts, CustomerAccount, Differences, Inventory, NodeGroup, NodeGroupState, UpdateState,
+    Wanted,
 };
 
 use crate::Sdk;
@@ -110,5 +112,10 @@ impl CustomerAccount for Account {
     async fn inventory(&self, access: &Access, cluster: &str) -> Result<Inventory, PortError> {
         let sdk = self.sessions.open(access, Family::Inventory).await?;
         inventory::take(&sdk, access, cluster).await
+    }
+
+    async fn differences(&self, access: &Access, wanted: &Wanted) -> Result<Differences, PortError> {
+        let sdk = self.sessions.open(access, Family::Inventory).await?;
+        differences::read(&sdk, access, wanted).await
     }
 }

@@ -15,7 +15,9 @@ use crate::Sdk;
 use crate::error::{is, port_error};
 
 /// Health issues that mean a zone is short of machines.
-const SHORTAGES: &[&str] = &["InsufficientInstanceCapacity", "InsufficientFreeAddresses", "AsgInstanceLaunchFailures"];
+const SHORTAGES: &[&str] = &["InsufficientInstanceCapacity", "InsufficientFreeAddresses"];
+/// Nodes that do not start; the words say why.
+const LAUNCH_FAILED: &str = "AsgInstanceLaunchFailures";
 
 pub(super) async fn ensure(sdk: &Sdk, access: &Access, group: &NodeGroup, token: &str) -> Result<NodeGroupState, PortError> {
     let Some(found) = describe(sdk, &group.cluster, &group.name).await? else {
@@ -169,8 +171,10 @@ fn state(found: &Nodegroup) -> NodeGroupState {
         .iter()
         .map(|issue| {
             let code = issue.code().map_or("unknown", |code| code.as_str());
-            let shortage = if SHORTAGES.contains(&code) { format!("{}: ", Code::NO_CAPACITY) } else { String::new() };
-            format!("{shortage}{code}: {}", issue.message().unwrap_or_default())
+            let words = issue.message().unwrap_or_default();
+            let short = SHORTAGES.contains(&code) || code == LAUNCH_FAILED && words.to_lowercase().contains("capacity");
+            let shortage = if short { format!("{}: ", Code::NO_CAPACITY) } else { String::new() };
+            format!("{shortage}{code}: {words}")
         })
         .collect();
     let nodes = found.scaling_config().and_then(|scaling| scaling.desired_size()).unwrap_or(0);

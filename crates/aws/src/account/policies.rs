@@ -84,8 +84,9 @@ const INVENTORY: &str = r#"{"Version":"2012-10-17","Statement":[
 {"Effect":"Allow","Action":"eks:ListNodegroups","Resource":"arn:aws:eks:*:*:cluster/*"},
 {"Effect":"Allow","Action":"eks:DescribeNodegroup","Resource":"arn:aws:eks:*:*:nodegroup/*/kiven-*/*"},
 {"Effect":"Allow","Action":["iam:ListRoles","s3:ListAllMyBuckets"],"Resource":"*"},
-{"Effect":"Allow","Action":"iam:GetRole","Resource":"arn:aws:iam::*:role/kiven-*"},
-{"Effect":"Allow","Action":"s3:GetBucketTagging","Resource":"arn:aws:s3:::kiven-backups-*"}]}"#;
+{"Effect":"Allow","Action":["iam:GetRole","iam:GetRolePolicy"],"Resource":"arn:aws:iam::*:role/kiven-*"},
+{"Effect":"Allow","Action":"iam:GetOpenIDConnectProvider","Resource":"arn:aws:iam::*:oidc-provider/*"},
+{"Effect":"Allow","Action":["s3:ListBucket","s3:GetBucketTagging","s3:GetBucketPolicy","s3:GetEncryptionConfiguration","s3:GetBucketVersioning","s3:GetLifecycleConfiguration","s3:GetBucketPublicAccessBlock"],"Resource":"arn:aws:s3:::kiven-backups-*"}]}"#;
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use aws_sdk_iam::Client as Iam;
 use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum, PolicyEvaluationDecisionType};
-use futures_util::future::{join4, try_join_all};
+use futures_util::future::join4;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use kiven_model::{Code, Problem};
 use kiven_ports::PortError;
 use kiven_ports::account::{Access, AccountNeeds};
@@ -15,7 +16,9 @@ use crate::Sdk;
 use crate::error::{is, port_error};
 
 /// The longest a look may take: whoever asks waits for it.
-const LOOK_SECONDS_MAX: u64 = 20;
+const LOOK_SECONDS_MAX: u64 = 15;
+/// Questions to IAM at once: it answers an account only so many a second.
+const ASKED_AT_ONCE: usize = 5;
 /// What nodes need to join their cluster.
 const NODE_POLICY: &str = "AmazonEKSWorkerNodePolicy";
 /// One of these lets nodes pull images.
@@ -23,6 +26,8 @@ const PULL_POLICIES: [&str; 2] = ["AmazonEC2ContainerRegistryPullOnly", "AmazonE
 /// The role of EKS itself.
 const SERVICE_LINKED_ROLE: &str = "AWSServiceRoleForAmazonEKSNodegroup";
 
+/// Condition keys with their values.
+type Context = Vec<(String, String)>;
 type Missing = Result<Vec<Problem>, PortError>;
 
 pub(super) async fn take(sdk: &Sdk, access: &Access, needs: &AccountNeeds) -> Missing {
@@ -48,7 +53,7 @@ pub(super) async fn take(sdk: &Sdk, access: &Access, needs: &AccountNeeds) -> Mi
 /// Asks IAM for every permission of the onboarding policy: one call for each resource and set of conditions.
 async fn rights(iam: &Iam, access: &Access, needs: &AccountNeeds, boundary: &str) -> Missing {
     let values = Names::of(access, needs, boundary);
-    let mut groups: BTreeMap<(String, Vec<(String, String)>), Vec<&Permission>> = BTreeMap::new();
+    let mut groups: BTreeMap<(String, Context), Vec<&Permission>> = BTreeMap::new();
     for permission in permissions().iter().filter(|one| one.document == "access") {
         // A template that is given by its name has an ARN that nobody here knows.
         let Some(resource) = values.fill(&permission.resource) else { continue };
@@ -56,11 +61,13 @@ async fn rights(iam: &Iam, access: &Access, needs: &AccountNeeds, boundary: &str
         let Some(context) = context else { continue };
         groups.entry((resource, context)).or_default().push(permission);
     }
-    let asks = groups.into_iter().map(|((resource, context), permissions)| simulate(iam, access, resource, context, permissions));
-    Ok(try_join_all(asks).await?.concat())
+    // Collected first: a stream of a closure's futures is not general enough for a trait's method.
+    let asks: Vec<_> = groups.into_iter().map(|((resource, context), permissions)| simulate(iam, access, resource, context, permissions)).collect();
+    let answers: Vec<Vec<Problem>> = stream::iter(asks).buffered(ASKED_AT_ONCE).try_collect().await?;
+    Ok(answers.concat())
 }
 
-async fn simulate(iam: &Iam, access: &Access, resource: String, context: Vec<(String, String)>, permissions: Vec<&Permission>) -> Missing {
+async fn simulate(iam: &Iam, access: &Access, resource: String, context: Context, permissions: Vec<&Permission>) -> Missing {
     let actions: Vec<String> = permissions.iter().map(|one| one.action.clone()).collect();
     let entry = |(key, value): (String, String)| {
         ContextEntry::builder().context_key_name(key).context_key_values(value).context_key_type(ContextKeyTypeEnum::String).build()
@@ -77,7 +84,7 @@ async fn simulate(iam: &Iam, access: &Access, resource: String, context: Vec<(St
     let denied = answer.evaluation_results().iter().filter(|one| one.eval_decision() != &PolicyEvaluationDecisionType::Allowed);
     let one = |action: &str| {
         let sid = permissions.iter().find(|one| one.action == action).map_or("", |one| one.sid.as_str());
-        Problem::new(Code::PERMISSION_MISSING, format!("The role may not {action}.")).detail(format!("It is in the statement {sid}."))
+        Problem::new(Code::PERMISSION_MISSING, format!("The role may not {action}.")).hint(format!("It is in the statement {sid}."))
     };
     Ok(denied.map(|result| one(result.eval_action_name())).collect())
 }

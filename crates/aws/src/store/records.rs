@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use kiven_model::database::Database;
 use kiven_model::environment::Environment;
 use kiven_model::ids::ApiKeyId;
-use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::{Operation, OperationEvent, StepRecord};
 use kiven_model::organization::{ApiKey, Organization};
 use kiven_model::schedule::{PowerEvent, Schedule, ScheduledPower};
@@ -198,7 +197,7 @@ impl Store {
         let mut item = key(format!("DB#{}", record.id), HEAD);
         let name = format!("{}#{}", record.spec.name, record.id);
         owned_by(&mut item, &record.organization_id, "DB", name, record.version);
-        if matches!(record.status, DatabaseStatus::Deleted | DatabaseStatus::Failed) {
+        if record.status.gone() {
             expires(&mut item, record.updated_at, DATABASE_DAYS);
         }
         if let Some(due) = record.maintenance_due {
@@ -361,6 +360,13 @@ impl Records for Store {
 
     async fn database_list(&self, organization: &OrganizationId) -> Result<Vec<Database>, PortError> {
         self.owned(organization, "DB", false, usize::MAX).await
+    }
+
+    async fn operation_head(&self, id: &OperationId) -> Result<Option<Operation>, PortError> {
+        match self.item(key(format!("OP#{id}"), HEAD)).await? {
+            Some(item) => Ok(Some(unpack(&item, &self.blobs).await?)),
+            None => Ok(None),
+        }
     }
 
     async fn operation_get(&self, id: &OperationId) -> Result<Option<Operation>, PortError> {

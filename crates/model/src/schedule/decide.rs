@@ -204,7 +204,7 @@ impl Case<'_> {
         use DatabaseStatus as S;
         let kept = self.facts.progress;
         let (why, reason, progress, next_due) = match self.facts.status {
-            S::Deleting | S::Grace | S::Purging | S::Deleted | S::Failed => {
+            S::Deleting | S::Grace | S::Purging | S::Deleted | S::Released | S::Failed => {
                 (Why::Gone, "the database is deleted or being deleted", Progress { pending: None, ..kept }, None)
             }
             S::Provisioning | S::Available | S::Pausing | S::Paused | S::Resuming | S::Changing | S::Undeleting | S::Stuck if !self.spec.enabled => {

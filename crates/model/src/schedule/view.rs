@@ -38,7 +38,7 @@ impl ScheduleView {
     #[must_use]
     pub fn of<'a>(schedule: &Schedule, databases: impl IntoIterator<Item = &'a Database>, now: Timestamp) -> Self {
         let Schedule { id, organization_id: _, spec, created_at, updated_at, version: _ } = schedule;
-        let living = |database: &&Database| !database.status.released();
+        let living = |database: &&Database| !database.status.name_free();
         let compute = databases.into_iter().filter(living).map(|database| compute_usd_per_hour(&database.spec)).sum();
         Self {
             id: id.clone(),

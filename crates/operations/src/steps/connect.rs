@@ -14,7 +14,7 @@ use std::time::Duration;
 /// IAM is eventually consistent: a role that was made a moment ago may still be refused.
 const TRUST_SECONDS_MAX: i64 = 10;
 /// An agent that has said nothing for so long is not there; it reports every 30 s.
-const SILENT_SECONDS_MAX: i64 = 90;
+pub(super) const SILENT_SECONDS_MAX: i64 = 90;
 
 /// Assumes the role, and shows that it cannot be assumed without the external id.
 #[derive(Debug, Clone, Serialize)]
@@ -79,7 +79,7 @@ impl<P: Ports> Step<P> for CheckAccount {
             let after = at.look_again(Duration::from_millis(200), Duration::from_secs(3));
             return Ok(Progress::Pending { after, on: "the role's policy to take effect".to_owned() });
         }
-        let all: Vec<String> = missing.iter().map(|one| format!("{} {}", one.message, one.detail).trim().to_owned()).collect();
+        let all: Vec<String> = missing.iter().map(|one| format!("{} {}", one.message, one.hint).trim().to_owned()).collect();
         let problem = Problem::new(Code::ACCOUNT_INCOMPLETE, "The account lacks what databases need.").detail(all.join(" "));
         Err(StepError::Failed(problem.hint("Apply the current onboarding module; its README says which permission is for which step.")))
     }

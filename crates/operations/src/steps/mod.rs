@@ -5,6 +5,7 @@ mod backup;
 mod certificate;
 mod cluster;
 mod connect;
+mod farewell;
 mod nodes;
 mod observed;
 mod patch;
@@ -21,6 +22,7 @@ pub use cluster::{
     WakeCluster,
 };
 pub use connect::{CheckAccount, ClaimEksCluster, EnsureOidcProvider, HearAgent, ProveAccess, ReadEksCluster};
+pub use farewell::{AwaitGone, BeginDelete, ReadDatabases, ReleaseAgent, ReleaseDatabase};
 pub use nodes::{AwaitNodeGroup, DeleteNodeGroup, EnsureNodeGroup, ScaleNodeGroup};
 pub use observed::{AwaitHealthy, AwaitHibernated, AwaitStopped, Identity, ReadConnection, RecordVolumes, Stopped, VerifyIdentity, VerifyVolumes};
 pub use patch::{AwaitPatch, AwaitWhole, LeaveZone, PATCH_ATTEMPTS_MAX, ReadPrimaryZone, StartPatch};

@@ -3,11 +3,12 @@
 use kiven_durable::{Drive, Driven, Faults, Hit, NoFaults, Point};
 use kiven_model::api::{DatabaseRequest, DeletionRequest};
 use kiven_model::database::Database;
+use kiven_model::environment::{EnvironmentStatus, Farewell};
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, StepRecord, Subject};
 use kiven_model::plan::PlanName;
 use kiven_model::{DatabaseId, OperationId, request};
-use kiven_operations::{accept_connect, accept_database, accept_undelete, drive_any};
+use kiven_operations::{accept_connect, accept_database, accept_disconnect, accept_undelete, drive_any};
 use kiven_ports::{Clock, NameClaim, PortError, Random, Records, Write};
 use kiven_sim::{Odds, Snapshot, World, block_on};
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub(crate) struct Stage {
     pub(crate) world: Arc<World>,
     pub(crate) faults: Arc<dyn Faults>,
     pub(crate) drives: u32,
+    /// What a disconnect does.
+    pub(crate) farewell: Farewell,
 }
 
 pub(crate) fn now<F: Future>(future: F) -> F::Output {
@@ -38,7 +41,7 @@ impl Stage {
         now(world.records_commit(vec![Write::Environment { record: Box::new(world.environment()), expected: None }])).unwrap();
         world.advance_to(world.now_ms() + 1000);
         world.odds_set(odds);
-        Self { world, faults: Arc::new(NoFaults), drives: 0 }
+        Self { world, faults: Arc::new(NoFaults), drives: 0, farewell: Farewell::Release }
     }
 
     /// Asks until a port that fails now and then has answered; test code only.
@@ -77,6 +80,7 @@ impl Stage {
         let environment = self.environment();
         let writes = match kind {
             OperationKind::Connect => accept_connect(environment, self.world.connection(), id.clone(), at).unwrap().writes,
+            OperationKind::Disconnect => accept_disconnect(environment, self.farewell, id.clone(), "key_test", at).unwrap().writes,
             OperationKind::Purge => return self.database().and_then(|database| database.operation_id),
             OperationKind::Provision => {
                 let database = self.new_database(grace_days);
@@ -208,11 +212,11 @@ impl Stage {
 
 /// What comes before an operation in a life.
 pub(crate) fn before(kind: OperationKind) -> &'static [OperationKind] {
-    use OperationKind::{Change, Connect, Delete, PatchNodes, Pause, Provision, Purge, Resume, RotateCertificates, Undelete};
+    use OperationKind::{Change, Connect, Delete, Disconnect, PatchNodes, Pause, Provision, Purge, Resume, RotateCertificates, Undelete};
     match kind {
         Connect => &[],
         Provision => &[Connect],
-        Pause | Delete | Change | PatchNodes | RotateCertificates => &[Connect, Provision],
+        Pause | Delete | Change | PatchNodes | RotateCertificates | Disconnect => &[Connect, Provision],
         Resume => &[Connect, Provision, Pause],
         Purge | Undelete => &[Connect, Provision, Delete],
     }
@@ -234,7 +238,7 @@ pub(crate) fn stage(kind: OperationKind, seed: u64) -> (Stage, Snapshot) {
 
 /// Says what is missing from a complete world.
 pub(crate) fn incomplete(kind: OperationKind, stage: &Stage, before: &Snapshot, after: &Snapshot) -> Result<(), String> {
-    use OperationKind::{Change, Connect, Delete, PatchNodes, Pause, Provision, Purge, Resume, RotateCertificates, Undelete};
+    use OperationKind::{Change, Connect, Delete, Disconnect, PatchNodes, Pause, Provision, Purge, Resume, RotateCertificates, Undelete};
     let holds = |condition: bool, rule: &str| if condition { Ok(()) } else { Err(format!("{kind:?}: {rule}: {after:#?}")) };
     let status = |wanted: DatabaseStatus| holds(stage.database().map(|d| d.status) == Some(wanted), "the record's state");
     let nodes = |n: u32| after.node_groups.values().map(|g| g.nodes).sum::<u32>() == n && after.node_groups.values().all(|g| g.status == "ACTIVE");
@@ -243,26 +247,6 @@ pub(crate) fn incomplete(kind: OperationKind, stage: &Stage, before: &Snapshot, 
         Connect => {
             let environment = stage.environment();
             holds(environment.connected.is_some() && after.oidc_providers.len() == 1, "connected")
-        }
-        Provision | Resume | Change | PatchNodes | RotateCertificates => {
-            status(DatabaseStatus::Available)?;
-            let cluster = after.clusters.values().next().ok_or("no cluster")?;
-            holds(
-                after.clusters.len() == 1 && cluster.ready == cluster.instances && !cluster.hibernated && cluster.handed_over,
-                "healthy and handed over",
-            )?;
-            holds(cluster.volumes.len() == cluster.instances as usize && nodes(cluster.instances), "volumes and nodes")?;
-            let kinds = ["Cluster", "ObjectStore", "Pooler", "NetworkPolicy", "ScheduledBackup", "Database"];
-            holds(kinds.iter().all(|k| after.count(k) == 1) && after.count("Service") == 3 && after.secrets.len() == 3, "every object")?;
-            holds(after.roles.len() == 1 && after.buckets.len() == 1, "role and bucket")?;
-            holds(stage.database().and_then(|d| d.connection).is_some(), "its connection is known")?;
-            holds(stage.database().is_some_and(|d| d.applied.as_ref() == Some(&d.spec)), "what is wanted is there")?;
-            let shrunk = kind == Change && after.data().iter().all(|(name, (id, _))| before.data().get(name).is_some_and(|(was, _)| was == id));
-            let newer = |name: &String, group: &kiven_sim::GroupSeen| before.node_groups.get(name).is_some_and(|was| was.release < group.release);
-            holds(kind != PatchNodes || after.node_groups.iter().all(|(name, group)| newer(name, group)), "nodes of a newer release")?;
-            let certificates = |world: &Snapshot| world.clusters.values().map(|cluster| cluster.certificate).sum::<u64>();
-            holds(kind != RotateCertificates || certificates(after) == certificates(before) + 1, "one new certificate")?;
-            holds(kind == Provision || shrunk || after.data() == before.data(), "the same data")
         }
         Pause | Delete => {
             status(if kind == Pause { DatabaseStatus::Paused } else { DatabaseStatus::Grace })?;
@@ -295,7 +279,42 @@ pub(crate) fn incomplete(kind: OperationKind, stage: &Stage, before: &Snapshot, 
             )?;
             holds(after.buckets == before.buckets && after.archive == before.archive, "the archive is")
         }
+        Disconnect => {
+            let environment = stage.environment();
+            let apart = environment.connection.is_none() && environment.connected.is_none() && environment.status == EnvironmentStatus::Created;
+            holds(apart && stage.database().is_none_or(|d| stage.name_is_free(&d)), "no way in, and the name is free")?;
+            if stage.farewell == Farewell::Destroy {
+                return incomplete(Purge, stage, before, after);
+            }
+            status(DatabaseStatus::Released)?;
+            holds(after == before, "everything is as it was")
+        }
+        Provision | Resume | Change | PatchNodes | RotateCertificates => {
+            status(DatabaseStatus::Available)?;
+            running(kind, stage, before, after)
+        }
     }
+}
+
+/// Says what is missing from a world whose database runs.
+fn running(kind: OperationKind, stage: &Stage, before: &Snapshot, after: &Snapshot) -> Result<(), String> {
+    use OperationKind::{Change, PatchNodes, Provision, RotateCertificates};
+    let holds = |condition: bool, rule: &str| if condition { Ok(()) } else { Err(format!("{kind:?}: {rule}: {after:#?}")) };
+    let nodes = |n: u32| after.node_groups.values().map(|g| g.nodes).sum::<u32>() == n && after.node_groups.values().all(|g| g.status == "ACTIVE");
+    let cluster = after.clusters.values().next().ok_or("no cluster")?;
+    holds(after.clusters.len() == 1 && cluster.ready == cluster.instances && !cluster.hibernated && cluster.handed_over, "healthy and handed over")?;
+    holds(cluster.volumes.len() == cluster.instances as usize && nodes(cluster.instances), "volumes and nodes")?;
+    let kinds = ["Cluster", "ObjectStore", "Pooler", "NetworkPolicy", "ScheduledBackup", "Database"];
+    holds(kinds.iter().all(|k| after.count(k) == 1) && after.count("Service") == 3 && after.secrets.len() == 3, "every object")?;
+    holds(after.roles.len() == 1 && after.buckets.len() == 1, "role and bucket")?;
+    holds(stage.database().and_then(|d| d.connection).is_some(), "its connection is known")?;
+    holds(stage.database().is_some_and(|d| d.applied.as_ref() == Some(&d.spec)), "what is wanted is there")?;
+    let shrunk = kind == Change && after.data().iter().all(|(name, (id, _))| before.data().get(name).is_some_and(|(was, _)| was == id));
+    let newer = |name: &String, group: &kiven_sim::GroupSeen| before.node_groups.get(name).is_some_and(|was| was.release < group.release);
+    holds(kind != PatchNodes || after.node_groups.iter().all(|(name, group)| newer(name, group)), "nodes of a newer release")?;
+    let certificates = |world: &Snapshot| world.clusters.values().map(|cluster| cluster.certificate).sum::<u64>();
+    holds(kind != RotateCertificates || certificates(after) == certificates(before) + 1, "one new certificate")?;
+    holds(kind == Provision || shrunk || after.data() == before.data(), "the same data")
 }
 
 /// The one law of every ending: complete, as it began, or stuck past the point of no return with the data intact.
@@ -312,6 +331,9 @@ pub(crate) fn judge(stage: &Stage, head: &Operation, before: &Snapshot) -> Resul
             let (was, is) = (before.clone().without_remains(), after.without_remains());
             if was != is {
                 return Err(format!("Failed, and the world is not as it began ({:?}): {was:#?}\n{is:#?}", head.problem));
+            }
+            if head.kind == OperationKind::Disconnect && stage.environment().status != EnvironmentStatus::Connected {
+                return Err(format!("Failed, and the environment is {:?}", stage.environment().status));
             }
             if let (Subject::Database(_), Some(database)) = (&head.subject, stage.database()) {
                 let wanted = if head.kind == OperationKind::Provision { DatabaseStatus::Failed } else { DatabaseStatus::Available };
@@ -331,7 +353,8 @@ pub(crate) fn judge(stage: &Stage, head: &Operation, before: &Snapshot) -> Resul
             if !head.past_no_return {
                 return Err(format!("Stuck before the point of no return: {:?}", head.problem));
             }
-            if lost && head.kind != OperationKind::Purge {
+            let consented = head.kind == OperationKind::Disconnect && stage.farewell == Farewell::Destroy;
+            if lost && head.kind != OperationKind::Purge && !consented {
                 return Err(format!("Stuck, and data is lost: {after:#?}"));
             }
             if head.kind == OperationKind::Provision && !after.clusters.values().any(|c| c.ready == c.instances) {

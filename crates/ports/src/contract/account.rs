@@ -24,6 +24,8 @@ pub struct Prepared {
     pub launch_template: String,
     /// The nodes' role.
     pub node_role_arn: String,
+    /// The customer's key for backups.
+    pub kms_key_arn: Option<String>,
 }
 
 impl Prepared {
@@ -46,7 +48,7 @@ impl Prepared {
     }
     fn bucket(&self) -> BackupBucket {
         let name = backup_bucket(&self.access.account_id, &self.access.region, &self.access.environment_id);
-        BackupBucket { name, noncurrent_days: 35 }
+        BackupBucket { name, noncurrent_days: 35, kms_key_arn: self.kms_key_arn.clone() }
     }
     fn role(&self, issuer: &str, provider: &str) -> BackupRole {
         let database_id = self.database();
@@ -58,6 +60,7 @@ impl Prepared {
             oidc_issuer: issuer.to_owned(),
             service_account: "kiven-databases:shop-abc-1".to_owned(),
             bucket: self.bucket().name,
+            kms_key_arn: self.kms_key_arn.clone(),
         }
     }
 }
@@ -197,7 +200,7 @@ async fn inventory<A: CustomerAccount, F: Future<Output = ()>>(account: &A, prep
     settled(account, prepared, &group.name, pass).await?;
     let Inventory { resources, unseen } = account.inventory(access, &prepared.cluster).await.map_err(failed)?;
     let kinds: Vec<ResourceKind> = resources.iter().map(|one| one.kind).collect();
-    holds(unseen.is_empty() && kinds == ResourceKind::ALL, &format!("an inventory lists what was made: {resources:?} {unseen:?}"))?;
+    holds(unseen.is_empty() && kinds == ResourceKind::LISTED, &format!("an inventory lists what was made: {resources:?} {unseen:?}"))?;
     holds(resources.iter().all(|one| one.environment_id == access.environment_id.as_str()), "with the environment that it was made for")?;
     let role = resources.iter().find(|one| one.kind == ResourceKind::BackupRole).map(|one| one.name.clone()).unwrap_or_default();
     for _ in 0..2 {

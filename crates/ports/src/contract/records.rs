@@ -95,7 +95,7 @@ async fn operations<R: Records>(store: &R) -> Result<(), String> {
     let event = |sequence| OperationEvent { sequence, at: at(1), step: None, kind: EventKind::StepStarted, message: "m".into() };
     let ended = kiven_model::operation::Operation { version: 2, due_at: None, events: 2, ..first.clone() };
     let writes = vec![
-        Write::Operation { record: Box::new(ended), expected: Some(1) },
+        Write::Operation { record: Box::new(ended.clone()), expected: Some(1) },
         Write::Step(first.id.clone(), Box::new(step(StepStatus::Attempted))),
         Write::Event(first.id.clone(), Box::new(event(1))),
         Write::Event(first.id.clone(), Box::new(event(2))),
@@ -109,6 +109,8 @@ async fn operations<R: Records>(store: &R) -> Result<(), String> {
     holds(store.operations_due(at(30), 10).await.map_err(failed)? == [second.id], "without a due time it is not due")?;
     let listed = store.operation_list(&first.organization_id).await.map_err(failed)?;
     holds(listed.len() == 2, "an organization lists its operations")?;
+    let head = store.operation_head(&first.id).await.map_err(failed)?;
+    holds(head == Some(kiven_model::operation::Operation { input: serde_json::Value::Null, ..ended.clone() }), "a head is all but the input")?;
     let read = store.operation_get(&first.id).await.map_err(failed)?;
     holds(read.is_some_and(|read| read.input == first.input && read.events == 2), "an operation keeps its input for life")
 }

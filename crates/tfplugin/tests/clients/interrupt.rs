@@ -1,0 +1,61 @@
+//! A real Ctrl-C to the whole process group, at random moments of applies: nothing is orphaned, lost or tainted.
+use super::{client, sink};
+use crate::folder::Folder;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+/// Applies that are interrupted; `TFPLUGIN_INTERRUPTS` says another number.
+const INTERRUPTS: u64 = 5;
+/// Resources in each.
+const THINGS: usize = 10;
+
+/// The next of a fixed sequence of numbers: the moments are the same in every run (Knuth's MMIX generator).
+fn next(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *seed >> 33
+}
+
+/// Interrupts an apply when it has said so many lines.
+fn interrupted(folder: &Folder, after_lines: u64) {
+    let mut child =
+        folder.command(&["apply", "-auto-approve", "-parallelism=3"]).process_group(0).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // Lines about the resources come once the plan is over.
+    let mut creating = lines.by_ref().map_while(Result::ok).filter(|line| line.contains("Creating...") || line.contains("Creation complete"));
+    for _ in 0..=after_lines {
+        if creating.next().is_none() {
+            break;
+        }
+    }
+    let group = format!("-{}", child.id());
+    Command::new("kill").args(["-INT", "--", &group]).status().unwrap();
+    // Read to the end, so that the client is never held up by a full pipe.
+    lines.map_while(Result::ok).for_each(drop);
+    child.wait().unwrap();
+}
+
+#[test]
+fn an_interrupt_loses_nothing() {
+    let Some(client) = client() else { return };
+    let count: u64 = std::env::var("TFPLUGIN_INTERRUPTS").ok().and_then(|text| text.parse().ok()).unwrap_or(INTERRUPTS);
+    let things = sink(&format!("resource \"sink_thing\" \"a\" {{\n  count = {THINGS}\n  name  = \"a${{count.index}}\"\n  pace_ms = 40\n}}\n"));
+    let mut seed = 29;
+    for round in 0..count {
+        let folder = Folder::new(client.clone(), &things);
+        interrupted(&folder, next(&mut seed) % 20);
+        let made: BTreeSet<String> = folder.names("shelf", ".json").into_iter().map(|name| name.trim_end_matches(".json").to_owned()).collect();
+        let text = if folder.path("terraform.tfstate").exists() { folder.read("terraform.tfstate") } else { "{}".to_owned() };
+        let state: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let instances: Vec<&serde_json::Value> =
+            state["resources"].as_array().into_iter().flatten().flat_map(|one| one["instances"].as_array().unwrap()).collect();
+        assert!(instances.iter().all(|one| one["status"].is_null()), "round {round}: something is tainted: {text}");
+        let known: BTreeSet<String> = instances.iter().map(|one| one["attributes"]["id"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(made, known, "round {round}: what is there and what the state knows");
+        folder.good(&["apply", "-auto-approve"]);
+        assert_eq!(folder.names("shelf", ".json").len(), THINGS, "round {round}: the next apply goes on");
+        folder.unchanged();
+    }
+    println!("{count} applies of {THINGS} resources interrupted: nothing orphaned, lost or tainted");
+}
