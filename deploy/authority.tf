@@ -6,6 +6,8 @@ data "aws_iam_policy_document" "authority" {
     resources = ["*"]
     actions = [
       "kms:CancelKeyDeletion",
+      "kms:CreateAlias",
+      "kms:DeleteAlias",
       "kms:DescribeKey",
       "kms:DisableKey",
       "kms:EnableKey",
@@ -16,6 +18,7 @@ data "aws_iam_policy_document" "authority" {
       "kms:ScheduleKeyDeletion",
       "kms:TagResource",
       "kms:UntagResource",
+      "kms:UpdateAlias",
       "kms:UpdateKeyDescription",
     ]
 

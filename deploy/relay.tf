@@ -280,15 +280,23 @@ resource "aws_iam_role" "relay" {
 }
 
 data "aws_iam_policy_document" "relay" {
+  # Commands and the list of those that wait, and nothing else of the table: that a command was handed over is put in one transaction.
   statement {
     sid       = "Commands"
-    actions   = ["dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"]
+    actions   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
     resources = [local.table]
+
+    condition {
+      test     = "ForAllValues:StringLike"
+      variable = "dynamodb:LeadingKeys"
+      values   = ["CMD#*", "CMDS#*"]
+    }
   }
 
+  # A large command is put again with it.
   statement {
     sid       = "Payloads"
-    actions   = ["s3:GetObject"]
+    actions   = ["s3:GetObject", "s3:PutObject"]
     resources = [local.objects]
   }
 

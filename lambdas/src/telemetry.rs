@@ -10,6 +10,7 @@
 //! | `Reports`, `ReportsDropped`, `ReportLagMilliseconds`, `AgentAwaySeconds`, `DatabasesDown`, `DatabasesUnarchived` | | reports |
 //! | `OperationsDue`, `SchedulesDue`, `SweepMilliseconds` | | sweep |
 //! | `Enrolments` | Outcome | enrol |
+//! | `RequestMilliseconds` | | api |
 //! | `AwsCalls`, `AwsThrottles` | | all |
 //!
 //! `deploy/alarms.tf` is over these names; a test holds the two together.

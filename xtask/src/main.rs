@@ -8,6 +8,7 @@ mod generate;
 mod install;
 mod local;
 mod measure;
+mod organization;
 mod package;
 mod provider;
 mod provider_bench;
@@ -51,6 +52,11 @@ enum Task {
     },
     /// Builds the functions as they are shipped: a zip each, for every architecture that this machine can build.
     Package,
+    /// Makes an organization's entry for the module `deploy`, and the key of its owner, which is shown once.
+    Organization {
+        /// What it is called.
+        name: String,
+    },
     /// Makes generated code again.
     Gen {
         /// Only compares.
@@ -75,6 +81,7 @@ fn main() -> ExitCode {
         Task::Test { suites, client } => suites::run(&suites, client.as_deref()),
         Task::Bench { what, json } => bench::run(&what, json.as_deref()),
         Task::Package => package::run(),
+        Task::Organization { name } => organization::run(&name),
         Task::Gen { check } => generate::run(check),
         Task::Tidy => tidy::run(),
         Task::Install { client } => install::run().and_then(|()| match client.as_deref() {

@@ -108,7 +108,8 @@ fn pack(binaries: &Path, function: &str, architecture: &str, made: &mut Packages
     Ok(())
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

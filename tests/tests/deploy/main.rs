@@ -12,11 +12,13 @@ mod service;
 mod world;
 
 use anyhow::{Context, ensure};
-use kiven_client::{Client, Followed};
+use kiven_aws::authority::KmsKey;
+use kiven_client::{Client, ClientError, Followed};
 use kiven_model::api::{ConnectionRequest, EnvironmentRequest};
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::OperationStatus;
 use kiven_model::{DatabaseId, EnvironmentId, OperationId};
+use kiven_ports::PortError;
 use kiven_tests::customer::{database_request, story};
 use kiven_tests::ministack::{self, MiniStack, REGION};
 use kiven_tests::{random, terraform, variable, within};
@@ -83,13 +85,12 @@ async fn run(wanted: &Wanted) -> anyhow::Result<()> {
 async fn live(wanted: &Wanted, aws: &MiniStack, service: &Service) -> anyhow::Result<()> {
     service.resolve(&wanted.hosts)?;
     let client = service.client()?;
-    ensure!(
-        Client::new(service.credentials("kiven_00000000000000000000_wrong"), "tests")?.database_list(None).await.is_err(),
-        "a wrong key opens the API"
-    );
+    wrong_keys_open_nothing(service).await?;
     let mut processes = Processes::new()?;
     let customer = Customer::new(aws, &mut processes).await?;
     processes.relay(aws, service).await?;
+    // The relay has its certificate by now: `enrol` signs.
+    nobody_else_signs(aws, service).await?;
 
     let asked = EnvironmentRequest {
         name: "deploy".to_owned(),
@@ -101,8 +102,12 @@ async fn live(wanted: &Wanted, aws: &MiniStack, service: &Service) -> anyhow::Re
     ensure!(environment.principal_arn == service.text("principal_arn")?, "the API names another principal: {}", environment.principal_arn);
     let documents = onboarding::documents().context("no Terraform")?;
     customer.onboard(aws, &documents, &environment).await?;
-    let connection =
-        ConnectionRequest { role_arn: customer.role_arn(), subnets: customer.subnets.clone(), launch_template: customer.launch_template.clone() };
+    let connection = ConnectionRequest {
+        role_arn: customer.role_arn(),
+        subnets: customer.subnets.clone(),
+        launch_template: customer.launch_template.clone(),
+        backup_kms_key_arn: None,
+    };
     let connected = client.connection_put(&environment.id, &connection).await?;
     processes.agent(service, &environment.id)?;
     succeed(&client, &connected.operation_id.context("connecting has no operation")?).await?;
@@ -118,8 +123,7 @@ async fn live(wanted: &Wanted, aws: &MiniStack, service: &Service) -> anyhow::Re
     ensure!(gone, "the database is {} and not deleted", client.database_get(&view.id).await?.status);
     customer.holds(aws, 0).await?;
     service.told_of(aws, "provision").await?;
-    service.nothing_died(aws).await?;
-    denied_to_sign(aws, service).await
+    service.nothing_died(aws).await
 }
 
 /// Follows an operation to its success and answers how long it took.
@@ -134,10 +138,23 @@ async fn succeed(client: &Client, id: &OperationId) -> anyhow::Result<Duration> 
     }
 }
 
-/// The authority's key signs for `enrol` alone: not even the account's root may use it.
-async fn denied_to_sign(aws: &MiniStack, service: &Service) -> anyhow::Result<()> {
-    let key = kiven_aws::authority::KmsKey::new(&aws.sdk(&MiniStack::root(SAAS)), &service.text("authority_key_arn")?);
-    let refused = key.sign(b"a certificate").await;
-    ensure!(refused.is_err(), "the account's root signs with the authority's key");
+/// Neither a key that nobody has nor the right key's id with another secret opens the API.
+async fn wrong_keys_open_nothing(service: &Service) -> anyhow::Result<()> {
+    for key in ["kiven_00000000000000000000_wrong".to_owned(), service.key_with_another_secret()] {
+        let answer = Client::new(service.credentials(&key), "tests")?.database_list(None).await;
+        ensure!(matches!(answer, Err(ClientError::Refused { status: 401, .. })), "a wrong key is answered by {answer:?}");
+    }
+    Ok(())
+}
+
+/// The authority's key signs for `enrol` alone: neither the account's root nor an administrator may use it.
+async fn nobody_else_signs(aws: &MiniStack, service: &Service) -> anyhow::Result<()> {
+    let administrator = service::administrator(aws).await?;
+    for (who, keys) in [("the account's root", MiniStack::root(SAAS)), ("an administrator", administrator)] {
+        let key = KmsKey::new(&aws.sdk(&keys), &service.text("authority_key_arn")?);
+        let answer = key.sign(b"a certificate").await;
+        let Err(PortError::Refused(problem)) = answer else { anyhow::bail!("{who} is answered by {answer:?}") };
+        ensure!(problem.to_string().contains("kms:Sign"), "{who} is refused for another reason: {problem}");
+    }
     Ok(())
 }

@@ -5,7 +5,7 @@ use kiven_client::{Client, Credentials};
 use kiven_model::OrganizationId;
 use kiven_model::ids::ApiKeyId;
 use kiven_model::organization::api_key_text;
-use kiven_tests::ministack::{MiniStack, REGION};
+use kiven_tests::ministack::{Keys, MiniStack, REGION};
 use kiven_tests::random;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -138,6 +138,12 @@ impl Service {
         Credentials { endpoint: self.text("api_url").unwrap_or_default(), api_key: key.to_owned() }
     }
 
+    /// The organization's key with its id and a secret of nobody.
+    pub(crate) fn key_with_another_secret(&self) -> String {
+        let id = self.key.rsplit_once('_').map_or("", |(id, _)| id);
+        format!("{id}_{}", "0".repeat(64))
+    }
+
     /// The organization's client.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         Ok(Client::new(self.credentials(&self.key), "tests")?)
@@ -170,6 +176,16 @@ impl Service {
         }
         Ok(())
     }
+}
+
+/// A user of Kiven's account who may do everything.
+pub(crate) async fn administrator(aws: &MiniStack) -> anyhow::Result<Keys> {
+    let iam = aws.sdk(&MiniStack::root(SAAS)).iam();
+    let everything = json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Allow", "Action": "*", "Resource": "*" }] });
+    iam.create_user().user_name("administrator").send().await?;
+    iam.put_user_policy().user_name("administrator").policy_name("all").policy_document(everything.to_string()).send().await?;
+    let key = iam.create_access_key().user_name("administrator").send().await?.access_key.context("no key")?;
+    Ok(Keys { id: key.access_key_id().to_owned(), secret: key.secret_access_key().to_owned(), token: None })
 }
 
 /// Everything in Kiven's account, by kind and name.
