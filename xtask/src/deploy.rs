@@ -25,9 +25,9 @@ pub(crate) fn module_test(terraform: &Path, mirror: &Path) -> Result<bool> {
     Ok(good)
 }
 
-/// The command that runs the suite, in a mount namespace where a file of ours lies over /etc/hosts: the deployed names lead to this
+/// Runs the suite, in a mount namespace where a file of ours lies over /etc/hosts: the deployed names lead to this
 /// machine there, and nothing else on the machine sees it. An error says in one sentence why this machine cannot.
-pub(crate) fn suite(mirror: &Path) -> Result<Command> {
+pub(crate) fn suite(mirror: &Path, run: impl FnOnce(&mut Command) -> Result<()>) -> Result<()> {
     let made = crate::package::make(Some("x86_64"))?;
     let mut build = Command::new(env!("CARGO"));
     build.arg("build").arg("--bins").current_dir(crate::root());
@@ -45,8 +45,10 @@ pub(crate) fn suite(mirror: &Path) -> Result<Command> {
     let mut command = Command::new("unshare");
     command.args([namespace, "sh", "-c", "mount --bind \"$KIVEN_HOSTS\" /etc/hosts && exec \"$@\"", "sh", env!("CARGO")]);
     command.args(["test", "-p", "kiven-tests", "--test", "deploy", "--", "--nocapture"]);
-    command.env("KIVEN_HOSTS", hosts).env("KIVEN_PACKAGES", made.folder).env("KIVEN_PROVIDER_MIRROR", mirror).current_dir(crate::root());
-    Ok(command)
+    command.env("KIVEN_HOSTS", &hosts).env("KIVEN_PACKAGES", made.folder).env("KIVEN_PROVIDER_MIRROR", mirror).current_dir(crate::root());
+    let ran = run(&mut command);
+    std::fs::remove_file(&hosts).context("the file of names cannot be removed")?;
+    ran
 }
 
 /// A copy of the machine's own names, to which the suite adds.

@@ -163,8 +163,8 @@ fn run_deploy(count: &mut Count) -> Result<()> {
         count.skipped.push("deploy: no mirror has hashicorp/aws (name one in KIVEN_PROVIDER_MIRROR)".to_owned());
         return Ok(());
     };
-    let mut command = crate::deploy::suite(&mirror)?;
-    counted(count, &mut command)
+    crate::install::run()?;
+    crate::deploy::suite(&mirror, |command| counted(count, command))
 }
 
 /// Validates the onboarding module where its provider is at hand.

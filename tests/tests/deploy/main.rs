@@ -123,7 +123,9 @@ async fn live(wanted: &Wanted, aws: &MiniStack, service: &Service) -> anyhow::Re
     ensure!(gone, "the database is {} and not deleted", client.database_get(&view.id).await?.status);
     customer.holds(aws, 0).await?;
     service.told_of(aws, "provision").await?;
-    service.nothing_died(aws).await
+    service.nothing_died(aws).await?;
+    processes.end();
+    Ok(())
 }
 
 /// Follows an operation to its success and answers how long it took.

@@ -91,6 +91,7 @@ pub(crate) struct Processes {
     relay_port: u16,
     cluster: Value,
     running: Vec<Child>,
+    good: bool,
 }
 
 impl Processes {
@@ -98,7 +99,7 @@ impl Processes {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("kiven-test-deploy-").tempdir()?.keep();
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755))?;
-        Ok(Self { folder, binaries: binaries()?, relay_port: free_port()?, cluster: Value::Null, running: Vec::new() })
+        Ok(Self { folder, binaries: binaries()?, relay_port: free_port()?, cluster: Value::Null, running: Vec::new(), good: false })
     }
 
     fn start(&mut self, program: &str, arguments: &[&str], environment: &BTreeMap<String, String>) -> anyhow::Result<()> {
@@ -162,6 +163,11 @@ impl Processes {
         self.start("kiven-agent", &[], &values.map(|(name, value)| (name.to_owned(), value)).into())
     }
 
+    /// Ends them all; nothing of them is of interest any more.
+    pub(crate) fn end(mut self) {
+        self.good = true;
+    }
+
     fn log(&self, program: &str) -> String {
         std::fs::read_to_string(self.folder.join(format!("{program}.log"))).unwrap_or_default()
     }
@@ -169,15 +175,17 @@ impl Processes {
 
 impl Drop for Processes {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            println!("the logs are in {}", self.folder.display());
-        }
         for child in &mut self.running {
             // One that has ended is what is wanted.
             let _ = child.start_kill();
         }
         for process in kiven_tests::processes::under(&self.folder) {
             kiven_tests::processes::kill(process.pid);
+        }
+        if !self.good {
+            println!("the logs are in {}", self.folder.display());
+        } else if let Err(error) = std::fs::remove_dir_all(&self.folder) {
+            println!("{} is left: {error}", self.folder.display());
         }
     }
 }
