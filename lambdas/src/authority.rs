@@ -28,7 +28,7 @@ const CLOCKS_APART: SignedDuration = SignedDuration::from_mins(5);
 
 /// Where the key is.
 enum Key {
-    File(KeyPair),
+    File(Box<KeyPair>),
     Kms(KmsKey),
 }
 
@@ -59,7 +59,7 @@ impl Authority {
         let key = KeyPair::from_pem(&read(key)?).context("the authority's key is not a key")?;
         Issuer::from_ca_cert_pem(&certificate, &key).context("the authority's certificate is not one")?;
         let public = SubjectPublicKeyInfo::from_der(&key.subject_public_key_info()).context("the authority's key cannot be used")?;
-        Ok(Self { certificate, public, key: Key::File(key), relay_host: None })
+        Ok(Self { certificate, public, key: Key::File(Box::new(key)), relay_host: None })
     }
 
     async fn in_kms(key: KmsKey, relay_host: &str, now: Timestamp, serial: [u8; 16]) -> anyhow::Result<Self> {

@@ -6,7 +6,7 @@
 //! | `DriveMilliseconds`, `OperationAgeSeconds` | Kind | worker |
 //! | `OperationsEnded` | Kind and Outcome; Outcome | worker |
 //! | `ProvisionsEnded`, `ProvisionsFailed` | | worker |
-//! | `RingLagMilliseconds` | | worker |
+//! | `RingLagMilliseconds`, `SchedulesDecided` | | worker |
 //! | `Reports`, `ReportsDropped`, `ReportLagMilliseconds`, `AgentAwaySeconds`, `DatabasesDown`, `DatabasesUnarchived` | | reports |
 //! | `OperationsDue`, `SchedulesDue`, `SweepMilliseconds` | | sweep |
 //! | `Enrolments` | Outcome | enrol |
