@@ -1,74 +1,90 @@
 //! Enrolment: a ServiceAccount token checked against its EKS cluster's issuer, for a short-lived certificate.
 use crate::agent_tokens::spend;
+use crate::authority::Authority;
+use crate::config::AuthorityConfig;
+use crate::telemetry::{Event, Unit};
+use crate::{Observer, World};
 use anyhow::Context;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
 use kiven_model::api::{EnrolRequest, EnrolResponse};
 use kiven_model::enrolment::AgentEnrolment;
 use kiven_model::environment::Environment;
 use kiven_model::names::SYSTEM_NAMESPACE;
+use kiven_model::relay::RelayEnrolRequest;
 use kiven_model::{Code, OperationId, Problem};
 use kiven_operations::access_of;
 use kiven_ports::{Clock, CustomerAccount, PortError, Ports, Random, Records};
-use rcgen::{CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use serde::Deserialize;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OnceCell;
 
 /// The one ServiceAccount that may enrol.
 const SERVICE_ACCOUNT: &str = "kiven-agent";
 /// The audience its token must be for.
 const AUDIENCE: &str = "kiven";
-/// How long a certificate is good, in hours. A stolen one is soon worthless; agents renew at two thirds.
-const CERTIFICATE_HOURS: i64 = 24;
 /// How long an issuer may take to answer.
 const ISSUER_SECONDS_MAX: u64 = 5;
 
 /// What enrolment works with.
-pub struct Enrolment<P> {
+pub struct Enrolment {
     /// The ports.
-    pub ports: Arc<P>,
-    /// The agents' authority.
-    pub authority: Authority,
+    pub world: Arc<World>,
+    /// Where the authority's key is.
+    pub config: AuthorityConfig,
+    /// What it tells.
+    pub observer: Observer,
+    /// Opened by the first who needs it.
+    authority: OnceCell<Authority>,
 }
 
-/// The authority that signs agents' certificates.
-pub struct Authority {
-    certificate: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    /// Reads certificate and key, PEM.
-    ///
-    /// # Errors
-    /// When a file cannot be read or is not what it should be.
-    pub fn read(certificate: &Path, key: &Path) -> anyhow::Result<Self> {
-        let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
-        let certificate = read(certificate)?;
-        let key = KeyPair::from_pem(&read(key)?).context("the authority's key is not a key")?;
-        let issuer = Issuer::from_ca_cert_pem(&certificate, key).context("the authority's certificate is not one")?;
-        Ok(Self { certificate, issuer })
+impl Enrolment {
+    /// Opens nothing yet.
+    #[must_use]
+    pub fn new(world: Arc<World>, config: AuthorityConfig, observer: Observer) -> Self {
+        Self { world, config, observer, authority: OnceCell::new() }
     }
 
-    /// Signs a certificate for the request's public key and nothing else of it.
-    fn sign(&self, request: &EnrolRequest, now: Timestamp) -> Result<EnrolResponse, Problem> {
-        let refuse = |_| refused("the certificate request cannot be read");
-        let csr = CertificateSigningRequestParams::from_pem(&request.certificate_request).map_err(refuse)?;
-        let mut params = CertificateParams::new(Vec::new()).map_err(refuse)?;
-        params.distinguished_name.push(DnType::CommonName, request.environment_id.as_str());
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let expires_at = now + SignedDuration::from_hours(CERTIFICATE_HOURS);
-        params.not_before = std::time::SystemTime::from(now - SignedDuration::from_mins(5)).into();
-        params.not_after = std::time::SystemTime::from(expires_at).into();
-        let signed = params.signed_by(&csr.public_key, &self.issuer).map_err(refuse)?;
-        Ok(EnrolResponse { certificate: signed.pem(), authority: self.certificate.clone(), expires_at })
+    async fn authority(&self) -> Result<&Authority, Problem> {
+        let open = async || Authority::open(&self.config, self.world.sdk(), self.world.clock().now(), self.world.random().bits()).await;
+        let opened = self.authority.get_or_try_init(open).await;
+        opened.map_err(|error| Problem::new(Code::UNAVAILABLE, "the authority cannot be reached").detail(format!("{error:#}")))
+    }
+
+    /// Answers a relay; who may ask is AWS's to check, as nobody else may invoke this function with such an event.
+    ///
+    /// # Errors
+    /// When its request cannot be read, or the authority cannot sign.
+    pub async fn relay(&self, request: &RelayEnrolRequest) -> Result<EnrolResponse, Problem> {
+        self.observer.begin();
+        let (now, serial) = (self.world.clock().now(), self.world.random().bits());
+        let answer = match self.authority().await {
+            Ok(authority) => authority.sign_relay(&request.relay_certificate_request, now, serial).await,
+            Err(problem) => Err(problem),
+        };
+        self.tell("relay", None, answer.as_ref().err()).await;
+        answer
+    }
+
+    async fn tell(&self, whose: &str, environment: Option<&str>, problem: Option<&Problem>) {
+        let outcome = match problem {
+            None => "enrolled",
+            Some(problem) if problem.code == Code::UNAVAILABLE => "unavailable",
+            Some(_) => "refused",
+        };
+        let mut event = Event::new("enrolment", self.world.clock().now()).field("whose", whose).field("Outcome", outcome);
+        if let Some(environment) = environment {
+            event = event.field("environment_id", environment);
+        }
+        if let Some(problem) = problem {
+            event = event.field("problem", problem.to_string()).field("detail", problem.detail.clone());
+        }
+        self.observer.end(event.metric(&["Outcome"], "Enrolments", Unit::Count, 1.0)).await;
     }
 }
 
@@ -78,39 +94,54 @@ pub(crate) fn refused(why: &str) -> Problem {
 }
 
 /// `POST /v1/agents/enrol`
-pub async fn enrol<P: Ports>(State(enrolment): State<Arc<Enrolment<P>>>, Json(request): Json<EnrolRequest>) -> Response {
-    match attempt(&enrolment, &request).await {
-        Ok(answer) => {
-            tracing::info!(environment_id = %request.environment_id, "agent enrolled");
-            Json(answer).into_response()
-        }
+pub async fn enrol(State(enrolment): State<Arc<Enrolment>>, Json(request): Json<EnrolRequest>) -> Response {
+    enrolment.observer.begin();
+    let answer = attempt(&enrolment, &request).await;
+    enrolment.tell("agent", Some(request.environment_id.as_str()), answer.as_ref().err()).await;
+    match answer {
+        Ok(answer) => Json(answer).into_response(),
         Err(problem) => {
-            tracing::warn!(environment_id = %request.environment_id, %problem, "agent not enrolled");
             let status = if problem.code == Code::UNAVAILABLE { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::FORBIDDEN };
             (status, Json(problem)).into_response()
         }
     }
 }
 
-async fn attempt<P: Ports>(enrolment: &Enrolment<P>, request: &EnrolRequest) -> Result<EnrolResponse, Problem> {
-    let ports = &*enrolment.ports;
+async fn attempt(enrolment: &Enrolment, request: &EnrolRequest) -> Result<EnrolResponse, Problem> {
+    let ports = &*enrolment.world;
     let environment = ports.records().environment_get(&request.environment_id).await.map_err(unavailable)?;
     let environment = environment.ok_or_else(|| refused("there is no such environment"))?;
-    let sign = || enrolment.authority.sign(request, ports.clock().now());
     match (environment.spec.agent_enrolment, &request.service_account_token, &request.agent_token) {
         (AgentEnrolment::Issuer, Some(token), None) => {
             verify(token, &issuer_of(ports, &environment).await?).await?;
-            sign()
+            signed(enrolment, request).await
         }
         (AgentEnrolment::Token, None, Some(used)) => {
             // What cannot be signed spends no token.
-            let signed = sign()?;
+            let signed = signed(enrolment, request).await?;
             spend(ports, &environment.id, used).await?;
             Ok(signed)
         }
         (AgentEnrolment::Issuer, _, _) => Err(refused("this environment's agent proves itself with its ServiceAccount's token")),
         (AgentEnrolment::Token, _, _) => Err(refused("this environment's agent proves itself with a single-use token")),
     }
+}
+
+async fn signed(enrolment: &Enrolment, request: &EnrolRequest) -> Result<EnrolResponse, Problem> {
+    let ports = &*enrolment.world;
+    let (now, serial) = (ports.clock().now(), ports.random().bits());
+    enrolment.authority().await?.sign_agent(&request.environment_id, &request.certificate_request, now, serial).await
+}
+
+/// What may invoke the function: a request through the API, or a relay, whose event no request can look like.
+///
+/// # Errors
+/// When the event is neither.
+pub fn relay_request(event: &serde_json::Value) -> anyhow::Result<Option<RelayEnrolRequest>> {
+    if event.get("requestContext").is_some() {
+        return Ok(None);
+    }
+    serde_json::from_value(event.clone()).map(Some).context("the event is neither a request nor a relay's")
 }
 
 pub(crate) fn unavailable(error: PortError) -> Problem {

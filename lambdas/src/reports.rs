@@ -1,9 +1,85 @@
 //! What an agent said, recorded; the doorbell rings only for an operation that waits for it.
+use crate::telemetry::{Event, Unit, milliseconds};
+use jiff::Timestamp;
 use kiven_model::OperationId;
 use kiven_model::environment::EnvironmentStatus;
-use kiven_model::report::{AgentRecord, Report, ReportBody};
+use kiven_model::report::{AgentRecord, Observation, Report, ReportBody};
 use kiven_ports::{Agents, Doorbell, PortError, Ports, Records};
 use std::time::Duration;
+
+/// What a batch of reports said, for its wide event.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Heard {
+    reports: u32,
+    failed: u32,
+    dropped: u64,
+    databases_down: u32,
+    databases_unarchived: u32,
+    lag_milliseconds: f64,
+    away_seconds: Option<f64>,
+}
+
+impl Heard {
+    /// Counts a report that came.
+    pub fn hear(&mut self, report: &Report, now: Timestamp) {
+        self.reports += 1;
+        self.lag_milliseconds = self.lag_milliseconds.max(milliseconds(report.at, now));
+        match &report.body {
+            ReportBody::Observed(seen) => {
+                self.databases_down += u32::from(runs(seen) && seen.ready_instances == 0);
+                self.databases_unarchived += u32::from(runs(seen) && seen.backup_completed && !seen.archiving);
+            }
+            ReportBody::Dropped { count } => self.dropped += count,
+            ReportBody::Facts(_) | ReportBody::Answered { .. } => {}
+        }
+    }
+
+    /// Counts a report that comes again.
+    pub fn fail(&mut self) {
+        self.failed += 1;
+    }
+
+    /// Notes how long an agent that came back was away.
+    pub fn came_back(&mut self, away: Option<f64>) {
+        self.away_seconds = match (self.away_seconds, away) {
+            (Some(before), Some(now)) => Some(before.max(now)),
+            (before, now) => before.or(now),
+        };
+    }
+
+    /// The wide event of the batch.
+    #[must_use]
+    pub fn event(&self, now: Timestamp) -> Event {
+        let mut event = Event::new("reports", now)
+            .field("failed", self.failed)
+            .metric(&[], "Reports", Unit::Count, f64::from(self.reports))
+            .metric(&[], "ReportsDropped", Unit::Count, self.dropped as f64)
+            .metric(&[], "ReportLagMilliseconds", Unit::Milliseconds, self.lag_milliseconds)
+            .metric(&[], "DatabasesDown", Unit::Count, f64::from(self.databases_down))
+            .metric(&[], "DatabasesUnarchived", Unit::Count, f64::from(self.databases_unarchived));
+        if let Some(away) = self.away_seconds {
+            event = event.metric(&[], "AgentAwaySeconds", Unit::Seconds, away);
+        }
+        event
+    }
+}
+
+/// Whether PostgreSQL is meant to run, and has run before.
+fn runs(seen: &Observation) -> bool {
+    seen.exists && !seen.hibernated && seen.instances > 0 && seen.system_identifier.is_some()
+}
+
+/// How long an agent was away, at the first word of its new session; `None` otherwise.
+///
+/// # Errors
+/// When the records cannot be read.
+pub async fn away<P: Ports>(ports: &P, report: &Report) -> Result<Option<f64>, PortError> {
+    if report.sequence != 1 {
+        return Ok(None);
+    }
+    let before = ports.agents().agent_get(&report.environment_id).await?;
+    Ok(before.filter(|before| before.session < report.session).map(|before| milliseconds(before.seen_at, report.at) / 1000.0))
+}
 
 /// Records one report.
 ///
@@ -51,5 +127,39 @@ pub async fn record<P: Ports>(ports: &P, report: &Report) -> Result<(), PortErro
 async fn ring<P: Ports>(ports: &P, operation: &OperationId) {
     if let Err(error) = ports.doorbell().doorbell_ring(operation, Duration::ZERO).await {
         tracing::warn!(%error, operation_id = %operation, "the doorbell did not ring");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiven_model::{DatabaseId, EnvironmentId};
+    use serde_json::{Value, json};
+
+    fn observed(ready: u32, archiving: bool, hibernated: bool) -> Report {
+        let seen = json!({
+            "database_id": DatabaseId::from_random([1; 16]), "cluster": "shop-1", "exists": true, "phase": "Cluster in healthy state", "instances": 3,
+            "ready_instances": ready, "primary": null, "system_identifier": "7", "hibernated": hibernated, "archiving": archiving, "pooler_ready": 0,
+            "pods": 0, "volumes": [], "published": {}, "backup_completed": true,
+        });
+        let body = ReportBody::Observed(serde_json::from_value(seen).unwrap());
+        Report { environment_id: EnvironmentId::from_random([2; 16]), session: 3, sequence: 4, at: Timestamp::UNIX_EPOCH, body }
+    }
+
+    #[test]
+    fn a_batch_says_what_stands_still() {
+        let now = Timestamp::from_second(2).unwrap();
+        let mut heard = Heard::default();
+        for report in [observed(3, true, false), observed(0, false, false), observed(1, false, false), observed(0, false, true)] {
+            heard.hear(&report, now);
+        }
+        heard.hear(&Report { body: ReportBody::Dropped { count: 5 }, ..observed(0, true, false) }, now);
+        heard.came_back(Some(4.0));
+        heard.came_back(None);
+        heard.came_back(Some(2.0));
+        let line: Value = serde_json::from_str(&heard.event(now).line("Kiven")).unwrap();
+        let said = ["Reports", "ReportsDropped", "DatabasesDown", "DatabasesUnarchived", "ReportLagMilliseconds", "AgentAwaySeconds"]
+            .map(|name| line[name].clone());
+        assert_eq!(said, [json!(5.0), json!(5.0), json!(1.0), json!(2.0), json!(2000.0), json!(4.0)]);
     }
 }

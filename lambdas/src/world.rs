@@ -38,6 +38,7 @@ impl Random for OsRandom {
 
 /// Store, account, doorbell, clock, randomness.
 pub struct World {
+    sdk: Sdk,
     store: Store,
     account: Account,
     doorbell: SqsDoorbell,
@@ -49,7 +50,17 @@ impl World {
     pub fn new(config: &Config) -> Self {
         let sdk = Sdk::new(&config.aws);
         let doorbell = SqsDoorbell::new(Queue::new(&sdk, &config.doorbell_url));
-        Self { store: Store::new(&sdk, &config.store), account: Account::new(sdk), doorbell }
+        let principal = match &config.assume {
+            Some(role) => sdk.assuming(role, &format!("kiven-{}", config.function.as_str())),
+            None => sdk.clone(),
+        };
+        Self { store: Store::new(&sdk, &config.store), account: Account::new(principal), doorbell, sdk }
+    }
+
+    /// The function's own connections.
+    #[must_use]
+    pub fn sdk(&self) -> &Sdk {
+        &self.sdk
     }
 }
 

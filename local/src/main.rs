@@ -46,6 +46,7 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
         Verb::Status => status(&options),
         Verb::Stop => stop(&options),
         Verb::Clock(wanted) => clock(&options, wanted),
+        Verb::Cluster => cluster(&options),
     }
 }
 
@@ -83,14 +84,30 @@ enum Verb {
     Status,
     Stop,
     Clock(Option<Timestamp>),
+    /// The customer's cluster alone, for suites; not in the usage.
+    Cluster,
 }
 
 fn start(options: Options) -> anyhow::Result<()> {
     enter_virtual_time(&options)?;
+    start_logs(&options)?;
+    runtime()?.block_on(stack::run(options))
+}
+
+fn cluster(options: &Options) -> anyhow::Result<()> {
+    start_logs(options)?;
+    runtime()?.block_on(stack::alone::run(options, &options.s3))
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+fn start_logs(options: &Options) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::new("info,aws_config=warn,aws_smithy_runtime=warn,hyper=warn");
     let log = std::fs::File::create(options.state_log()?).context("cannot write the log")?;
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::sync::Mutex::new(log)).init();
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(stack::run(options))
+    Ok(())
 }
 
 /// What a running stack says of itself.
@@ -128,6 +145,7 @@ fn parse(arguments: &[String]) -> anyhow::Result<(Verb, Options)> {
         Some("status") => Verb::Status,
         Some("stop") => Verb::Stop,
         Some("clock") => Verb::Clock(None),
+        Some("cluster") => Verb::Cluster,
         _ => Verb::Start,
     };
     if !matches!(verb, Verb::Start) {
@@ -143,6 +161,7 @@ fn parse(arguments: &[String]) -> anyhow::Result<(Verb, Options)> {
         let value = rest.next().with_context(|| format!("{flag} needs a value\n{USAGE}"))?;
         match flag.as_str() {
             "--state" => options.state = PathBuf::from(value),
+            "--s3" => value.clone_into(&mut options.s3),
             "--clock" => options.clock = Some(time(value)?),
             "--port" => options.port = value.parse().with_context(|| format!("`{value}` is no port"))?,
             _ => bail!("there is no {flag}\n{USAGE}"),

@@ -19,17 +19,33 @@ type Newest = HashMap<EnvironmentId, (u64, tokio::task::AbortHandle)>;
 pub(crate) struct Relay<S, Q> {
     store: Arc<S>,
     reports: Arc<Q>,
-    newest: Mutex<Newest>,
+    newest: Sessions,
+}
+
+/// Every session that runs.
+#[derive(Clone, Default)]
+pub(crate) struct Sessions(Arc<Mutex<Newest>>);
+
+impl Sessions {
+    /// Ends all of them: their agents connect again, to another relay.
+    pub(crate) fn end(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|(_, task)| task.abort());
+    }
 }
 
 impl<S, Q> Relay<S, Q> {
     pub(crate) fn new(store: S, reports: Q) -> Self {
-        Self { store: Arc::new(store), reports: Arc::new(reports), newest: Mutex::default() }
+        Self { store: Arc::new(store), reports: Arc::new(reports), newest: Sessions::default() }
+    }
+
+    /// Its sessions, for whoever stops it.
+    pub(crate) fn sessions(&self) -> Sessions {
+        self.newest.clone()
     }
 
     /// A later session of an environment ends the one before; an earlier one is refused.
     fn take_over(&self, environment: &EnvironmentId, session: u64, task: tokio::task::AbortHandle) -> Result<(), Status> {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.newest.0.lock().unwrap_or_else(PoisonError::into_inner);
         if newest.get(environment).is_some_and(|(known, _)| *known > session) {
             task.abort();
             return Err(Status::aborted("a newer session of this agent is connected"));

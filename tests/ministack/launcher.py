@@ -18,6 +18,8 @@ os.environ.setdefault("LOG_LEVEL", "WARNING")
 
 import ministack.app as emulator  # noqa: E402
 
+import census  # noqa: E402
+import corrections  # noqa: E402
 import faults  # noqa: E402
 import node_groups  # noqa: E402
 import permissions  # noqa: E402
@@ -87,6 +89,16 @@ def customer_make(account, region, zones, cluster):
             "issuer": made["cluster"]["identity"]["oidc"]["issuer"]}
 
 
+def issuer_set(account, region, cluster, issuer):
+    """Lets a cluster's tokens be issued by the one that plays its API server."""
+    from ministack.core.responses import set_request_account_id, set_request_region
+    from ministack.services import eks
+
+    set_request_account_id(account)
+    set_request_region(region)
+    eks._clusters[cluster]["identity"]["oidc"]["issuer"] = issuer
+
+
 def encrypted_template_make(account, region, granted):
     """A launch template whose root volumes have a key of the customer's, and the key with or without Auto Scaling's grant."""
     kms, ec2 = client("kms", region, account), client("ec2", region, account)
@@ -105,7 +117,9 @@ async def administer(path, data):
     switches = {
         "faults": faults.add,
         "faults/clear": faults.clear,
+        "census": census.take,
         "customer": customer_make,
+        "issuer": issuer_set,
         "assume": assume,
         "encrypted-template": encrypted_template_make,
         "transport": transport_set,
@@ -114,6 +128,7 @@ async def administer(path, data):
         "drift": node_groups.drift,
         "release": node_groups.release_set,
         "label": wire.label_set,
+        "logs": census.logs,
         "wire": wire.since,
     }
     switch = switches.get(path.removeprefix(ADMIN))
@@ -147,8 +162,11 @@ def main():
     threading.Thread(target=end_with_parent, daemon=True).start()
     wire.install(os.environ.get("KIVEN_WIRE"))
     permissions.install()
+    corrections.install()
     node_groups.install()
     faults.install()
+    # Where functions find AWS, which is here.
+    os.environ["AWS_ENDPOINT_URL"] = f"http://{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}"
     config = Config()
     config.bind = [f"{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}"]
     config.keep_alive_timeout = 75

@@ -36,12 +36,31 @@ def install():
         resource = resource_of(iam_action, call, region) or resource_arn
         context = {**(service_context or {}), **context_of(iam_action, call), **tags_of(resource)}
         denied = enforce(access_key_id, iam_action, service, region, resource_arn=resource, service_context=context)
+        denied = denied or denied_by_key(access_key_id, iam_action, region, resource)
         wire.decided(iam_action, wire.principal_of(access_key_id), resource, denied is None)
         return denied
 
     iam_evaluator.enforce = enforced
     for service in {one["on"].partition(":")[0] for one in TABLE["dependents"]}:
         emulator.SERVICE_HANDLERS[service] = guarded(service, emulator.SERVICE_HANDLERS[service])
+
+
+def denied_by_key(access_key_id, iam_action, region, resource):
+    """A key's policy binds its account's root as it binds everybody; the emulation lets root do everything.
+
+    https://docs.aws.amazon.com/kms/latest/developerguide/key-policies.html
+    """
+    found = iam_evaluator._resource_policy("kms", resource)
+    if found is None or not iam_evaluator.is_root_access_key(access_key_id):
+        return None
+    root, account = f"arn:aws:iam::{get_account_id()}:root", get_account_id()
+    asked = iam_evaluator.EvalContext(
+        principal_arn=root, principal_type="Root", principal_account=account, action=iam_action, resource_arn=resource, region=region,
+        service_context={})
+    decided = iam_evaluator.combine_resource_policy(
+        iam_evaluator.EvalResult("Allow", principal_arn=root), asked, *found, required=True)
+    decided.principal_arn = root
+    return None if decided.decision == "Allow" else decided
 
 
 def name_service_linked_role(iam):

@@ -14,7 +14,7 @@ pub mod stack;
 pub mod terraform;
 
 pub use customer::Customer;
-pub use stack::Stack;
+pub use stack::{Stack, binaries};
 pub use terraform::Terraform;
 
 use std::path::PathBuf;
@@ -25,7 +25,8 @@ use tokio::time::Instant;
 pub const POLL: Duration = Duration::from_millis(50);
 
 /// A variable of the suites: `KIVEN_BIN_DIR`, `KIVEN_TERRAFORM`, `KIVEN_KILLS`, `KIVEN_KILLS_SEED`, `KIVEN_KILLS_ONLY`, `KIVEN_KEEP`,
-/// `KIVEN_SCHEMATHESIS`, `KIVEN_MINISTACK_PYTHON`, `KIVEN_AWS_WIRE`, `KIVEN_PROVIDER_MIRROR`, `KIVEN_E2E_AWS_PROFILE`, `KIVEN_E2E_AWS`, `KIVEN_CONTRACT_EXAMPLES`, `KIVEN_CONTRACT_SEED`, `XDG_CACHE_HOME`, `HOME`, `PATH`.
+/// `KIVEN_SCHEMATHESIS`, `KIVEN_MINISTACK_PYTHON`, `KIVEN_AWS_WIRE`, `KIVEN_PROVIDER_MIRROR`, `KIVEN_E2E_AWS_PROFILE`, `KIVEN_E2E_AWS`,
+/// `KIVEN_CONTRACT_EXAMPLES`, `KIVEN_CONTRACT_SEED`, `KIVEN_PACKAGES`, `KIVEN_HOSTS`, `XDG_CACHE_HOME`, `HOME`, `PATH`.
 #[must_use]
 pub fn variable(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the one place of the suites that reads the environment")]

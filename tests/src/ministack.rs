@@ -133,7 +133,16 @@ impl MiniStack {
                 secret_access_key: keys.secret.clone(),
                 session_token: keys.token.clone(),
             },
-            endpoints: Endpoints { dynamodb: Some(dynamodb.to_owned()), sqs: here(), s3: here(), sts: here(), iam: here(), eks: here() },
+            endpoints: Endpoints {
+                dynamodb: Some(dynamodb.to_owned()),
+                sqs: here(),
+                s3: here(),
+                sts: here(),
+                iam: here(),
+                eks: here(),
+                kms: here(),
+                lambda: here(),
+            },
         })
     }
 

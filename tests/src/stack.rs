@@ -29,7 +29,10 @@ pub struct Stack {
 }
 
 /// The folder of the binaries under test: `KIVEN_BIN_DIR`, or where this test was built.
-fn binaries() -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// When they have not been built.
+pub fn binaries() -> anyhow::Result<PathBuf> {
     if let Some(folder) = variable("KIVEN_BIN_DIR") {
         return Ok(folder.into());
     }
@@ -172,6 +175,7 @@ impl Stack {
                 sts: of("sts")?,
                 iam: of("iam")?,
                 eks: of("eks")?,
+                ..kiven_aws::Endpoints::default()
             },
         }))
     }

@@ -17,8 +17,9 @@ const CLIENTS: u32 = 4;
 pub(crate) fn run(what: &str, json: Option<&Path>) -> Result<()> {
     let figures = match what {
         "path" => path()?,
+        "functions" => crate::functions::run()?,
         "provider" => crate::provider_bench::run()?,
-        other => bail!("there is no measurement `{other}`: `path`, `provider`"),
+        other => bail!("there is no measurement `{other}`: `path`, `functions`, `provider`"),
     };
     let text = serde_json::to_string_pretty(&figures)?;
     println!("{text}");
@@ -31,24 +32,39 @@ pub(crate) fn run(what: &str, json: Option<&Path>) -> Result<()> {
 /// The demo's path, and the API under load while the database is up.
 fn path() -> Result<serde_json::Value> {
     let binaries = build(true)?;
-    let mut latency = Vec::new();
+    let mut latencies = Vec::new();
     let options = Options::unattended();
     let (figures, intervals) = live(&options, &binaries, |stack, _| {
-        latency = load(stack)?;
+        latencies = load(stack)?;
         Ok(())
     })?;
-    latency.sort_unstable();
-    let at = |share: f64| latency.get(((latency.len() as f64 - 1.0) * share) as usize).map_or(0.0, |d| d.as_secs_f64() * 1000.0);
+    let latencies = Latencies::of(latencies);
     let mut all = serde_json::to_value(&figures)?;
     all["api_requests_per_second"] = RATE.into();
-    all["api_p50_ms"] = at(0.5).into();
-    all["api_p99_ms"] = at(0.99).into();
+    all["api_p50_ms"] = latencies.at(0.5).into();
+    all["api_p99_ms"] = latencies.at(0.99).into();
     all["postgres_intervals"] = serde_json::to_value(&intervals)?;
     Ok(all)
 }
 
+/// Latencies, the shortest first.
+pub(crate) struct Latencies(Vec<Duration>);
+
+impl Latencies {
+    /// Sorts them.
+    pub(crate) fn of(mut all: Vec<Duration>) -> Self {
+        all.sort_unstable();
+        Self(all)
+    }
+
+    /// The one, in milliseconds, that this share of them does not exceed.
+    pub(crate) fn at(&self, share: f64) -> f64 {
+        self.0.get(((self.0.len() as f64 - 1.0) * share) as usize).map_or(0.0, |latency| latency.as_secs_f64() * 1000.0)
+    }
+}
+
 /// Asks the API at a steady rate; latency counts from when a request was due, so that a slow answer cannot hide behind the next.
-fn load(stack: &Stack) -> Result<Vec<Duration>> {
+pub(crate) fn load(stack: &Stack) -> Result<Vec<Duration>> {
     let key = std::fs::read_to_string(stack.state().join("secrets/api-key"))?;
     let url = stack.ready["api_url"].as_str().context("the stack names no API")?.to_owned();
     let address = url.trim_start_matches("http://").to_owned();

@@ -55,6 +55,11 @@ pub(crate) struct Stack {
 impl Stack {
     /// Starts it in a folder of its own, which PostgreSQL's user can reach; in virtual time that begins at `clock` where it is given.
     pub(crate) fn start(binaries: &Path, clock: Option<Timestamp>) -> Result<Self> {
+        Self::start_with(binaries, clock, &[])
+    }
+
+    /// The same with these environment variables.
+    pub(crate) fn start_with(binaries: &Path, clock: Option<Timestamp>, environment: &[(&str, String)]) -> Result<Self> {
         let base = if is_root() { PathBuf::from("/var/lib") } else { std::env::temp_dir() };
         let folder = base.join(format!("kiven-demo-{}", std::process::id()));
         std::fs::create_dir_all(folder.join("config"))?;
@@ -64,6 +69,7 @@ impl Stack {
             .arg(folder.join("state"))
             .args(clock.iter().flat_map(|time| ["--clock".to_owned(), time.to_string()]))
             .env("XDG_CONFIG_HOME", folder.join("config"))
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .spawn()
             .context("kiven-local cannot be started")?;

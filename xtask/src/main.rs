@@ -2,11 +2,15 @@
 mod audit;
 mod bench;
 mod demo;
+mod deploy;
 mod elf;
+mod functions;
 mod generate;
 mod install;
 mod local;
 mod measure;
+mod organization;
+mod package;
 mod provider;
 mod provider_bench;
 mod provider_docs;
@@ -33,7 +37,7 @@ struct Arguments {
 enum Task {
     /// Builds everything, starts the local stack and runs Terraform on an example.
     Demo(demo::Options),
-    /// Runs every suite, or the named ones: static, unit, local, system, aws; `kills` runs the whole kill matrix.
+    /// Runs every suite, or the named ones: static, unit, local, system, aws, deploy; `kills` runs the whole kill matrix.
     Test {
         /// Which suites; all when none is named.
         suites: Vec<String>,
@@ -41,13 +45,20 @@ enum Task {
         #[arg(long)]
         client: Option<String>,
     },
-    /// Measures: `path`, `provider`.
+    /// Measures: `path`, `functions`, `provider`.
     Bench {
         /// What.
         what: String,
         /// Where the numbers go as JSON.
         #[arg(long)]
         json: Option<PathBuf>,
+    },
+    /// Builds the functions as they are shipped: a zip each, for every architecture that this machine can build.
+    Package,
+    /// Makes an organization's entry for the module `deploy`, and the key of its owner, which is shown once.
+    Organization {
+        /// What it is called.
+        name: String,
     },
     /// Makes generated code again.
     Gen {
@@ -77,6 +88,8 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test { suites, client } => suites::run(&suites, client.as_deref()),
         Task::Bench { what, json } => bench::run(&what, json.as_deref()),
+        Task::Package => package::run(),
+        Task::Organization { name } => organization::run(&name),
         Task::Gen { check } => generate::run(check),
         Task::Release { what } => release::run(&what),
         Task::Tidy => tidy::run(),

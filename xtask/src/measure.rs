@@ -1,5 +1,6 @@
 //! What /proc and the logs say: memory, PostgreSQL processes, and Kiven's own share of an operation's time.
 use anyhow::Result;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A process as /proc shows it.
@@ -27,15 +28,37 @@ fn read(pid: u32) -> Option<Process> {
     })
 }
 
-/// Memory in MiB of a process and all below it that are not PostgreSQL's, and of the agent among them.
-pub(crate) fn rss_mb(root: u32) -> (f64, f64) {
-    let all = processes();
+/// A process and all below it.
+fn tree(root: u32, all: &[Process]) -> Vec<u32> {
     let mut tree = vec![root];
     let mut next = 0;
     while let Some(parent) = tree.get(next).copied() {
         tree.extend(all.iter().filter(|process| process.parent == parent).map(|process| process.pid));
         next += 1;
     }
+    tree
+}
+
+fn mib(kib: u64) -> f64 {
+    (kib as f64 / 102.4).round() / 10.0
+}
+
+/// Memory in MiB of the largest process of each name below a process, of names with a prefix.
+pub(crate) fn rss_by_name_mb(root: u32, prefix: &str) -> BTreeMap<String, f64> {
+    let all = processes();
+    let tree = tree(root, &all);
+    let mut found = BTreeMap::new();
+    for process in all.iter().filter(|process| tree.contains(&process.pid) && process.name.starts_with(prefix)) {
+        let most: &mut f64 = found.entry(process.name.clone()).or_default();
+        *most = most.max(mib(process.rss_kib));
+    }
+    found
+}
+
+/// Memory in MiB of a process and all below it that are not PostgreSQL's, and of the agent among them.
+pub(crate) fn rss_mb(root: u32) -> (f64, f64) {
+    let all = processes();
+    let tree = tree(root, &all);
     let ours = all.iter().filter(|p| tree.contains(&p.pid) && !p.name.starts_with("postgres") && !p.name.starts_with("pgbouncer"));
     let (mut stack, mut agent) = (0, 0);
     for process in ours {
@@ -44,7 +67,6 @@ pub(crate) fn rss_mb(root: u32) -> (f64, f64) {
             agent += process.rss_kib;
         }
     }
-    let mib = |kib: u64| (kib as f64 / 102.4).round() / 10.0;
     (mib(stack), mib(agent))
 }
 

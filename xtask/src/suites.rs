@@ -20,13 +20,14 @@ struct Suite {
     run: fn(&mut Count) -> Result<()>,
 }
 
-const SUITES: [Suite; 6] = [
+const SUITES: [Suite; 7] = [
     Suite { name: "static", budget_minutes: 16.0, run: check_static },
     Suite { name: "unit", budget_minutes: 12.0, run: run_unit },
     Suite { name: "local", budget_minutes: 14.0, run: run_local },
     Suite { name: "provider", budget_minutes: 12.0, run: crate::provider::run },
     Suite { name: "system", budget_minutes: 17.0, run: run_system },
     Suite { name: "aws", budget_minutes: 12.0, run: run_aws },
+    Suite { name: "deploy", budget_minutes: 12.0, run: run_deploy },
 ];
 /// Over its budget by this much, a suite fails.
 const BUDGET_FACTOR: f64 = 1.5;
@@ -127,15 +128,45 @@ fn check_static(count: &mut Count) -> Result<()> {
         count.skipped.push("cargo deny: cargo-deny is not installed".to_owned());
     }
     let terraform = crate::terraform::find()?;
-    for folder in ["examples", "onboarding-module", "terraform-provider/examples"] {
+    for folder in ["examples", "onboarding-module", "terraform-provider/examples", "deploy"] {
         one(count, &format!("terraform fmt {folder}"), Command::new(&terraform).args(["fmt", "-check", "-recursive", folder]))?;
     }
-    onboarding(count, &terraform)
+    onboarding(count, &terraform)?;
+    deploy_module(count, &terraform)
+}
+
+/// Validates and tests the module of the service, as far as needs no AWS.
+fn deploy_module(count: &mut Count, terraform: &std::path::Path) -> Result<()> {
+    let Some(mirror) = mirror() else {
+        count.skipped.push("deploy validate and test: no mirror has hashicorp/aws (name one in KIVEN_PROVIDER_MIRROR)".to_owned());
+        return Ok(());
+    };
+    println!("-- deploy validate and test");
+    if crate::deploy::module_test(terraform, &mirror)? {
+        count.passed += 1
+    } else {
+        count.failed += 1
+    }
+    Ok(())
+}
+
+fn mirror() -> Option<std::path::PathBuf> {
+    std::env::var_os("KIVEN_PROVIDER_MIRROR").map(std::path::PathBuf::from).or_else(known_mirror)
+}
+
+/// The module applied with the real zips to an emulated AWS.
+fn run_deploy(count: &mut Count) -> Result<()> {
+    let Some(mirror) = mirror() else {
+        count.skipped.push("deploy: no mirror has hashicorp/aws (name one in KIVEN_PROVIDER_MIRROR)".to_owned());
+        return Ok(());
+    };
+    crate::install::run()?;
+    crate::deploy::suite(&mirror, |command| counted(count, command))
 }
 
 /// Validates the onboarding module where its provider is at hand.
 fn onboarding(count: &mut Count, terraform: &std::path::Path) -> Result<()> {
-    let Some(mirror) = std::env::var_os("KIVEN_PROVIDER_MIRROR").map(std::path::PathBuf::from).or_else(known_mirror) else {
+    let Some(mirror) = mirror() else {
         count.skipped.push("onboarding-module validate: no mirror has hashicorp/aws (name one in KIVEN_PROVIDER_MIRROR)".to_owned());
         return Ok(());
     };
@@ -180,7 +211,11 @@ fn cargo_test(count: &mut Count, arguments: &[&str]) -> Result<()> {
 pub(crate) fn cargo_test_with(count: &mut Count, arguments: &[&str], environment: &[(&str, impl AsRef<std::ffi::OsStr>)]) -> Result<()> {
     let mut command = cargo();
     command.arg("test").arg("--no-fail-fast").args(arguments).current_dir(crate::root());
-    let mut child = command.envs(environment.iter().map(|(name, value)| (name, value))).stdout(Stdio::piped()).spawn()?;
+    counted(count, command.envs(environment.iter().map(|(name, value)| (name, value))))
+}
+
+fn counted(count: &mut Count, command: &mut Command) -> Result<()> {
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
     let output = child.stdout.take().context("cargo test says nothing")?;
     for line in BufReader::new(output).lines() {
         let line = line?;

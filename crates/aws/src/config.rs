@@ -6,8 +6,11 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::interceptors::SharedInterceptor;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+
+use crate::meter::Meter;
 
 /// Longest call, its retries included.
 pub const CALL_SECONDS_MAX: u64 = 10;
@@ -59,13 +62,27 @@ pub struct Endpoints {
     pub iam: Option<String>,
     /// EKS.
     pub eks: Option<String>,
+    /// KMS.
+    pub kms: Option<String>,
+    /// Lambda.
+    pub lambda: Option<String>,
 }
 
 impl Endpoints {
-    /// Reads `AWS_ENDPOINT_URL_<SERVICE>` through a binary's look-up.
+    /// Reads `AWS_ENDPOINT_URL_<SERVICE>`, or `AWS_ENDPOINT_URL` for all, through a binary's look-up.
     pub fn parse(lookup: impl Fn(&str) -> Option<String>) -> Self {
-        let of = |service: &str| lookup(&format!("AWS_ENDPOINT_URL_{service}")).filter(|url| !url.is_empty());
-        Self { dynamodb: of("DYNAMODB"), sqs: of("SQS"), s3: of("S3"), sts: of("STS"), iam: of("IAM"), eks: of("EKS") }
+        let set = |name: &str| lookup(name).filter(|url| !url.is_empty());
+        let of = |service: &str| set(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| set("AWS_ENDPOINT_URL"));
+        Self {
+            dynamodb: of("DYNAMODB"),
+            sqs: of("SQS"),
+            s3: of("S3"),
+            sts: of("STS"),
+            iam: of("IAM"),
+            eks: of("EKS"),
+            kms: of("KMS"),
+            lambda: of("LAMBDA"),
+        }
     }
 }
 
@@ -86,6 +103,7 @@ pub struct Sdk {
     shared: SdkConfig,
     endpoints: Endpoints,
     http: SharedHttpClient,
+    meter: Meter,
 }
 
 impl Sdk {
@@ -93,10 +111,10 @@ impl Sdk {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let http = aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build_https();
-        Self::over(http, &config.region, provider(&config.credentials), config.endpoints.clone())
+        Self::over(http, &config.region, provider(&config.credentials), config.endpoints.clone(), Meter::default())
     }
 
-    fn over(http: SharedHttpClient, region: &str, credentials: SharedCredentialsProvider, endpoints: Endpoints) -> Self {
+    fn over(http: SharedHttpClient, region: &str, credentials: SharedCredentialsProvider, endpoints: Endpoints, meter: Meter) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(CONNECT_SECONDS_MAX))
             .operation_attempt_timeout(Duration::from_secs(ATTEMPT_SECONDS_MAX))
@@ -110,13 +128,19 @@ impl Sdk {
             .timeout_config(timeouts)
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
             .build();
-        Self { shared, endpoints, http }
+        Self { shared, endpoints, http, meter }
     }
 
     /// The same connections with other credentials in another region.
     #[must_use]
     pub fn with(&self, credentials: Credentials, region: &str) -> Self {
-        Self::over(self.http.clone(), region, provider(&credentials), self.endpoints.clone())
+        Self::over(self.http.clone(), region, provider(&credentials), self.endpoints.clone(), self.meter.clone())
+    }
+
+    /// Counts the calls of every client that was made from this one.
+    #[must_use]
+    pub fn meter(&self) -> &Meter {
+        &self.meter
     }
 }
 
@@ -138,6 +162,7 @@ macro_rules! client {
             pub fn $name(&self) -> $sdk::Client {
                 let mut builder = $sdk::config::Builder::from(&self.shared);
                 builder.set_endpoint_url(self.endpoints.$name.clone());
+                builder.push_interceptor(SharedInterceptor::new(self.meter.clone()));
                 $sdk::Client::from_conf(builder.build())
             }
         }
@@ -154,6 +179,26 @@ client!(/// An IAM client.
     cfg(feature = "account"), iam, aws_sdk_iam);
 client!(/// An EKS client.
     cfg(feature = "account"), eks, aws_sdk_eks);
+client!(/// A KMS client.
+    cfg(feature = "authority"), kms, aws_sdk_kms);
+
+#[cfg(any(all(feature = "account", feature = "renewal"), feature = "invoke"))]
+impl Sdk {
+    pub(crate) fn region(&self) -> &str {
+        self.shared.region().map_or("", Region::as_ref)
+    }
+}
+
+#[cfg(feature = "invoke")]
+impl Sdk {
+    pub(crate) fn credentials(&self) -> Option<SharedCredentialsProvider> {
+        self.shared.credentials_provider()
+    }
+
+    pub(crate) fn lambda_url(&self) -> String {
+        self.endpoints.lambda.clone().unwrap_or_else(|| format!("https://lambda.{}.amazonaws.com", self.region()))
+    }
+}
 
 #[cfg(any(feature = "store", feature = "account"))]
 impl Sdk {
@@ -163,6 +208,7 @@ impl Sdk {
         let mut builder = aws_sdk_s3::config::Builder::from(&self.shared);
         builder.set_endpoint_url(self.endpoints.s3.clone());
         builder.set_force_path_style(Some(self.endpoints.s3.is_some()));
+        builder.push_interceptor(SharedInterceptor::new(self.meter.clone()));
         aws_sdk_s3::Client::from_conf(builder.build())
     }
 }
@@ -175,6 +221,12 @@ mod tests {
     fn endpoints_come_from_the_lookup_and_secrets_never_show() {
         let endpoints = Endpoints::parse(|name| (name == "AWS_ENDPOINT_URL_SQS").then(|| "http://q".to_owned()));
         assert_eq!((endpoints.sqs.as_deref(), endpoints.s3), (Some("http://q"), None));
+        let endpoints = Endpoints::parse(|name| match name {
+            "AWS_ENDPOINT_URL" => Some("http://all".to_owned()),
+            "AWS_ENDPOINT_URL_KMS" => Some("http://k".to_owned()),
+            _ => None,
+        });
+        assert_eq!((endpoints.kms.as_deref(), endpoints.s3.as_deref()), (Some("http://k"), Some("http://all")));
         let secret = Credentials::Static { access_key_id: "id".into(), secret_access_key: "hidden".into(), session_token: Some("hidden".into()) };
         assert!(!format!("{secret:?}").contains("hidden"));
     }

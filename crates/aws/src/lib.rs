@@ -7,10 +7,19 @@
 //! - every call ends within [`config::CALL_SECONDS_MAX`].
 
 pub mod config;
+#[cfg(feature = "renewal")]
+mod credentials;
 mod error;
+#[cfg(any(feature = "renewal", feature = "invoke"))]
+mod http;
+pub mod meter;
 
 #[cfg(feature = "account")]
 pub mod account;
+#[cfg(feature = "authority")]
+pub mod authority;
+#[cfg(feature = "invoke")]
+pub mod invoke;
 #[cfg(feature = "store")]
 pub mod store;
 

@@ -17,6 +17,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use tracing::Instrument;
 
 /// How a step's undo is called once its type is forgotten.
 type UndoCall = Box<dyn FnOnce(At) -> BoxFuture<'static, Result<Progress<()>, StepError>> + Send>;
@@ -205,7 +206,8 @@ impl<P: Ports> Cx<P> {
         }
         let limit = self.time_for(S::TIMEOUT, at.now)?;
         self.pass(Point::IntentRecorded, &record.key).await?;
-        let result = self.within(limit, &record.key, step.run(&self.inner.ports, &at)).await;
+        let span = tracing::info_span!("step", step = %record.key);
+        let result = self.within(limit, &record.key, step.run(&self.inner.ports, &at)).instrument(span).await;
         self.pass(Point::EffectDone, &record.key).await?;
         match result {
             Ok(Progress::Done(output)) => self.record_output(record, output).await,

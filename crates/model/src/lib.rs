@@ -22,6 +22,7 @@ pub mod parameters;
 pub mod plan;
 pub mod price;
 pub mod problem;
+pub mod relay;
 pub mod report;
 pub mod request;
 pub mod runbook;

@@ -1,31 +1,46 @@
 //! The function `worker`: each ring drives one operation, or lets the schedules of some databases decide.
-use kiven_lambdas::drive::answer_ring;
+use jiff::Timestamp;
+use kiven_lambdas::drive::time_left;
 use kiven_lambdas::records::{Batch, Failures, Ring};
-use kiven_lambdas::{Config, World, start_logs};
+use kiven_lambdas::telemetry::{Event, Unit};
+use kiven_lambdas::worker::answer;
+use kiven_lambdas::{Config, Function, Observer, World};
 use kiven_operations::tick_all;
+use kiven_ports::{Clock, Ports};
 use lambda_runtime::{LambdaEvent, service_fn};
 use std::sync::Arc;
+use tracing::Instrument;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    start_logs();
-    let config = Config::from_env()?;
+    let config = Config::from_env(Function::Worker)?;
     let (world, lease) = (Arc::new(World::new(&config)), config.lease);
+    let observer = Observer::start(&config, world.sdk().meter());
     let work = service_fn(move |event: LambdaEvent<Batch>| {
-        let world = Arc::clone(&world);
+        let (world, observer) = (Arc::clone(&world), observer.clone());
         async move {
+            let deadline = i64::try_from(event.context.deadline).ok().and_then(|at| Timestamp::from_millisecond(at).ok());
             let mut failures = Failures::default();
             for message in &event.payload.records {
-                match Ring::parse(&message.body) {
+                observer.begin();
+                let now = world.clock().now();
+                let told = match Ring::parse(&message.body) {
                     Some(Ring::Operation(id)) => {
-                        if let Err(error) = answer_ring(&world, &id, lease).await {
-                            tracing::warn!(%error, operation_id = %id, "the ring comes again");
+                        let span = tracing::info_span!("ring", operation_id = %id);
+                        let time = time_left(deadline.unwrap_or(now), now);
+                        let (answered, event) = answer(&world, &id, lease, time).instrument(span).await;
+                        if answered.is_err() {
                             failures.add(message);
                         }
+                        event
                     }
-                    Some(Ring::Schedules(databases)) => tick_all(&*world, &databases).await,
-                    None => tracing::warn!(message_id = message.message_id, "a ring for nothing"),
-                }
+                    Some(Ring::Schedules(databases)) => {
+                        tick_all(&*world, &databases).await;
+                        Event::new("tick", now).metric(&[], "SchedulesDecided", Unit::Count, databases.len() as f64)
+                    }
+                    None => Event::new("nothing", now).field("message_id", message.message_id.as_str()),
+                };
+                observer.end(told).await;
             }
             Ok::<_, lambda_runtime::Error>(failures)
         }

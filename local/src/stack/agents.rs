@@ -127,7 +127,7 @@ fn forget_release(kube: &Handle) -> anyhow::Result<()> {
 }
 
 /// The tokens that a kubelet projects: one for the API server, one for Kiven alone.
-fn write_tokens(folder: &Folder, kube: &Handle, seconds: i64) -> anyhow::Result<()> {
+pub(crate) fn write_tokens(folder: &Folder, kube: &Handle, seconds: i64) -> anyhow::Result<()> {
     for (file, audiences) in [("run/agent-api-token", Vec::new()), ("run/agent-kiven-token", vec!["kiven".to_owned()])] {
         let token = kube.service_account_token(SYSTEM_NAMESPACE, "kiven-agent", &audiences, seconds).context("no token for the agent")?;
         folder.write(file, &token, 0o600)?;

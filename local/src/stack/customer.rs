@@ -29,6 +29,7 @@ pub(crate) fn sdk(endpoints: &Endpoints, key: &str) -> Sdk {
             sts: of(&endpoints.sts),
             iam: of(&endpoints.iam),
             eks: of(&endpoints.eks),
+            ..kiven_aws::Endpoints::default()
         },
     })
 }

@@ -3,6 +3,8 @@
 //! Invariants: the functions, the relay and the agent are the shipped binaries; all state is in one folder; a restart
 //! adopts what runs; nothing here is reachable from another machine.
 mod agents;
+pub mod alone;
+mod away;
 mod backend;
 mod children;
 mod clock;
@@ -23,6 +25,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The one region.
@@ -53,10 +56,14 @@ pub struct Options {
     pub credentials: PathBuf,
     /// Passed on to every process, for the kill matrix.
     pub failpoints: Option<String>,
+    /// Where the cluster alone keeps WAL and backups; the stack has its own.
+    pub s3: String,
     /// Where virtual time is to begin, or to be moved on to.
     pub clock: Option<jiff::Timestamp>,
     /// What makes a process read the virtual clock; empty in real time.
     pub clock_environment: BTreeMap<String, String>,
+    /// How much later than on this machine the store answers, for measurements.
+    pub store_latency: Duration,
 }
 
 impl Options {
@@ -77,10 +84,15 @@ impl Options {
             path: set("PATH").unwrap_or_default().into(),
             credentials: config.join("kiven").join("credentials.json"),
             failpoints: set("KIVEN_FAILPOINTS"),
+            s3: String::new(),
             clock: None,
             clock_environment: match set("FAKETIME_TIMESTAMP_FILE") {
                 Some(_) => clock::VARIABLES.iter().filter_map(|name| Some(((*name).to_owned(), set(name)?))).collect(),
                 None => BTreeMap::new(),
+            },
+            store_latency: match set("KIVEN_STORE_LATENCY_MS") {
+                Some(text) => Duration::from_millis(text.parse().with_context(|| format!("KIVEN_STORE_LATENCY_MS is not a number: {text}"))?),
+                None => Duration::ZERO,
             },
         })
     }
@@ -134,7 +146,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     children::end_leftovers(&folder)?;
     let keys = keys::Keys::open(&folder)?;
     let kube = cluster::start(&folder, &keys, postgres.major).await?;
-    let endpoints = Arc::new(endpoints(&folder, &kube.url()).await?);
+    let mut endpoints = endpoints(&folder, &kube.url()).await?;
+    if !options.store_latency.is_zero() {
+        endpoints.dynamodb = away::behind(&endpoints.dynamodb, options.store_latency).await?;
+    }
+    let endpoints = Arc::new(endpoints);
     let pgbouncer = find_pgbouncer(&options.path);
     let (major, pooled) = (postgres.major, pgbouncer.is_some());
     let operator = operator::start(operator::Config {

@@ -76,6 +76,7 @@ impl Local {
                 sts: of(&self.endpoints.sts),
                 iam: of(&self.endpoints.iam),
                 eks: of(&self.endpoints.eks),
+                ..kiven_aws::Endpoints::default()
             },
         })
     }

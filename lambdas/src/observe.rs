@@ -1,0 +1,44 @@
+//! What a function tells of its work: logs on standard error, wide events with metrics, traces where there is a collector.
+use crate::Config;
+use crate::telemetry::Event;
+use crate::trace::Tracer;
+use kiven_aws::meter::Meter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt};
+
+/// Tells of one function's work.
+#[derive(Clone)]
+pub struct Observer {
+    namespace: String,
+    tracer: Option<Tracer>,
+    meter: Meter,
+}
+
+impl Observer {
+    /// Starts logs as JSON, as CloudWatch takes them, with the fields of the spans around each; and traces where configured.
+    #[must_use]
+    pub fn start(config: &Config, meter: &Meter) -> Self {
+        let tracer = config.otlp_endpoint.as_deref().map(|endpoint| Tracer::new(endpoint, &format!("kiven-{}", config.function.as_str())));
+        let filter = EnvFilter::new("info,aws_config=warn,aws_smithy_runtime=warn,lambda_runtime=warn,lambda_http=warn");
+        let lines = fmt::layer().json().with_span_list(false).with_writer(std::io::stderr);
+        tracing_subscriber::registry().with(filter).with(lines).with(tracer.clone()).init();
+        if rustls::crypto::ring::default_provider().install_default().is_err() {
+            tracing::debug!("a TLS provider was installed before");
+        }
+        Self { namespace: config.namespace.clone(), tracer, meter: meter.clone() }
+    }
+
+    /// Before a piece of work: what was counted until now belongs to another.
+    pub fn begin(&self) {
+        drop(self.meter.take());
+    }
+
+    /// After it: one wide event with the AWS calls since it began, and its spans.
+    pub async fn end(&self, event: Event) {
+        event.calls(&self.meter.take()).emit(&self.namespace);
+        if let Some(tracer) = &self.tracer {
+            tracer.flush().await;
+        }
+    }
+}
