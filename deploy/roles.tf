@@ -52,6 +52,8 @@ locals {
     ]
     enrol = [
       { sid = "Environment", actions = ["dynamodb:GetItem"], resources = [local.table] },
+      # Single-use tokens of agents, which stand in partitions of their own; nothing else of the table can be written.
+      { sid = "Tokens", actions = ["dynamodb:PutItem", "dynamodb:DeleteItem"], resources = [local.table], partitions = ["AGENT_TOKENS#*"] },
       { sid = "Payloads", actions = ["s3:GetObject"], resources = [local.objects] },
       { sid = "Sign", actions = ["kms:Sign", "kms:GetPublicKey"], resources = [aws_kms_key.authority.arn] },
       { sid = "Principal", actions = ["sts:AssumeRole"], resources = [local.principal_arn] },
@@ -69,6 +71,16 @@ data "aws_iam_policy_document" "function" {
       sid       = statement.value.sid
       actions   = statement.value.actions
       resources = statement.value.resources
+
+      dynamic "condition" {
+        for_each = try([statement.value.partitions], [])
+
+        content {
+          test     = "ForAllValues:StringLike"
+          variable = "dynamodb:LeadingKeys"
+          values   = condition.value
+        }
+      }
     }
   }
 

@@ -144,7 +144,7 @@ impl Store {
                 self.put(item, Fence::Absent)?
             }
             Write::AgentTokenGone { environment, sha256 } => {
-                self.delete(token_key(&environment, &sha256), "sk = :fence", text(token_sort(&sha256)))?
+                self.delete(token_key(&environment, &sha256), "sk = :fence", text(sha256))?
             }
             Write::Database { record, expected } => self.prepare_database(*record, expected).await?,
             Write::EnvironmentKept { id, version } => {
@@ -313,12 +313,9 @@ pub(super) fn owned_by(item: &mut Attributes, organization: &OrganizationId, kin
     item.insert("version".to_owned(), number(version));
 }
 
-fn token_sort(sha256: &str) -> String {
-    format!("AGENT_TOKEN#{sha256}")
-}
-
+/// Tokens have partitions of their own: who enrols agents may write there and nowhere else.
 fn token_key(environment: &EnvironmentId, sha256: &str) -> Attributes {
-    key(format!("ENV#{environment}"), token_sort(sha256))
+    key(format!("AGENT_TOKENS#{environment}"), sha256)
 }
 
 fn event_key(sequence: u64) -> String {
