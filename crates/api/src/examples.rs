@@ -19,8 +19,8 @@ pub(crate) fn connection() -> ConnectionRequest {
             .map(|(zone, subnet)| (zone.to_owned(), subnet.to_owned()))
             .into(),
         launch_template: "lt-0123456789abcdef0".to_owned(),
-        backup_kms_key_arn: None,
-        node_group_quota: None,
+        backup_kms_key_arn: Some("arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000".to_owned()),
+        node_group_quota: Some(30),
     }
 }
 
