@@ -143,9 +143,7 @@ impl Store {
                 pack(&mut item, &*record, HEAD_BYTES_MAX, &self.blobs).await?;
                 self.put(item, Fence::Absent)?
             }
-            Write::AgentTokenGone { environment, sha256 } => {
-                self.delete(token_key(&environment, &sha256), "sk = :fence", text(sha256))?
-            }
+            Write::AgentTokenGone { environment, sha256 } => self.delete(token_key(&environment, &sha256), "sk = :fence", text(sha256))?,
             Write::Database { record, expected } => self.prepare_database(*record, expected).await?,
             Write::EnvironmentKept { id, version } => {
                 let check = ConditionCheck::builder().table_name(&self.table).set_key(Some(key(format!("ENV#{id}"), HEAD)));
