@@ -1,29 +1,11 @@
-//! The suite `deploy`: the module `deploy/` held by its own tests, then applied with the real zips to an emulated AWS.
+//! The suite `deploy`: the module `deploy/` applied with the real zips to an emulated AWS.
+use crate::local::is_root;
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the suite starts beside Terraform and the emulation.
 const PACKAGES: [&str; 3] = ["kiven-local", "kiven-relay", "kiven-agent"];
-
-/// Runs `terraform validate` and `terraform test` with mock providers on a copy of the module.
-pub(crate) fn module_test(terraform: &Path, mirror: &Path) -> Result<bool> {
-    let scratch = std::env::temp_dir().join(format!("kiven-deploy-{}", std::process::id()));
-    for folder in ["", "tests", "tests/packages"] {
-        std::fs::create_dir_all(scratch.join(folder))?;
-        for entry in std::fs::read_dir(crate::root().join("deploy").join(folder))?.flatten().filter(|entry| entry.path().is_file()) {
-            std::fs::copy(entry.path(), scratch.join(folder).join(entry.file_name()))?;
-        }
-    }
-    let settings = scratch.join("terraformrc");
-    std::fs::write(&settings, format!("provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n", mirror.display()))?;
-    let run = |arguments: &[&str]| {
-        Command::new(terraform).arg(format!("-chdir={}", scratch.display())).args(arguments).env("TF_CLI_CONFIG_FILE", &settings).status()
-    };
-    let good = run(&["init", "-backend=false", "-input=false"])?.success() && run(&["validate"])?.success() && run(&["test"])?.success();
-    std::fs::remove_dir_all(&scratch).context("the scratch folder cannot be removed")?;
-    Ok(good)
-}
 
 /// Runs the suite, in a mount namespace where a file of ours lies over /etc/hosts: the deployed names lead to this
 /// machine there, and nothing else on the machine sees it. An error says in one sentence why this machine cannot.
@@ -56,8 +38,4 @@ fn hosts() -> Result<PathBuf> {
     let path = std::env::temp_dir().join(format!("kiven-hosts-{}", std::process::id()));
     std::fs::copy("/etc/hosts", &path).context("there is no /etc/hosts")?;
     Ok(path)
-}
-
-fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0"))
 }

@@ -111,6 +111,12 @@ pub(crate) fn packaging() -> Result<PathBuf> {
     python_folder("cargo-zigbuild", PACKAGING)
 }
 
+/// The PATH with a folder before all others.
+pub(crate) fn path_with(folder: PathBuf) -> Result<std::ffi::OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    Ok(std::env::join_paths(std::iter::once(folder).chain(std::env::split_paths(&path)))?)
+}
+
 pub(crate) fn on_path(program: &str) -> bool {
     Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }

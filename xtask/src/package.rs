@@ -73,7 +73,7 @@ fn build(target: &Path, architecture: &str, triple: &str) -> Result<Result<PathB
     match (zig, native) {
         (true, _) => {
             let bin = tools?.join("bin");
-            let path = std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())))?;
+            let path = crate::install::path_with(bin)?;
             command.env("PATH", path).args(["zigbuild", "--target", &format!("{triple}.{}.{}", GLIBC.0, GLIBC.1)]);
         }
         // The linker of this machine: what it links against is checked below, as with the other.
@@ -89,7 +89,8 @@ fn build(target: &Path, architecture: &str, triple: &str) -> Result<Result<PathB
     Ok(Ok(target.join(triple).join(PROFILE)))
 }
 
-fn has_standard_library(triple: &str) -> Result<bool> {
+/// Whether this Rust can build for it.
+pub(crate) fn has_standard_library(triple: &str) -> Result<bool> {
     let asked = Command::new("rustc").args(["--print", "target-libdir", "--target", triple]).stderr(Stdio::null()).output()?;
     Ok(asked.status.success() && Path::new(String::from_utf8(asked.stdout)?.trim()).is_dir())
 }

@@ -88,10 +88,7 @@ fn acceptance(count: &mut Count, client: &Path) -> Result<()> {
     );
     let tested = result.and_then(|()| terraform.run(&["init", "-input=false"])).map(|()| {
         println!("-- terraform test examples/quickstart");
-        match terraform.run(&["test"]) {
-            Ok(()) => count.passed += 1,
-            Err(_) => count.failed += 1,
-        }
+        count.judge(terraform.run(&["test"]).is_ok());
     });
     stack.stop()?;
     tested

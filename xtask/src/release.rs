@@ -5,7 +5,7 @@ use crate::elf::{libraries, newest_glibc};
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 const PACKAGE: &str = "kiven-terraform-provider";
 const NAME: &str = "terraform-provider-kiven";
@@ -83,12 +83,11 @@ fn put(folder: &Path, name: &str, bytes: &[u8], sums: &mut String) -> Result<()>
 /// Builds for one platform with zig as the linker, which knows the symbols of every glibc. The same source gives the same bytes
 /// wherever it lies: no path of this machine is in them. Nothing where this Rust has no standard library for it.
 fn build(target: &Path, triple: &str) -> Result<Option<PathBuf>> {
-    let asked = Command::new("rustc").args(["--print", "target-libdir", "--target", triple]).stderr(Stdio::null()).output()?;
-    if !asked.status.success() || !Path::new(String::from_utf8(asked.stdout)?.trim()).is_dir() {
+    if !crate::package::has_standard_library(triple)? {
         return Ok(None);
     }
     let bin = crate::install::packaging()?.join("bin");
-    let path = std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())))?;
+    let path = crate::install::path_with(bin)?;
     let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
     let places = [(Some(crate::root()), "kiven"), (cargo_home, "cargo")];
     let flags = places.into_iter().filter_map(|(place, name)| Some(format!("--remap-path-prefix={}={name}", place?.display())));
@@ -142,7 +141,7 @@ fn installs(client: &Path, folder: &Path, version: &str) -> Result<()> {
         }
     }
     let rc = scratch.join("terraformrc");
-    std::fs::write(&rc, format!("provider_installation {{\n  filesystem_mirror {{\n    path = {:?}\n  }}\n}}\n", scratch.join("mirror")))?;
+    std::fs::write(&rc, crate::terraform::mirror_alone(&scratch.join("mirror")))?;
     let module = format!("terraform {{\n  required_providers {{\n    kiven = {{ source = \"kiven/kiven\", version = \"{version}\" }}\n  }}\n}}\n");
     std::fs::write(work.join("main.tf"), module)?;
     let ask = |arguments: &[&str]| -> Result<Vec<u8>> {
@@ -164,6 +163,7 @@ fn installs(client: &Path, folder: &Path, version: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Stdio;
 
     #[test]
     fn a_signature_is_made_by_the_named_key_and_holds() {

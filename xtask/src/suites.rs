@@ -13,6 +13,13 @@ pub(crate) struct Count {
     pub(crate) skipped: Vec<String>,
 }
 
+impl Count {
+    /// Counts one check.
+    pub(crate) fn judge(&mut self, good: bool) {
+        *(if good { &mut self.passed } else { &mut self.failed }) += 1;
+    }
+}
+
 /// A suite: its name, its budget in minutes on a new machine, and what it runs.
 struct Suite {
     name: &'static str,
@@ -97,11 +104,7 @@ pub(crate) fn run(named: &[String], client: Option<&str>) -> Result<()> {
 pub(crate) fn one(count: &mut Count, name: &str, command: &mut Command) -> Result<()> {
     println!("-- {name}");
     let status = command.current_dir(crate::root()).status().with_context(|| format!("{name} cannot be started"))?;
-    if status.success() {
-        count.passed += 1
-    } else {
-        count.failed += 1
-    }
+    count.judge(status.success());
     Ok(())
 }
 
@@ -114,12 +117,9 @@ fn check_static(count: &mut Count) -> Result<()> {
     one(count, "clippy", cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
     for (name, check) in [("generated code", crate::generate::run(true)), ("tidy", crate::tidy::run()), ("audit-iam", crate::audit::run())] {
         println!("-- {name}");
-        match check {
-            Ok(()) => count.passed += 1,
-            Err(error) => {
-                println!("{error:#}");
-                count.failed += 1;
-            }
+        count.judge(check.is_ok());
+        if let Err(error) = check {
+            println!("{error:#}");
         }
     }
     if crate::install::on_path("cargo-deny") {
@@ -131,22 +131,18 @@ fn check_static(count: &mut Count) -> Result<()> {
     for folder in ["examples", "onboarding-module", "terraform-provider/examples", "deploy"] {
         one(count, &format!("terraform fmt {folder}"), Command::new(&terraform).args(["fmt", "-check", "-recursive", folder]))?;
     }
-    onboarding(count, &terraform)?;
-    deploy_module(count, &terraform)
+    module(count, &terraform, "onboarding-module", &["", "policies", "tests"])?;
+    module(count, &terraform, "deploy", &["", "tests", "tests/packages"])
 }
 
-/// Validates and tests the module of the service, as far as needs no AWS.
-fn deploy_module(count: &mut Count, terraform: &std::path::Path) -> Result<()> {
+/// Validates and tests a module, as far as needs no AWS, where its provider is at hand.
+fn module(count: &mut Count, terraform: &std::path::Path, name: &str, folders: &[&str]) -> Result<()> {
     let Some(mirror) = mirror() else {
-        count.skipped.push("deploy validate and test: no mirror has hashicorp/aws (name one in KIVEN_PROVIDER_MIRROR)".to_owned());
+        count.skipped.push(format!("{name} validate and test: no mirror has hashicorp/aws (name one in KIVEN_PROVIDER_MIRROR)"));
         return Ok(());
     };
-    println!("-- deploy validate and test");
-    if crate::deploy::module_test(terraform, &mirror)? {
-        count.passed += 1
-    } else {
-        count.failed += 1
-    }
+    println!("-- {name} validate and test");
+    count.judge(crate::terraform::module_holds(terraform, &mirror, name, folders)?);
     Ok(())
 }
 
@@ -162,36 +158,6 @@ fn run_deploy(count: &mut Count) -> Result<()> {
     };
     crate::install::run()?;
     crate::deploy::suite(&mirror, |command| counted(count, command))
-}
-
-/// Validates the onboarding module where its provider is at hand.
-fn onboarding(count: &mut Count, terraform: &std::path::Path) -> Result<()> {
-    let Some(mirror) = mirror() else {
-        count.skipped.push("onboarding-module validate: no mirror has hashicorp/aws (name one in KIVEN_PROVIDER_MIRROR)".to_owned());
-        return Ok(());
-    };
-    let scratch = std::env::temp_dir().join(format!("kiven-onboarding-{}", std::process::id()));
-    std::fs::create_dir_all(&scratch)?;
-    for part in ["", "policies", "tests"] {
-        std::fs::create_dir_all(scratch.join(part))?;
-        let files = std::fs::read_dir(crate::root().join("onboarding-module").join(part))?.flatten();
-        for entry in files.filter(|entry| entry.path().extension().is_some_and(|x| x == "tf" || x == "hcl")) {
-            std::fs::copy(entry.path(), scratch.join(part).join(entry.file_name()))?;
-        }
-    }
-    let rc = scratch.join("terraformrc");
-    std::fs::write(&rc, format!("provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n", mirror.display()))?;
-    let run = |arguments: &[&str]| {
-        Command::new(terraform).arg(format!("-chdir={}", scratch.display())).args(arguments).env("TF_CLI_CONFIG_FILE", &rc).status()
-    };
-    println!("-- onboarding-module validate and test");
-    let good = run(&["init", "-backend=false", "-input=false"])?.success() && run(&["validate"])?.success() && run(&["test"])?.success();
-    if good {
-        count.passed += 1
-    } else {
-        count.failed += 1
-    }
-    std::fs::remove_dir_all(&scratch).context("the scratch folder cannot be removed")
 }
 
 /// A mirror that the machine offers: a folder `tf-plugins` with hashicorp/aws in it.

@@ -30,6 +30,30 @@ pub(crate) fn find() -> Result<PathBuf> {
         .context("Terraform or OpenTofu 1.8 or newer is needed: put one on the PATH, or run `cargo xtask install`")
 }
 
+/// A client's settings that take providers from this mirror and from nowhere else.
+pub(crate) fn mirror_alone(mirror: &Path) -> String {
+    format!("provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n", mirror.display())
+}
+
+/// Whether a module is valid and its own tests pass, on a copy of these folders of it.
+pub(crate) fn module_holds(terraform: &Path, mirror: &Path, module: &str, folders: &[&str]) -> Result<bool> {
+    let scratch = std::env::temp_dir().join(format!("kiven-{module}-{}", std::process::id()));
+    for folder in folders {
+        std::fs::create_dir_all(scratch.join(folder))?;
+        for entry in std::fs::read_dir(crate::root().join(module).join(folder))?.flatten().filter(|entry| entry.path().is_file()) {
+            std::fs::copy(entry.path(), scratch.join(folder).join(entry.file_name()))?;
+        }
+    }
+    let settings = scratch.join("terraformrc");
+    std::fs::write(&settings, mirror_alone(mirror))?;
+    let run = |arguments: &[&str]| {
+        Command::new(terraform).arg(format!("-chdir={}", scratch.display())).args(arguments).env("TF_CLI_CONFIG_FILE", &settings).status()
+    };
+    let good = run(&["init", "-backend=false", "-input=false"])?.success() && run(&["validate"])?.success() && run(&["test"])?.success();
+    std::fs::remove_dir_all(&scratch).context("the scratch folder cannot be removed")?;
+    Ok(good)
+}
+
 /// Copies the files of a folder that end like this.
 fn copy(from: &Path, to: &Path, extension: &str) -> Result<()> {
     for entry in std::fs::read_dir(from)? {
@@ -70,7 +94,7 @@ impl Terraform {
             std::fs::copy(provider, place.join(format!("terraform-provider-kiven_v{version}")))?;
         }
         let rc = folder.join("terraformrc");
-        std::fs::write(&rc, format!("provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n", mirror.display()))?;
+        std::fs::write(&rc, mirror_alone(&mirror))?;
         let environment = [
             ("TF_CLI_CONFIG_FILE", rc.display().to_string()),
             ("XDG_CONFIG_HOME", config_home.display().to_string()),

@@ -1,6 +1,6 @@
 //! Ephemeral resources.
-use super::{Core, decode, encode, find, guard};
-use crate::{Call, Client, Deferred, Diagnostic, Diagnostics, Opened, wire};
+use super::{Core, answer, decode, encode, find, guard};
+use crate::{Call, Client, Deferred, Diagnostic, Opened, wire};
 use std::sync::Arc;
 
 fn time(at: jiff::Timestamp) -> wire::Timestamp {
@@ -39,11 +39,10 @@ impl Core {
     }
 
     pub(crate) async fn close(self: Arc<Self>, request: wire::OpenedRequest) -> wire::DiagnosticsResponse {
-        let call = async {
+        answer(async {
             let kind = find(&self.ephemeral, "ephemeral resource", &request.type_name)?;
             Ok(kind.what.close(&self.opened(&request)).await)
-        };
-        let diagnostics = guard(call, Err).await.unwrap_or_else(Diagnostics::from);
-        wire::DiagnosticsResponse { diagnostics: diagnostics.to_wire() }
+        })
+        .await
     }
 }

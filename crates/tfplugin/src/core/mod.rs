@@ -17,10 +17,12 @@ pub(crate) use states::written;
 
 use crate::panics::guard;
 use crate::{
-    Action, Call, Client, DataSource, Diagnostic, Ephemeral, Function, IdentitySchema, List, Provider, Resource, Schema, Signature, StateStore,
+    Action, Call, Client, DataSource, Diagnostic, Diagnostics, Ephemeral, Function, IdentitySchema, List, Provider, Resource, Schema, Signature,
+    StateStore,
 };
 use crate::{RawState, Stop, Type, Value, from_msgpack, to_msgpack, wire};
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -155,6 +157,12 @@ fn find<'a, T: ?Sized>(kinds: &'a Kinds<T>, what: &str, name: &str) -> Result<&'
     kinds.get(name).ok_or_else(|| {
         Diagnostic::error(format!("This provider has no {what} `{name}`"), "The client and the provider disagree; run `terraform init -upgrade`.")
     })
+}
+
+/// Answers an RPC that says nothing but diagnostics.
+async fn answer(call: impl Future<Output = Result<Diagnostics, Diagnostic>>) -> wire::DiagnosticsResponse {
+    let diagnostics = guard(call, Err).await.unwrap_or_else(Diagnostics::from);
+    wire::DiagnosticsResponse { diagnostics: diagnostics.to_wire() }
 }
 
 fn decode(of: &Type, sent: Option<&wire::DynamicValue>) -> Result<Value, Diagnostic> {

@@ -1,10 +1,9 @@
 //! State stores: states travel in chunks.
 use super::lists::EVENTS_WAITING_MAX;
-use super::{Core, Kind, decode, find, guard};
+use super::{Core, Kind, answer, decode, find, guard};
 use crate::service::MESSAGE_BYTES_MAX;
 use crate::{Diagnostic, Diagnostics, StateStore, wire};
 use futures_util::StreamExt;
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
@@ -16,11 +15,6 @@ pub(super) const CHUNK_BYTES: usize = 8 << 20;
 const CHUNK_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
 /// The largest state that is taken.
 const STATE_BYTES_MAX: usize = 1 << 30;
-
-async fn answer(call: impl Future<Output = Result<Diagnostics, Diagnostic>>) -> wire::DiagnosticsResponse {
-    let diagnostics = guard(call, Err).await.unwrap_or_else(Diagnostics::from);
-    wire::DiagnosticsResponse { diagnostics: diagnostics.to_wire() }
-}
 
 fn length(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)

@@ -1,34 +1,36 @@
 //! Checks of configurations, without any connection: the schema's own first, then the provider's.
-use super::{Core, Kind, decode, find, guard};
+use super::{Core, Kind, answer, decode, find};
 use crate::schema::write_only;
 use crate::{Client, Diagnostic, Diagnostics, Value, wire};
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
-/// Answers what the checks of one configuration found.
-async fn answer(call: impl Future<Output = Result<Diagnostics, Diagnostic>>) -> wire::DiagnosticsResponse {
-    let diagnostics = guard(call, Err).await.unwrap_or_else(Diagnostics::from);
-    wire::DiagnosticsResponse { diagnostics: diagnostics.to_wire() }
-}
+/// A provider's own check of a configuration.
+type Check<'a> = Pin<Box<dyn Future<Output = Diagnostics> + Send + 'a>>;
 
-/// The configuration, and what the schema says of it.
-fn checked<'a, T: ?Sized>(kind: &'a Kind<T>, sent: Option<&wire::DynamicValue>) -> Result<(&'a T, Value, Diagnostics), Diagnostic> {
+/// The configuration, and what schema and provider say of it.
+async fn judged<T: ?Sized>(
+    kind: &Kind<T>,
+    sent: Option<&wire::DynamicValue>,
+    check: impl for<'a> FnOnce(&'a T, &'a Value) -> Check<'a>,
+) -> Result<(Value, Diagnostics), Diagnostic> {
     let config = decode(&kind.of, sent)?;
-    let found = kind.schema.check(&config);
-    Ok((&kind.what, config, found))
+    let mut found = kind.schema.check(&config);
+    found.extend(check(&kind.what, &config).await);
+    Ok((config, found))
 }
 
 impl Core {
     pub(crate) async fn validate_resource(self: Arc<Self>, request: wire::ValidateResourceRequest) -> wire::DiagnosticsResponse {
         answer(async {
             let kind = self.resource(&request.type_name)?;
-            let (what, config, mut found) = checked(kind, request.config.as_ref())?;
+            let (config, mut found) = judged(kind, request.config.as_ref(), |what, config| what.validate(config)).await?;
             if !Client::from_wire(request.client_capabilities.as_ref()).write_only_allowed {
                 let detail = "This client would keep the value in its state. Write-only attributes need Terraform or OpenTofu 1.11 or later.";
                 let refused = |path| Diagnostic::error("This attribute is write-only", detail).at(path);
                 found.extend(write_only(kind.schema.attributes(), &config).into_iter().map(refused).collect());
             }
-            found.extend(what.validate(&config).await);
             Ok(found)
         })
         .await
@@ -36,9 +38,8 @@ impl Core {
 
     pub(crate) async fn validate_data_source(self: Arc<Self>, request: wire::ConfigRequest) -> wire::DiagnosticsResponse {
         answer(async {
-            let (what, config, mut found) = checked(self.data_source(&request.type_name)?, request.config.as_ref())?;
-            found.extend(what.validate(&config).await);
-            Ok(found)
+            let kind = self.data_source(&request.type_name)?;
+            Ok(judged(kind, request.config.as_ref(), |what, config| what.validate(config)).await?.1)
         })
         .await
     }
@@ -46,36 +47,31 @@ impl Core {
     pub(crate) async fn validate_ephemeral(self: Arc<Self>, request: wire::ConfigRequest) -> wire::DiagnosticsResponse {
         answer(async {
             let kind = find(&self.ephemeral, "ephemeral resource", &request.type_name)?;
-            let (what, config, mut found) = checked(kind, request.config.as_ref())?;
-            found.extend(what.validate(&config).await);
-            Ok(found)
+            Ok(judged(kind, request.config.as_ref(), |what, config| what.validate(config)).await?.1)
         })
         .await
     }
 
     pub(crate) async fn validate_list(self: Arc<Self>, request: wire::ConfigRequest) -> wire::DiagnosticsResponse {
         answer(async {
-            let (what, config, mut found) = checked(find(&self.lists, "list resource", &request.type_name)?, request.config.as_ref())?;
-            found.extend(what.validate(&config).await);
-            Ok(found)
+            let kind = find(&self.lists, "list resource", &request.type_name)?;
+            Ok(judged(kind, request.config.as_ref(), |what, config| what.validate(config)).await?.1)
         })
         .await
     }
 
     pub(crate) async fn validate_action(self: Arc<Self>, request: wire::ConfigRequest) -> wire::DiagnosticsResponse {
         answer(async {
-            let (what, config, mut found) = checked(find(&self.actions, "action", &request.type_name)?, request.config.as_ref())?;
-            found.extend(what.validate(&config).await);
-            Ok(found)
+            let kind = find(&self.actions, "action", &request.type_name)?;
+            Ok(judged(kind, request.config.as_ref(), |what, config| what.validate(config)).await?.1)
         })
         .await
     }
 
     pub(crate) async fn validate_state_store(self: Arc<Self>, request: wire::ConfigRequest) -> wire::DiagnosticsResponse {
         answer(async {
-            let (what, config, mut found) = checked(find(&self.states, "state store", &request.type_name)?, request.config.as_ref())?;
-            found.extend(what.validate(&config).await);
-            Ok(found)
+            let kind = find(&self.states, "state store", &request.type_name)?;
+            Ok(judged(kind, request.config.as_ref(), |what, config| what.validate(config)).await?.1)
         })
         .await
     }
