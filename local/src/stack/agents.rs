@@ -8,7 +8,8 @@ use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 use kiven_aws::store::Store;
 use kiven_fake_kube::Handle;
-use kiven_model::environment::Environment;
+use kiven_fake_kube::kinds::Kind;
+use kiven_model::environment::{Environment, EnvironmentStatus};
 use kiven_model::names::SYSTEM_NAMESPACE;
 use kiven_model::{EnvironmentId, OrganizationId};
 use kiven_ports::Records;
@@ -90,10 +91,15 @@ async fn settle(
         customer::onboard(endpoints, &environment.external_id).await?;
         *trusted = Some(environment.id.clone());
     }
-    if environment.connection.is_none() {
+    // Whoever left and connects again at once may never be seen without a connection in between: the mark tells.
+    let returned = environment.status == EnvironmentStatus::Connecting && is_released(kube)?;
+    if environment.connection.is_none() || returned {
         // As a customer who takes the chart away after disconnecting, and whatever mark a release has left.
-        if let Some(agent) = agents.remove(&environment.id) {
+        let agent = agents.remove(&environment.id);
+        if let Some(agent) = &agent {
             agent.task.abort();
+        }
+        if returned || agent.is_some() {
             forget_release(kube)?;
         }
         return Ok(());
@@ -117,9 +123,23 @@ async fn settle(
     }
 }
 
+/// The mark of a release.
+const MARK: &str = "kiven-released";
+
+fn config_maps() -> anyhow::Result<&'static Kind> {
+    kiven_fake_kube::kinds::find("", "v1", "configmaps").context("the local cluster has no ConfigMaps")
+}
+
+fn is_released(kube: &Handle) -> anyhow::Result<bool> {
+    match kube.get(config_maps()?, SYSTEM_NAMESPACE, MARK) {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error).context("the mark of a release cannot be read"),
+    }
+}
+
 fn forget_release(kube: &Handle) -> anyhow::Result<()> {
-    let maps = kiven_fake_kube::kinds::find("", "v1", "configmaps").context("the local cluster has no ConfigMaps")?;
-    match kube.delete(maps, SYSTEM_NAMESPACE, "kiven-released") {
+    match kube.delete(config_maps()?, SYSTEM_NAMESPACE, MARK) {
         Ok(_) => Ok(()),
         Err(error) if error.is_not_found() => Ok(()),
         Err(error) => Err(error).context("the mark of a release stays"),
