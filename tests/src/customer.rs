@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// How long one operation may take, faults included.
 pub const OPERATION_MAX: Duration = Duration::from_secs(60);
+/// How long one that only prepares a test may take.
+const PREPARATION_MAX: Duration = Duration::from_secs(240);
 /// How long a query may take.
 const QUERY_MAX: Duration = Duration::from_secs(30);
 /// The customer's administrator at the local AWS.
@@ -104,7 +106,7 @@ impl Customer {
             environment,
         };
         let connected = customer.client.connection_put(&customer.environment, &connection_request()).await?;
-        customer.succeed(&connected.operation_id.context("connecting has no operation")?).await?;
+        customer.prepare(&connected.operation_id.context("connecting has no operation")?).await?;
         Ok(customer)
     }
 
@@ -123,11 +125,23 @@ impl Customer {
     /// # Errors
     /// With its events when it ended otherwise or not in time.
     pub async fn succeed(&self, operation: &OperationId) -> anyhow::Result<OperationView> {
-        match self.client.operation_follow(operation, OPERATION_MAX, |_| ()).await? {
+        self.succeed_within(operation, OPERATION_MAX).await
+    }
+
+    /// Follows an operation that only prepares a test to its success: a busy machine may take its time.
+    ///
+    /// # Errors
+    /// With its events when it ended otherwise or not in time.
+    pub async fn prepare(&self, operation: &OperationId) -> anyhow::Result<OperationView> {
+        self.succeed_within(operation, PREPARATION_MAX).await
+    }
+
+    async fn succeed_within(&self, operation: &OperationId, time: Duration) -> anyhow::Result<OperationView> {
+        match self.client.operation_follow(operation, time, |_| ()).await? {
             Followed::Over(view) if view.status == OperationStatus::Succeeded => Ok(*view),
             _ => {
                 let view = self.client.operation_get(operation).await?;
-                bail!("the {} is {} after at most {OPERATION_MAX:?}: {:?}\n{}", view.kind.as_str(), view.status.as_str(), view.problem, story(&view))
+                bail!("the {} is {} after at most {time:?}: {:?}\n{}", view.kind.as_str(), view.status.as_str(), view.problem, story(&view))
             }
         }
     }

@@ -88,7 +88,7 @@ fn acceptance(count: &mut Count, client: &Path) -> Result<()> {
     );
     let tested = result.and_then(|()| terraform.run(&["init", "-input=false"])).map(|()| {
         println!("-- terraform test examples/quickstart");
-        count.judge(terraform.run(&["test"]).is_ok());
+        count.judge("terraform test", terraform.run(&["test"]).is_ok());
     });
     stack.stop()?;
     tested

@@ -11,12 +11,19 @@ pub(crate) struct Count {
     pub(crate) passed: u32,
     pub(crate) failed: u32,
     pub(crate) skipped: Vec<String>,
+    /// The tests that failed, as far as they have names.
+    pub(crate) failures: Vec<String>,
 }
 
 impl Count {
     /// Counts one check.
-    pub(crate) fn judge(&mut self, good: bool) {
-        *(if good { &mut self.passed } else { &mut self.failed }) += 1;
+    pub(crate) fn judge(&mut self, name: &str, good: bool) {
+        if good {
+            self.passed += 1;
+        } else {
+            self.failed += 1;
+            self.failures.push(name.to_owned());
+        }
     }
 }
 
@@ -88,6 +95,7 @@ pub(crate) fn run(named: &[String], client: Option<&str>) -> Result<()> {
             count.skipped.len(),
             suite.budget_minutes
         ));
+        complaints.extend(count.failures.iter().map(|name| format!("{}: {name}", suite.name)));
         total.passed += count.passed;
         total.failed += count.failed;
         total.skipped.extend(count.skipped);
@@ -104,7 +112,7 @@ pub(crate) fn run(named: &[String], client: Option<&str>) -> Result<()> {
 pub(crate) fn one(count: &mut Count, name: &str, command: &mut Command) -> Result<()> {
     println!("-- {name}");
     let status = command.current_dir(crate::root()).status().with_context(|| format!("{name} cannot be started"))?;
-    count.judge(status.success());
+    count.judge(name, status.success());
     Ok(())
 }
 
@@ -117,7 +125,7 @@ fn check_static(count: &mut Count) -> Result<()> {
     one(count, "clippy", cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
     for (name, check) in [("generated code", crate::generate::run(true)), ("tidy", crate::tidy::run()), ("audit-iam", crate::audit::run())] {
         println!("-- {name}");
-        count.judge(check.is_ok());
+        count.judge(name, check.is_ok());
         if let Err(error) = check {
             println!("{error:#}");
         }
@@ -141,8 +149,9 @@ fn module(count: &mut Count, terraform: &std::path::Path, name: &str, folders: &
         count.skipped.push(format!("{name} validate and test: no mirror has hashicorp/aws (name one in KIVEN_PROVIDER_MIRROR)"));
         return Ok(());
     };
-    println!("-- {name} validate and test");
-    count.judge(crate::terraform::module_holds(terraform, &mirror, name, folders)?);
+    let check = format!("{name} validate and test");
+    println!("-- {check}");
+    count.judge(&check, crate::terraform::module_holds(terraform, &mirror, name, folders)?);
     Ok(())
 }
 
@@ -181,10 +190,16 @@ pub(crate) fn cargo_test_with(count: &mut Count, arguments: &[&str], environment
 }
 
 fn counted(count: &mut Count, command: &mut Command) -> Result<()> {
-    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    // Frames by the hundred would bury what failed; who wants them runs the one test.
+    let mut child = command.env("RUST_BACKTRACE", "0").stdout(Stdio::piped()).spawn()?;
     let output = child.stdout.take().context("cargo test says nothing")?;
+    let mut naming = false;
     for line in BufReader::new(output).lines() {
         let line = line?;
+        naming = line == "failures:" || (naming && line.starts_with("    "));
+        if naming && let Some(name) = line.strip_prefix("    ") {
+            count.failures.push(name.to_owned());
+        }
         if let Some(result) = line.strip_prefix("test result: ") {
             let number =
                 |word: &str| result.split(['.', ';']).find_map(|part| part.trim().strip_suffix(word)?.trim().parse::<u32>().ok()).unwrap_or(0);

@@ -58,7 +58,7 @@ fn coverage(count: &mut Count, wire: &Path) -> Result<()> {
     if !whole {
         println!("FAILED: never on the wire: {missing:?}");
     }
-    count.judge(whole);
+    count.judge("every operation on the wire", whole);
     Ok(())
 }
 

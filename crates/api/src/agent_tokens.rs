@@ -7,10 +7,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::SignedDuration;
-use kiven_model::enrolment::{AgentEnrolment, AgentToken, AgentTokenView, FIRST_TOKEN_MINUTES, agent_token_text};
+use kiven_model::enrolment::{AgentEnrolment, AgentToken, AgentTokenView, FIRST_TOKEN_MINUTES, agent_token_text, is_digest};
 use kiven_model::{Code, Problem};
 use kiven_ports::{Clock, PortError, Ports, Random, Records, Write};
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
 /// Which token.
 #[derive(Debug, Deserialize)]
@@ -18,7 +19,14 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Which {
     /// The `id` of the answer that made it.
+    #[cfg_attr(feature = "openapi", schemars(regex(pattern = r"^[0-9a-f]{64}$")))]
+    #[serde(deserialize_with = "digest")]
     token_id: String,
+}
+
+fn digest<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    if is_digest(&text) { Ok(text) } else { Err(D::Error::custom("not the id of a token")) }
 }
 
 /// `POST /v1/environments/{id}/agent-tokens`

@@ -159,7 +159,7 @@ fn body(route: &Route) -> Option<Value> {
 
 /// Parameters that a route demands.
 fn query(route: &Route) -> &'static str {
-    if route.name == "agent_token_revoke" { "?token_id=0a0a" } else { "" }
+    if route.name == "agent_token_revoke" { "?token_id=0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a" } else { "" }
 }
 
 fn collection(path: &str) -> &str {

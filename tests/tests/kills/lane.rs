@@ -47,9 +47,9 @@ impl Lane {
     async fn furnish(stack: &Stack) -> anyhow::Result<(Customer, DatabaseView, Vec<(String, String, String)>, Census, Census, Vec<DatabaseId>)> {
         let customer = Customer::connect(stack).await?;
         let (home, operation) = customer.ask(&database_request(&customer.environment, "home", 2)).await?;
-        customer.succeed(&operation).await?;
+        customer.prepare(&operation).await?;
         let (new, other) = customer.ask(&database_request(&customer.environment, "reference", 1)).await?;
-        customer.succeed(&other).await?;
+        customer.prepare(&other).await?;
         let home = customer.client.database_claim(&home.id).await?;
         customer.query(&home, "create table kept (row int primary key)").await?;
         let volumes = customer.volumes(&home).await?;
@@ -129,7 +129,7 @@ impl Lane {
             self.write_row().await?;
         }
         let operation = self.customer.power(&self.home.id, on).await?;
-        self.customer.succeed(&operation).await?;
+        self.customer.prepare(&operation).await?;
         if on { self.resumed().await } else { self.paused().await }
     }
 

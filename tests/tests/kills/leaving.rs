@@ -3,7 +3,6 @@ use crate::lane::{IDENTIFIER, SETTLE_MAX};
 use crate::matrix::{Cell, Operation};
 use crate::strike::{Hand, Held, arm};
 use anyhow::{Context, ensure};
-use kiven_model::OperationId;
 use kiven_model::api::DatabaseView;
 use kiven_model::environment::{EnvironmentStatus, Farewell};
 use kiven_model::lifecycle::DatabaseStatus;
@@ -29,26 +28,18 @@ impl Leaving {
         Ok(Self { stack, customer, connected: true, released: None, made: 0 })
     }
 
-    /// What comes before a cell may take twice the time that a cell may.
-    async fn ready(&self, operation: &OperationId) -> anyhow::Result<()> {
-        match self.customer.succeed(operation).await {
-            Ok(_) => Ok(()),
-            Err(_) => self.customer.succeed(operation).await.map(drop),
-        }
-    }
-
     /// Runs one cell.
     pub async fn run(&mut self, cell: &Cell) -> anyhow::Result<Held> {
         let farewell = if cell.operation == Operation::Release { Farewell::Release } else { Farewell::Destroy };
         let environment = self.customer.environment.clone();
         if !self.connected {
             let connected = self.customer.client.connection_put(&environment, &connection_request()).await?;
-            self.ready(&connected.operation_id.context("the connect has no operation")?).await.context("connecting again")?;
+            self.customer.prepare(&connected.operation_id.context("the connect has no operation")?).await.context("connecting again")?;
             self.connected = true;
         }
         self.made += 1;
         let (asked, operation) = self.customer.ask(&database_request(&environment, &format!("cell{}", self.made), 1)).await?;
-        self.ready(&operation).await.context("getting ready")?;
+        self.customer.prepare(&operation).await.context("getting ready")?;
         let database = self.customer.client.database_get(&asked.id).await?;
         let (census, volumes) = (self.customer.census(&database).await?, self.customer.volumes(&database).await?);
 

@@ -21,8 +21,8 @@ const SAMPLE: usize = 10;
 const TERRAFORM_SAMPLE: usize = 2;
 const LEAVING_SAMPLE: usize = 2;
 /// Stacks at a time.
-const LANES_ALL: usize = 3;
-const LANES_SAMPLE: usize = 2;
+const LANES_ALL: usize = 2;
+const LANES_SAMPLE: usize = 1;
 
 /// A cell's end.
 pub struct Outcome {
@@ -169,9 +169,9 @@ async fn whoever_is_killed_wherever_the_operation_ends_as_if_nothing_had_happene
     for lane in 0..lanes {
         tasks.spawn_local(run_lane(format!("kills{lane}"), queue.clone(), outcomes.clone()));
     }
-    // Two lanes, so that they do not outlast the others.
-    let second = leaving_cells.split_off(leaving_cells.len() / 2);
-    for cells in [leaving_cells, second] {
+    // As many lanes, so that they do not outlast the others.
+    let share = leaving_cells.len().div_ceil(lanes).max(1);
+    for cells in leaving_cells.chunks(share).map(<[Cell]>::to_vec) {
         tasks.spawn_local(run_leaving(cells, outcomes.clone()));
     }
     tasks.spawn_local(run_terraform(terraform_cells, outcomes.clone()));
