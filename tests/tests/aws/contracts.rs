@@ -2,6 +2,7 @@
 use crate::account::{Customer, WORKER, adapter, principal};
 use crate::onboarding::{self, CLUSTER, Names, ROLE};
 use crate::{begin, emulation};
+use kiven_aws::authority::KmsKey;
 use kiven_aws::store::{Queue, S3Blobs, SqsDoorbell, Store, StoreConfig, bucket_ensure, table_ensure};
 use kiven_model::{EnvironmentId, OperationId, OrganizationId};
 use kiven_ports::account::Access;
@@ -107,4 +108,23 @@ async fn another_account_of_the_same_emulation_is_another_world() {
         customer.onboard(&aws, &documents, &names).await.unwrap();
         contract::account(&account, &prepared, async || {}).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn the_authority_signs_in_kms_what_its_public_key_verifies() {
+    let Some(aws) = emulation("contracts::the_authority_signs_in_kms_what_its_public_key_verifies").await else { return };
+    let sdk = aws.sdk(&MiniStack::root(OWN));
+    let made = sdk.kms().create_key().key_spec("ECC_NIST_P256".into()).key_usage("SIGN_VERIFY".into()).send().await.unwrap();
+    let id = made.key_metadata.unwrap().key_id;
+    let key = KmsKey::new(&sdk, &id);
+    let (public, signature) = (key.public_key().await.unwrap(), key.sign(b"a certificate").await.unwrap());
+    // The end of a SubjectPublicKeyInfo of this curve is the point, uncompressed (RFC 5480).
+    let point = &public[public.len() - 65..];
+    let verifies = |message: &[u8]| {
+        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms.all;
+        algorithms.iter().any(|algorithm| algorithm.verify_signature(point, message, &signature).is_ok())
+    };
+    assert!(verifies(b"a certificate"));
+    assert!(!verifies(b"another certificate"));
+    assert!(KmsKey::new(&sdk, "00000000-0000-0000-0000-000000000000").public_key().await.is_err());
 }
