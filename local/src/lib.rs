@@ -4,4 +4,5 @@
 pub mod aws;
 pub mod lambda;
 pub mod operator;
+mod ports;
 pub mod stack;

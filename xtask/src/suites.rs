@@ -246,7 +246,8 @@ fn run_unit(count: &mut Count) -> Result<()> {
 }
 
 fn run_local(count: &mut Count) -> Result<()> {
-    cargo_test(count, &["-p", "kiven-aws", "-p", "kiven-local"])
+    const ALL_OF_AWS: &str = "kiven-aws/authority,kiven-aws/renewal,kiven-aws/invoke";
+    cargo_test(count, &["-p", "kiven-aws", "-p", "kiven-local", "--features", ALL_OF_AWS])
 }
 
 fn run_system(count: &mut Count) -> Result<()> {

@@ -191,20 +191,7 @@ fn labels(spec: &Spec, name: &str, role: &str, claim_role: &str) -> Value {
     labels
 }
 
-/// Ports that systems hand out to outgoing connections begin above this one (Linux: 32768).
-const PORTS: std::ops::Range<u16> = 15_000..32_000;
-/// How many ports are tried before any at all is good enough.
-const PORT_TRIES_MAX: u32 = 50;
-
-/// A port to keep for life, below those of outgoing connections: one of these could take it while its database is paused.
+/// A port to keep for life.
 pub(crate) fn free_port() -> Result<u16, OperatorError> {
-    for _ in 0..PORT_TRIES_MAX {
-        let mut bytes = [0; 2];
-        getrandom::fill(&mut bytes).map_err(|error| OperatorError::Missing(format!("randomness: {error}")))?;
-        let port = PORTS.start + u16::from_be_bytes(bytes) % (PORTS.end - PORTS.start);
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    Ok(crate::ports::free()?.local_addr()?.port())
 }

@@ -3,7 +3,6 @@ use crate::aws::Ports;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
-use std::net::TcpListener;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -25,7 +24,7 @@ pub(crate) struct StackPorts {
 impl StackPorts {
     fn choose(api: u16) -> std::io::Result<Self> {
         // All are held open until all are chosen, so that none is chosen twice.
-        let held = (0..10).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<Result<Vec<_>, _>>()?;
+        let held = (0..10).map(|_| crate::ports::free()).collect::<Result<Vec<_>, _>>()?;
         let mut free = held.iter().map(|listener| listener.local_addr().map(|address| address.port()));
         let mut next = || free.next().unwrap_or(Ok(0));
         let first = next()?;
