@@ -26,8 +26,12 @@ mod watch;
 
 use anyhow::Context;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
+
+/// How long the answer to a release may take to the relay: nobody comes back to give it again.
+const LAST_WORD_MAX: Duration = Duration::from_secs(60);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -49,11 +53,14 @@ async fn main() -> anyhow::Result<()> {
     let commands = commands::Commands::load(client, config.environment_id.clone(), Arc::clone(&world), Arc::clone(&let_go)).await?;
     let runner = runner::Runner::new(commands, Arc::clone(&outbox));
     let stop = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            () = let_go.notified() => tracing::info!("this cluster is released"),
-        }
-        runner.stop().await;
+        let answered_within = tokio::select! {
+            _ = terminate.recv() => runner::ANSWERED_WITHIN,
+            () = let_go.notified() => {
+                tracing::info!("this cluster is released");
+                LAST_WORD_MAX
+            }
+        };
+        runner.stop(answered_within).await;
     };
     // The session goes on through a stop: answers leave by it. After a release the next process finds the mark.
     tokio::select! {

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 /// How long a stop waits for what runs: more than the slowest command takes, less than Kubernetes leaves the process.
 const RUN_SECONDS_MAX: u64 = 25;
 /// How long it then waits until the relay has the answers.
-const ANSWER_SECONDS_MAX: u64 = 3;
+pub(crate) const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 
 /// What carries out one command.
 pub(crate) trait CarryOut: Send + Sync + 'static {
@@ -72,11 +72,11 @@ impl<C: CarryOut> Runner<C> {
     }
 
     /// Starts nothing more, and returns when what ran has ended and been answered, or after a bound.
-    pub(crate) async fn stop(&self) {
+    pub(crate) async fn stop(&self, answered_within: Duration) {
         self.lanes().close();
         self.ended.notify_waiters();
         let ended = tokio::time::timeout(Duration::from_secs(RUN_SECONDS_MAX), self.until(Lanes::is_idle)).await.is_ok();
-        let answered = tokio::time::timeout(Duration::from_secs(ANSWER_SECONDS_MAX), self.outbox.answers_settled()).await.is_ok();
+        let answered = tokio::time::timeout(answered_within, self.outbox.answers_settled()).await.is_ok();
         tracing::info!(ended, answered, "stopping");
     }
 
@@ -228,7 +228,7 @@ mod tests {
         h.runner.receive(command(1, "never"));
         assert_eq!(h.started(1).await, ["a"]);
         let (runner, began) = (Arc::clone(&h.runner), tokio::time::Instant::now());
-        let stop = tokio::spawn(async move { runner.stop().await });
+        let stop = tokio::spawn(async move { runner.stop(ANSWERED_WITHIN).await });
         h.end("a");
         assert_eq!(h.answer().await, "a");
         h.outbox.acknowledge(1);
@@ -242,7 +242,7 @@ mod tests {
         h.runner.receive(command(1, "stuck"));
         assert_eq!(h.started(1).await, ["stuck"]);
         let began = tokio::time::Instant::now();
-        h.runner.stop().await;
+        h.runner.stop(ANSWERED_WITHIN).await;
         assert_eq!(began.elapsed().as_secs(), RUN_SECONDS_MAX);
     }
 }

@@ -10,6 +10,9 @@ use kiven_tests::customer::{connection_request, database_request};
 use kiven_tests::{Customer, Stack, within};
 use std::time::Instant;
 
+/// Most databases that one stack sees.
+const DATABASES_MAX: u32 = 6;
+
 /// A stack whose customer comes and goes.
 pub struct Leaving {
     pub stack: Stack,
@@ -26,6 +29,11 @@ impl Leaving {
         let stack = Stack::start("killsleaving").await?;
         let customer = Customer::connect(&stack).await?;
         Ok(Self { stack, customer, connected: true, released: None, made: 0 })
+    }
+
+    /// Whether so many released databases run on that they slow down what comes next.
+    pub fn is_crowded(&self) -> bool {
+        self.made >= DATABASES_MAX
     }
 
     /// Runs one cell.

@@ -106,7 +106,11 @@ async fn run_leaving(cells: Vec<Cell>, outcomes: Outcomes) {
         match ready.run(&cell).await {
             Ok(held) => {
                 note(&outcomes, cell, Ok(held));
-                lane = Some(ready);
+                if ready.is_crowded() {
+                    ready.stack.end().await.unwrap();
+                } else {
+                    lane = Some(ready);
+                }
             }
             Err(error) => note(&outcomes, cell, Err(format!("{error:#}\n{}", ready.stack.tail()))),
         }
