@@ -42,8 +42,6 @@ pub(crate) struct Kiven {
     pub(crate) environment: EnvironmentId,
     pub(crate) relay: SocketAddr,
     pub(crate) api: SocketAddr,
-    /// The authority of everything here, PEM.
-    pub(crate) authority: String,
     talk: Arc<watch::Sender<Talk>>,
 }
 
@@ -74,7 +72,6 @@ impl Kiven {
         let service = AgentRelayServiceServer::new(Stream { talk: Arc::clone(&talk) });
         let server = Server::builder().tls_config(tls).unwrap().add_service(service);
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        let pem = authority.pem();
         let enrolment = Enrolment {
             admin: admin.clone(),
             environment: environment.clone(),
@@ -86,7 +83,7 @@ impl Kiven {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let api = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { environment, relay, api, authority: pem, talk }
+        Self { environment, relay, api, talk }
     }
 
     /// Waits until what has been said fulfils something.
