@@ -59,7 +59,7 @@ pub(crate) fn run(count: &mut Count) -> Result<()> {
 }
 
 /// What runs, one after the other: all of it has the one API server for itself.
-const TESTS: [(&str, &str); 1] = [("kiven-agent", "kube")];
+const TESTS: [(&str, &str); 2] = [("kiven-agent", "kube"), ("kiven-cli", "manifest")];
 
 fn skip(count: &mut Count, why: &anyhow::Error) -> Result<()> {
     count.skipped.push(format!("kube: {why:#}"));

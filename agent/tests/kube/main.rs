@@ -6,10 +6,12 @@
 mod chart;
 mod cluster;
 mod commands;
+mod conformance;
 mod database;
 mod installed;
 mod operator;
 mod process;
+mod real;
 mod relay;
 mod rights;
 mod volumes;
