@@ -23,49 +23,7 @@ fn both_are_the_same_objects() {
     #[expect(clippy::disallowed_methods, reason = "a test may look for its tool")]
     let helm = std::env::var("KIVEN_HELM").unwrap_or_else(|_| "helm".to_owned());
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/chart");
-    let digest = format!("sha256:{}", "ab".repeat(32));
-    // Each value as the chart and as the command line name it.
-    let sets: [(&str, Vec<(String, &str, String)>); 7] = [
-        ("defaults", vec![]),
-        ("tokens", vec![set("agentEnrolment", "--agent-enrolment", "token")]),
-        ("a Secret of one's own", vec![set("agentEnrolment", "--agent-enrolment", "token"), set("agentTokenSecret", "--agent-token-secret", "mine")]),
-        (
-            "a proxy",
-            vec![
-                set("proxyUrl", "--proxy-url", "http://proxy.example:3128"),
-                set("noProxy", "--no-proxy", "internal.example"),
-                set("proxySecret", "--proxy-secret", "proxy"),
-            ],
-        ),
-        ("a private authority", vec![set("privateCaConfigMap", "--private-ca-config-map", "corporate")]),
-        (
-            "another registry",
-            vec![
-                set("image.repository", "--image", "registry.example/kiven/agent"),
-                set("image.digest", "--image-digest", &digest),
-                set("imagePullSecrets[0].name", "--image-pull-secret", "registry"),
-                (
-                    "postgresql.images.17=registry.example/pg:17,postgresql.images.18=null".to_owned(),
-                    "--postgresql-image",
-                    "17=registry.example/pg:17".to_owned(),
-                ),
-            ],
-        ),
-        (
-            "everything managed elsewhere",
-            vec![
-                ("storageClass.create=false".to_owned(), "--no-storage-class", String::new()),
-                ("createDatabaseNamespace=false".to_owned(), "--no-database-namespace", String::new()),
-                ("networkPolicy.create=false".to_owned(), "--no-network-policy", String::new()),
-                set("image.tag", "--image-tag", "9.9.9"),
-                set("image.pullPolicy", "--image-pull-policy", "Always"),
-                set("eksClusterName", "--eks-cluster-name", "main"),
-                set("awsRegion", "--aws-region", "eu-west-1"),
-            ],
-        ),
-    ];
-    let kms = ("a key of one's own", vec![set("storageClass.kmsKeyId", "--kms-key-id", "arn:aws:kms:eu-west-1:000000000000:key/k")]);
-    for (name, values) in sets.into_iter().chain([kms]) {
+    for (name, values) in sets() {
         let needed = [
             set("environmentId", "--environment-id", "env_0123456789abcdefghjk"),
             set("relayAddress", "--relay-address", "relay.kiven.example:8443"),
@@ -91,7 +49,53 @@ fn both_are_the_same_objects() {
     }
 }
 
+type Values = Vec<(String, &'static str, String)>;
+
+fn sets() -> Vec<(&'static str, Values)> {
+    // Each value as the chart and as the command line name it.
+    vec![
+        ("defaults", vec![]),
+        ("tokens", vec![set("agentEnrolment", "--agent-enrolment", "token")]),
+        ("a Secret of one's own", vec![set("agentEnrolment", "--agent-enrolment", "token"), set("agentTokenSecret", "--agent-token-secret", "mine")]),
+        (
+            "a proxy",
+            vec![
+                set("proxyUrl", "--proxy-url", "http://proxy.example:3128"),
+                set("noProxy", "--no-proxy", "internal.example"),
+                set("proxySecret", "--proxy-secret", "proxy"),
+            ],
+        ),
+        ("a private authority", vec![set("privateCaConfigMap", "--private-ca-config-map", "corporate")]),
+        (
+            "another registry",
+            vec![
+                set("image.repository", "--image", "registry.example/kiven/agent"),
+                set("image.digest", "--image-digest", &format!("sha256:{}", "ab".repeat(32))),
+                set("imagePullSecrets[0].name", "--image-pull-secret", "registry"),
+                (
+                    "postgresql.images.17=registry.example/pg:17,postgresql.images.18=null".to_owned(),
+                    "--postgresql-image",
+                    "17=registry.example/pg:17".to_owned(),
+                ),
+            ],
+        ),
+        (
+            "everything managed elsewhere",
+            vec![
+                ("storageClass.create=false".to_owned(), "--no-storage-class", String::new()),
+                ("createDatabaseNamespace=false".to_owned(), "--no-database-namespace", String::new()),
+                ("networkPolicy.create=false".to_owned(), "--no-network-policy", String::new()),
+                set("image.tag", "--image-tag", "9.9.9"),
+                set("image.pullPolicy", "--image-pull-policy", "Always"),
+                set("eksClusterName", "--eks-cluster-name", "main"),
+                set("awsRegion", "--aws-region", "eu-west-1"),
+            ],
+        ),
+        ("a key of one's own", vec![set("storageClass.kmsKeyId", "--kms-key-id", "arn:aws:kms:eu-west-1:000000000000:key/k")]),
+    ]
+}
+
 /// A value that both take as it is.
-fn set<'a>(value: &str, flag: &'a str, typed: &str) -> (String, &'a str, String) {
+fn set(value: &str, flag: &'static str, typed: &str) -> (String, &'static str, String) {
     (format!("{value}={typed}"), flag, typed.to_owned())
 }

@@ -11,6 +11,7 @@ mod database;
 mod installed;
 mod operator;
 mod process;
+mod proxied;
 mod real;
 mod relay;
 mod rights;

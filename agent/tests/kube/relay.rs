@@ -3,6 +3,9 @@ use crate::cluster::{Admin, WAIT_MAX};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Json, Router, routing::post};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
 use jiff::{SignedDuration, Timestamp};
 use kiven_model::command::{Command, CommandOutcome};
 use kiven_model::enrolment::{EnrolRequest, EnrolResponse};
@@ -11,7 +14,9 @@ use kiven_model::{Code, EnvironmentId, Problem};
 use kiven_proto::v1::agent_relay_service_server::{AgentRelayService, AgentRelayServiceServer};
 use kiven_proto::v1::{Acknowledgement, SessionRequest, SessionResponse, session_request, session_response};
 use kube::api::PostParams;
-use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,7 +53,7 @@ pub(crate) struct Kiven {
 struct Enrolment {
     admin: Admin,
     environment: EnvironmentId,
-    authority: CertifiedIssuer<'static, KeyPair>,
+    authority: Authority,
     /// The SHA-256 of the single-use token that holds now.
     token: std::sync::Mutex<String>,
     talk: Arc<watch::Sender<Talk>>,
@@ -57,16 +62,16 @@ struct Enrolment {
 impl Kiven {
     /// Starts both on loopback ports. `first_token` is the single-use token that an agent may begin with.
     pub(crate) async fn start(admin: &Admin, first_token: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let shown = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+        Self::start_behind(admin, first_token, None).await
+    }
+
+    /// The same behind an authority of the customer's own, which has issued what relay and API show.
+    pub(crate) async fn start_behind(admin: &Admin, first_token: &str, corporate: Option<&Authority>) -> Self {
+        let authority = authority("kiven");
+        let (shown, key) = certificate(corporate.unwrap_or(&authority));
         let environment = EnvironmentId::from_random([7; 16]);
         let talk = Arc::new(watch::Sender::new(Talk::default()));
-        let tls = ServerTlsConfig::new()
-            .identity(Identity::from_pem(shown.pem(), key.serialize_pem()))
-            .client_ca_root(Certificate::from_pem(authority.pem()));
+        let tls = ServerTlsConfig::new().identity(Identity::from_pem(&shown, &key)).client_ca_root(Certificate::from_pem(authority.pem()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let relay = listener.local_addr().unwrap();
         let service = AgentRelayServiceServer::new(Stream { talk: Arc::clone(&talk) });
@@ -82,7 +87,10 @@ impl Kiven {
         let router = Router::new().route("/v1/agents/enrol", post(enrol)).with_state(Arc::new(enrolment));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let api = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        match corporate {
+            None => drop(tokio::spawn(async move { axum::serve(listener, router).await })),
+            Some(_) => drop(tokio::spawn(serve_tls(listener, router, shown, key))),
+        }
         Self { environment, relay, api, talk }
     }
 
@@ -106,6 +114,40 @@ impl Kiven {
             talk.asked.insert(command.id.clone(), command.clone());
         });
         self.heard(command.body.name(), |talk| talk.answers.get(&command.id).cloned()).await
+    }
+}
+
+pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
+
+/// An authority of this name.
+pub(crate) fn authority(name: &str) -> Authority {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A certificate for this machine and its key, PEM.
+fn certificate(authority: &Authority) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let shown = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, authority).unwrap();
+    (shown.pem(), key.serialize_pem())
+}
+
+/// The API over TLS.
+async fn serve_tls(listener: TcpListener, router: Router, certificate: String, key: String) {
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    while let Ok((stream, _)) = listener.accept().await {
+        let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
+        tokio::spawn(async move {
+            // Who does not like the certificate has gone already.
+            if let Ok(stream) = acceptor.accept(stream).await {
+                let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+            }
+        });
     }
 }
 

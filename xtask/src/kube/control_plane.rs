@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// How long the API server may take to be ready.
 const READY_MAX: Duration = Duration::from_secs(60);
 /// How often it is asked meanwhile.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK_MS: u64 = 100;
 /// How long a part may take to end by itself.
 const STOP_MAX: Duration = Duration::from_secs(10);
 /// Whose requests the audit log holds.
@@ -198,7 +198,7 @@ impl ControlPlane {
                     bail!("a part of the control plane ended ({status}): look at {}", kept.display());
                 }
             }
-            std::thread::sleep(LOOK);
+            crate::local::pause(LOOK_MS);
         }
         let kept = std::mem::take(&mut self.folder);
         bail!("the API server was not ready within {} s: look at {}", READY_MAX.as_secs(), kept.display())
@@ -226,7 +226,7 @@ impl Drop for ControlPlane {
             let _ = Command::new("kill").args(["-TERM", &part.id().to_string()]).status();
             let began = Instant::now();
             while began.elapsed() < STOP_MAX && matches!(part.try_wait(), Ok(None)) {
-                std::thread::sleep(LOOK);
+                crate::local::pause(LOOK_MS);
             }
             // One that has ended cannot be killed, which is well.
             let _ = part.kill();
