@@ -10,6 +10,7 @@ mod conformance;
 mod database;
 mod installed;
 mod operator;
+mod partition;
 mod process;
 mod proxied;
 mod real;

@@ -19,12 +19,17 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts it; `variables` come on top of those that every agent has.
     pub(crate) async fn start(admin: &Admin, kiven: &Kiven, variables: &[(&str, String)]) -> Self {
+        Self::start_at(admin, kiven, &admin.config.cluster_url.to_string(), variables).await
+    }
+
+    /// The same, with another way to the API server.
+    pub(crate) async fn start_at(admin: &Admin, kiven: &Kiven, server: &str, variables: &[(&str, String)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         for (name, audiences) in [("api-token", json!([])), ("kiven-token", json!(["kiven"]))] {
             std::fs::write(at(name), token(admin, &audiences).await).unwrap();
         }
-        std::fs::write(at("kubeconfig"), kubeconfig(admin, &at("ca.crt"), &at("api-token")).to_string()).unwrap();
+        std::fs::write(at("kubeconfig"), kubeconfig(admin, server, &at("ca.crt"), &at("api-token")).to_string()).unwrap();
         let log = std::fs::File::create(at("log")).unwrap();
         let mut all: BTreeMap<&str, String> = BTreeMap::from([
             ("KUBECONFIG", at("kubeconfig").display().to_string()),
@@ -84,8 +89,8 @@ async fn token(admin: &Admin, audiences: &Value) -> String {
     answer["status"]["token"].as_str().unwrap().to_owned()
 }
 
-fn kubeconfig(admin: &Admin, authority: &Path, token: &Path) -> Value {
-    let mut cluster = json!({ "server": admin.config.cluster_url.to_string() });
+fn kubeconfig(admin: &Admin, server: &str, authority: &Path, token: &Path) -> Value {
+    let mut cluster = json!({ "server": server });
     if let Some(roots) = &admin.config.root_cert {
         let pem: String = roots.iter().map(|der| pem(der)).collect();
         std::fs::write(authority, pem).unwrap();
