@@ -1,4 +1,5 @@
 //! The cluster as its administrator has it: objects of any kind, the operator's CRDs, Helm.
+use kiven_model::DatabaseId;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Client, Config, ResourceExt};
@@ -17,6 +18,10 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(crate) const DATABASES: &str = "kiven-databases";
 /// Where the agent lives.
 pub(crate) const SYSTEM: &str = "kiven-system";
+/// On nodes and volumes that tests have made: nothing else of the whole cluster is ever removed.
+pub(crate) const MADE_HERE: &str = "kiven.io/tests";
+/// What the ids of databases that tests make come from.
+const SEEDS: [u8; 2] = [1, 3];
 /// The chart's release.
 pub(crate) const RELEASE: &str = "kiven-agent";
 
@@ -66,6 +71,11 @@ impl Admin {
         config.proxy_url = None;
         let admin = Self { client: Client::try_from(config.clone()).unwrap(), config };
         admin.install_crds().await;
+        // Tests empty two namespaces: not where somebody's databases are.
+        let found = admin.names(DATABASES, "postgresql.cnpg.io/v1", "Cluster").await;
+        let ours = SEEDS.map(|seed| format!("-{}-", DatabaseId::from_random([seed; 16]).short(6)));
+        let foreign = found.iter().find(|name| !ours.iter().any(|part| name.contains(part)));
+        assert!(foreign.is_none(), "this is no throw-away cluster, it has the database {foreign:?}");
         admin
     }
 

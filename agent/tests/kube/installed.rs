@@ -1,5 +1,5 @@
 //! The chart, installed by Helm for one test and taken away after it.
-use crate::cluster::{Admin, DATABASES, RELEASE, SYSTEM, chart, documents, helm};
+use crate::cluster::{Admin, DATABASES, MADE_HERE, RELEASE, SYSTEM, chart, documents, helm};
 use crate::relay::Kiven;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -36,7 +36,7 @@ pub(crate) async fn uninstall(admin: &Admin) {
     sweep(admin).await;
 }
 
-/// Nothing of an earlier test stays: whatever is in the two namespaces, and volumes and nodes.
+/// Nothing of a test stays: whatever is in the two namespaces, and the volumes and nodes that tests have made.
 async fn sweep(admin: &Admin) {
     let everywhere = [
         (DATABASES, "postgresql.cnpg.io/v1", "Cluster"),
@@ -62,7 +62,7 @@ async fn sweep(admin: &Admin) {
     let kept = PatchParams::default();
     for kind in ["PersistentVolume", "Node"] {
         let api = admin.all("v1", kind);
-        for object in api.list(&ListParams::default()).await.unwrap().items {
+        for object in api.list(&ListParams::default().labels(MADE_HERE)).await.unwrap().items {
             let patch = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
             let _ = api.patch(&object.name_any(), &kept, &patch).await;
             let _ = api.delete(&object.name_any(), &DeleteParams::default()).await;

@@ -1,5 +1,5 @@
 //! What runs where there are nodes, played by hand: CloudNativePG, the kubelet, the storage of volumes.
-use crate::cluster::{Admin, DATABASES, SYSTEM, until};
+use crate::cluster::{Admin, DATABASES, MADE_HERE, SYSTEM, until};
 use crate::database::Database;
 use kiven_data_services::cnpg::{DATABASE_LABEL, server_certificate};
 use kube::ResourceExt;
@@ -67,7 +67,7 @@ pub(crate) async fn run(admin: &Admin, database: &Database) {
         let role = if number == 1 { "primary" } else { "replica" };
         admin
             .create(json!({ "apiVersion": "v1", "kind": "Node",
-                "metadata": { "name": node, "labels": { DATABASE_LABEL: id, "topology.kubernetes.io/zone": zone } } }))
+                "metadata": { "name": node, "labels": { MADE_HERE: "true", DATABASE_LABEL: id, "topology.kubernetes.io/zone": zone } } }))
             .await;
         let labels = json!({ "cnpg.io/cluster": cluster, DATABASE_LABEL: id, "cnpg.io/podRole": "instance", "cnpg.io/instanceRole": role });
         let metadata = json!({ "name": instance, "namespace": DATABASES, "labels": labels, "ownerReferences": owned });
@@ -98,7 +98,7 @@ pub(crate) async fn run(admin: &Admin, database: &Database) {
 
 fn persistent_volume(name: &str, claim: &str, uid: &str) -> Value {
     json!({
-        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": name },
+        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": name, "labels": { MADE_HERE: "true" } },
         "spec": {
             "capacity": { "storage": "50Gi" }, "accessModes": ["ReadWriteOnce"], "persistentVolumeReclaimPolicy": "Retain",
             "storageClassName": "kiven-gp3", "csi": { "driver": "ebs.csi.aws.com", "volumeHandle": format!("vol-{name}") },
