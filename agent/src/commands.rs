@@ -157,10 +157,13 @@ fn step_of(command: &Command) -> &str {
     command.id.split('/').nth(1).unwrap_or(&command.id)
 }
 
+/// What a server-side apply says of a value of another type than the schema's; Kubernetes calls it its own error, a 500.
+const OF_ANOTHER_TYPE: &str = "failed to create typed patch object";
+
 /// What the API server refuses for good is refused; everything else may pass.
 fn failed(error: &kube::Error) -> CommandOutcome {
     match error {
-        kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) => {
+        kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) || status.message.starts_with(OF_ANOTHER_TYPE) => {
             CommandOutcome::Refused(Problem::new(Code::AGENT_FAILED, "the API server refused an object").detail(status.message.clone()))
         }
         error => CommandOutcome::Retry(Problem::new(Code::AGENT_FAILED, "the API server did not answer").detail(error.to_string())),

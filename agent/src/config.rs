@@ -1,5 +1,6 @@
 //! The agent's configuration: environment variables, all missing ones named together.
-use anyhow::bail;
+use crate::proxy::Proxy;
+use anyhow::{Context, bail};
 use kiven_model::EnvironmentId;
 use std::path::PathBuf;
 
@@ -16,6 +17,10 @@ pub(crate) struct Config {
     pub(crate) token_path: PathBuf,
     /// `KIVEN_AGENT_TOKEN_PATH`: where the first single-use token is; set where the environment's agent enrols with tokens.
     pub(crate) agent_token_path: Option<PathBuf>,
+    /// `HTTPS_PROXY`, `NO_PROXY`, `KIVEN_PROXY_USERNAME`, `KIVEN_PROXY_PASSWORD`: the way to the relay and the API.
+    pub(crate) proxy: Option<Proxy>,
+    /// `KIVEN_CA_PATH`: authorities, PEM, that are trusted for the relay and the API beside the public ones.
+    pub(crate) ca_path: Option<PathBuf>,
     /// `KIVEN_EKS_CLUSTER`, for the runbook only; a variable of the shell stands there when it is not set.
     pub(crate) eks_cluster_name: String,
     /// `KIVEN_AWS_REGION`, likewise.
@@ -36,10 +41,25 @@ impl Config {
             api_url: value(names[2]).trim_end_matches('/').to_owned(),
             token_path: PathBuf::from(value(names[3])),
             agent_token_path: lookup("KIVEN_AGENT_TOKEN_PATH").filter(|value| !value.is_empty()).map(PathBuf::from),
+            ca_path: lookup("KIVEN_CA_PATH").filter(|value| !value.is_empty()).map(PathBuf::from),
+            proxy: Proxy::parse(&lookup)?,
             eks_cluster_name: lookup("KIVEN_EKS_CLUSTER").filter(|value| !value.is_empty()).unwrap_or_else(|| "$CLUSTER".to_owned()),
             aws_region: lookup("KIVEN_AWS_REGION").filter(|value| !value.is_empty()).unwrap_or_else(|| "$REGION".to_owned()),
         })
     }
+
+    /// The authorities of the customer's own, PEM; read anew each time, since they are replaced while the agent runs.
+    pub(crate) async fn private_authorities(&self) -> anyhow::Result<Option<String>> {
+        let Some(path) = &self.ca_path else { return Ok(None) };
+        let read = tokio::fs::read_to_string(path).await;
+        Ok(Some(read.with_context(|| format!("cannot read the authorities at {}", path.display()))?))
+    }
+
+    /// The proxy, for hosts that are reached through it.
+    pub(crate) fn proxy_for(&self, host: &str) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|proxy| proxy.is_for(host))
+    }
+
     /// The name that the relay's certificate must carry.
     pub(crate) fn relay_host(&self) -> &str {
         self.relay_address.rsplit_once(':').map_or(self.relay_address.as_str(), |(host, _)| host)

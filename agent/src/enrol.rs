@@ -61,7 +61,7 @@ pub(crate) async fn enrol(config: &Config, client: &kube::Client) -> anyhow::Res
 }
 
 async fn ask(config: &Config, request: &EnrolRequest) -> Result<EnrolResponse, AskError> {
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(ENROL_SECONDS_MAX)).build().context("no way to ask the API")?;
+    let client = way_to_the_api(config).await.context("no way to ask the API")?;
     let response = client.post(format!("{}/v1/agents/enrol", config.api_url)).json(request).send().await.context("the API cannot be reached")?;
     let status = response.status();
     if status.is_success() {
@@ -73,4 +73,17 @@ async fn ask(config: &Config, request: &EnrolRequest) -> Result<EnrolResponse, A
         return Err(AskError::Refused { status: status.as_u16(), why });
     }
     Err(anyhow::anyhow!("enrolment did not happen ({status}): {why}").into())
+}
+
+/// A client that goes through the proxy where there is one for the API, and trusts the customer's authorities too.
+async fn way_to_the_api(config: &Config) -> anyhow::Result<reqwest::Client> {
+    let mut client = reqwest::Client::builder().timeout(Duration::from_secs(ENROL_SECONDS_MAX)).no_proxy();
+    let url = reqwest::Url::parse(&config.api_url)?;
+    if let Some(proxy) = url.host_str().and_then(|host| config.proxy_for(host)) {
+        client = client.proxy(proxy.for_https()?);
+    }
+    if let Some(authorities) = config.private_authorities().await? {
+        client = client.tls_certs_merge(reqwest::Certificate::from_pem_bundle(authorities.as_bytes())?);
+    }
+    Ok(client.build()?)
 }

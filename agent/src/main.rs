@@ -13,6 +13,7 @@ mod ledger;
 mod maintenance;
 mod objects;
 mod outbox;
+mod proxy;
 mod released;
 mod retire;
 mod revision;
@@ -41,7 +42,7 @@ async fn main() -> anyhow::Result<()> {
     }
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     let config = config::Config::parse(|name| std::env::var(name).ok())?;
-    let client = kube::Client::try_default().await.context("the Kubernetes API server cannot be configured")?;
+    let client = kubernetes().await.context("the Kubernetes API server cannot be configured")?;
     let mut terminate = signal(SignalKind::terminate())?;
     if released::is(&client, &config.environment_id).await.context("it cannot be read whether this cluster was released")? {
         idle(&mut terminate).await;
@@ -68,6 +69,13 @@ async fn main() -> anyhow::Result<()> {
         () = stop => {}
     }
     Ok(())
+}
+
+/// The way to the cluster's own API server, which is never through a proxy.
+async fn kubernetes() -> anyhow::Result<kube::Client> {
+    let mut config = kube::Config::infer().await?;
+    config.proxy_url = None;
+    Ok(kube::Client::try_from(config)?)
 }
 
 /// Released: there, so that its Deployment does not start it over and over, and doing nothing.

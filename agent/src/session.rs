@@ -3,6 +3,7 @@ use crate::commands::Commands;
 use crate::config::Config;
 use crate::enrol::{Identity, enrol};
 use crate::outbox::Outbox;
+use crate::proxy::tunnel;
 use crate::runbook::Runbook;
 use crate::runner::Runner;
 use crate::watch::World;
@@ -153,8 +154,9 @@ fn receive(message: &kiven_proto::v1::Command, runner: &Arc<Runner<Commands>>) {
 }
 
 async fn connect(config: &Config, identity: &Identity) -> anyhow::Result<Channel> {
+    let own = config.private_authorities().await?;
     let tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(&identity.authority))
+        .ca_certificates(own.iter().chain([&identity.authority]).map(Certificate::from_pem))
         .identity(tonic::transport::Identity::from_pem(&identity.certificate, &identity.key))
         .domain_name(config.relay_host());
     let endpoint = Endpoint::from_shared(format!("https://{}", config.relay_address))?
@@ -163,5 +165,9 @@ async fn connect(config: &Config, identity: &Identity) -> anyhow::Result<Channel
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_while_idle(true)
         .tcp_nodelay(true);
-    endpoint.connect().await.context("the relay cannot be reached")
+    let connected = match config.proxy_for(config.relay_host()).cloned() {
+        Some(proxy) => endpoint.connect_with_connector(tower::service_fn(move |uri| tunnel(proxy.clone(), uri))).await,
+        None => endpoint.connect().await,
+    };
+    connected.context("the relay cannot be reached")
 }

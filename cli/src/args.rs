@@ -1,4 +1,5 @@
 //! What can be typed: the command line's grammar, its help and its exit codes.
+use crate::manifest::Values;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use std::ffi::OsString;
@@ -38,8 +39,18 @@ pub(crate) enum Command {
     },
     /// Print a completion script, for example `kiven completion bash`.
     Completion { shell: Shell },
+    /// The agent as an installation sees it.
+    #[command(subcommand)]
+    Agent(Agent),
     #[command(flatten)]
     Api(Api),
+}
+
+/// What is said of the agent without asking the API.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Agent {
+    /// Print the objects of the agent's chart, for whoever installs without Helm.
+    Manifest(Box<Values>),
 }
 
 /// What asks the API.

@@ -9,6 +9,7 @@ mod commands;
 mod dev;
 mod fail;
 mod local_state;
+mod manifest;
 mod psql;
 mod runbook;
 mod show;
@@ -40,6 +41,10 @@ fn run(arguments: args::Arguments) -> Result<(), Fail> {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut args::Arguments::command(), "kiven", &mut script);
             say(&String::from_utf8_lossy(&script))
+        }
+        args::Command::Agent(args::Agent::Manifest(values)) => {
+            let text = manifest::text(&values)?;
+            say(&if arguments.json { format!("{}\n", serde_json::json!({ "manifest": text })) } else { text })
         }
         args::Command::Api(command) => {
             let credentials = Credentials::find(None, None, environment)?;

@@ -7,6 +7,7 @@ mod elf;
 mod functions;
 mod generate;
 mod install;
+mod kube;
 mod local;
 mod measure;
 mod organization;
@@ -37,7 +38,7 @@ struct Arguments {
 enum Task {
     /// Builds everything, starts the local stack and runs Terraform on an example.
     Demo(demo::Options),
-    /// Runs every suite, or the named ones: static, unit, local, system, aws, deploy; `kills` runs the whole kill matrix.
+    /// Runs every suite, or the named ones: static, unit, local, provider, system, aws, deploy, kube; `kills` runs the whole kill matrix.
     Test {
         /// Which suites; all when none is named.
         suites: Vec<String>,
@@ -93,7 +94,7 @@ fn main() -> ExitCode {
         Task::Gen { check } => generate::run(check),
         Task::Release { what } => release::run(&what),
         Task::Tidy => tidy::run(),
-        Task::Install { client } => install::run().and_then(|()| match client.as_deref() {
+        Task::Install { client } => install::run().map(|()| kube::install()).and_then(|()| match client.as_deref() {
             None => Ok(()),
             Some("tofu") => install::tofu().map(|path| println!("OpenTofu: {}", path.display())),
             Some(other) => anyhow::bail!("there is no client `{other}` to install: `tofu`"),

@@ -34,7 +34,7 @@ struct Suite {
     run: fn(&mut Count) -> Result<()>,
 }
 
-const SUITES: [Suite; 7] = [
+const SUITES: [Suite; 8] = [
     Suite { name: "static", budget_minutes: 16.0, run: check_static },
     Suite { name: "unit", budget_minutes: 12.0, run: run_unit },
     Suite { name: "local", budget_minutes: 14.0, run: run_local },
@@ -42,6 +42,7 @@ const SUITES: [Suite; 7] = [
     Suite { name: "system", budget_minutes: 17.0, run: run_system },
     Suite { name: "aws", budget_minutes: 12.0, run: run_aws },
     Suite { name: "deploy", budget_minutes: 12.0, run: run_deploy },
+    Suite { name: "kube", budget_minutes: 15.0, run: crate::kube::run },
 ];
 /// Over its budget by this much, a suite fails.
 const BUDGET_FACTOR: f64 = 1.5;

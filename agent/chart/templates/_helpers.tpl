@@ -1,3 +1,4 @@
+{{/* `kiven agent manifest` prints these templates without Helm: it knows each of their expressions by its text (cli/src/manifest). */}}
 {{/* Names are fixed: enrolment accepts the ServiceAccount kiven-agent in kiven-system and no other. */}}
 {{- define "kiven.namespace" -}}
 {{- if ne .Release.Namespace "kiven-system" -}}
@@ -10,7 +11,6 @@ kiven-system
 app.kubernetes.io/name: kiven-agent
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
 {{- define "kiven.image" -}}
@@ -19,4 +19,19 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- else -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
+{{- end -}}
+
+{{- define "kiven.relayPort" -}}
+{{ regexFind "[0-9]+$" .Values.relayAddress }}
+{{- end -}}
+
+{{- define "kiven.proxyPort" -}}
+{{ regexFind "[0-9]+$" .Values.proxyUrl }}
+{{- end -}}
+
+{{- define "kiven.postgresqlImages" -}}
+{{- range $major, $image := .Values.postgresql.images }}
+- major: {{ $major }}
+  image: {{ $image | quote }}
+{{- end }}
 {{- end -}}

@@ -2,7 +2,7 @@
 use crate::disk::{Disk, Key};
 use crate::error::ApiError;
 use crate::kinds::{self, Kind};
-use crate::object::{accept, confine, finalizers_left, is_deleting, new_uid, owners, settle_secret, text};
+use crate::object::{accept, confine, finalizers_left, holds_longer, is_deleting, new_uid, owners, settle_secret, text};
 use crate::ownership::{self, Writer};
 use crate::selector::Selector;
 use serde_json::{Value, json};
@@ -315,6 +315,10 @@ impl State {
 
     fn replace(&mut self, target: Target<'_>, live: &Arc<Value>, next: Value, now: &str) -> Result<Arc<Value>, ApiError> {
         let next = confine(target.kind, live, next, target.status);
+        if holds_longer(live, &next) {
+            let message = "no new finalizers can be added while the object is being deleted".to_owned();
+            return Err(ApiError::Invalid { field: "metadata.finalizers", message });
+        }
         if is_deleting(&next) && !finalizers_left(&next) {
             self.commit(target.key(), Some(live.clone()), None)?;
             self.release_namespace(target.namespace, now)?;

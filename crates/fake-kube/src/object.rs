@@ -14,6 +14,13 @@ pub(crate) fn finalizers_left(object: &Value) -> bool {
     object["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty())
 }
 
+/// Whether a change puts another hold on what is going already.
+pub(crate) fn holds_longer(live: &Value, next: &Value) -> bool {
+    let list = |object: &Value| object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let before = list(live);
+    is_deleting(live) && list(next).iter().any(|finalizer| !before.contains(finalizer))
+}
+
 pub(crate) fn is_deleting(object: &Value) -> bool {
     object["metadata"]["deletionTimestamp"].is_string()
 }
@@ -86,7 +93,7 @@ pub(crate) fn settle_secret(object: &mut Value) -> Result<(), ApiError> {
     if let Some(Value::Object(data)) = map.get("data")
         && data.values().any(|value| value.as_str().is_none_or(|text| STANDARD.decode(text).is_err()))
     {
-        return Err(ApiError::Invalid { field: "data", message: "expected base64 text in every value".into() });
+        return Err(ApiError::BadRequest("data: expected base64 text in every value".into()));
     }
     map.entry("type").or_insert_with(|| json!("Opaque"));
     if let Some(Value::Object(annotations)) = map.get_mut("metadata").and_then(|metadata| metadata.get_mut("annotations")) {

@@ -98,7 +98,14 @@ async fn refusals_are_status_objects() {
         ("POST", CLUSTERS, "application/json", wrong_kind, 400, "BadRequest"),
         ("POST", CLUSTERS, "application/json", cluster("Not_a_name", 1), 422, "Invalid"),
         ("PATCH", "/api/v1/namespaces/default", "application/strategic-merge-patch+json", json!({}), 415, "UnsupportedMediaType"),
-        ("POST", "/api/v1/namespaces/db/secrets", "application/json", json!({ "metadata": { "name": "x" }, "data": { "a": "!" } }), 422, "Invalid"),
+        (
+            "POST",
+            "/api/v1/namespaces/db/secrets",
+            "application/json",
+            json!({ "metadata": { "name": "x" }, "data": { "a": "!" } }),
+            400,
+            "BadRequest",
+        ),
         ("POST", CLUSTERS, "application/json", json!("x".repeat(4_000_000)), 413, "RequestEntityTooLarge"),
         ("GET", &format!("{CLUSTERS}?labelSelector=a%20b"), "", Value::Null, 400, "BadRequest"),
     ] {

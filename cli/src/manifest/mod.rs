@@ -1,0 +1,254 @@
+//! `kiven agent manifest`: the objects of the agent's chart, without Helm. There is one source, the chart's own templates.
+mod template;
+
+use crate::fail::Fail;
+use kiven_model::EnvironmentId;
+use serde_json::{Value, json};
+use template::{Known, render};
+
+/// What the chart's `Chart.yaml` says; held by a test.
+const APP_VERSION: &str = "0.1.0";
+/// The release's name, where Helm would ask for one.
+const RELEASE: &str = "kiven-agent";
+
+macro_rules! templates {
+    ($($name:literal)*) => { [$(($name, include_str!(concat!("../../../agent/chart/templates/", $name)))),*] };
+}
+
+/// The chart's templates, in the order in which objects need each other.
+const TEMPLATES: [(&str, &str); 10] = templates! {
+    "namespace.yaml" "service-account.yaml" "storage-class.yaml" "rights-cluster.yaml" "rights-databases.yaml" "rights-system.yaml"
+    "network-policy.yaml" "agent-token.yaml" "image-catalog.yaml" "deployment.yaml"
+};
+
+/// The chart's values, as far as they are not the same everywhere.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Values {
+    /// The environment's id: `agent_values.environmentId`.
+    #[arg(long, value_parser = environment_id)]
+    environment_id: String,
+    /// `agent_values.relayAddress`: host:port.
+    #[arg(long, value_parser = host_and_port)]
+    relay_address: String,
+    /// `agent_values.apiUrl`.
+    #[arg(long)]
+    api_url: String,
+    /// Named in the runbook that the agent keeps.
+    #[arg(long, default_value = "")]
+    eks_cluster_name: String,
+    /// Named in the runbook that the agent keeps.
+    #[arg(long, default_value = "")]
+    aws_region: String,
+    /// What the agent proves itself with: `issuer` or `token`.
+    #[arg(long, default_value = "issuer", value_parser = ["issuer", "token"])]
+    agent_enrolment: String,
+    /// The Secret in kiven-system with the first single-use token under the key `token`; make it yourself.
+    #[arg(long, default_value = "kiven-agent-first-token")]
+    agent_token_secret: String,
+    /// The proxy on the way to the relay and the API: http://host:port.
+    #[arg(long, default_value = "", value_parser = proxy)]
+    proxy_url: String,
+    /// Hosts and domains that are reached without the proxy, with commas between.
+    #[arg(long, default_value = "")]
+    no_proxy: String,
+    /// The Secret with the proxy's `username` and `password`.
+    #[arg(long, default_value = "")]
+    proxy_secret: String,
+    /// The ConfigMap whose `ca.crt` is trusted for the relay and the API too.
+    #[arg(long, default_value = "")]
+    private_ca_config_map: String,
+    /// The agent's image, without tag.
+    #[arg(long, default_value = "ghcr.io/kiven/agent")]
+    image: String,
+    /// Its tag.
+    #[arg(long, default_value = APP_VERSION)]
+    image_tag: String,
+    /// Its digest, `sha256:…`; takes precedence over the tag.
+    #[arg(long, default_value = "")]
+    image_digest: String,
+    /// When it is pulled.
+    #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
+    image_pull_policy: String,
+    /// Secrets that open its registry.
+    #[arg(long = "image-pull-secret", value_name = "NAME")]
+    image_pull_secrets: Vec<String>,
+    /// PostgreSQL images, each as MAJOR=IMAGE, instead of those of the chart.
+    #[arg(long = "postgresql-image", value_name = "MAJOR=IMAGE", value_parser = major_and_image,
+        default_values = ["17=ghcr.io/cloudnative-pg/postgresql:17-system-trixie", "18=ghcr.io/cloudnative-pg/postgresql:18-system-trixie"])]
+    postgresql_images: Vec<(u32, String)>,
+    /// The KMS key of volumes; the account's default EBS key when empty.
+    #[arg(long, default_value = "")]
+    kms_key_id: String,
+    /// The StorageClass kiven-gp3 is managed elsewhere.
+    #[arg(long)]
+    no_storage_class: bool,
+    /// The namespace kiven-databases is managed elsewhere.
+    #[arg(long)]
+    no_database_namespace: bool,
+    /// The agent's NetworkPolicy is managed elsewhere.
+    #[arg(long)]
+    no_network_policy: bool,
+}
+
+fn environment_id(text: &str) -> Result<String, String> {
+    EnvironmentId::parse(text).map(|id| id.to_string()).map_err(|error| error.to_string())
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    let good = text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok());
+    if good { Ok(text.to_owned()) } else { Err("it is host:port".to_owned()) }
+}
+
+fn proxy(text: &str) -> Result<String, String> {
+    match text.strip_prefix("http://").map(host_and_port) {
+        Some(Ok(_)) if !text.contains('@') => Ok(text.to_owned()),
+        _ if text.is_empty() => Ok(String::new()),
+        _ => Err("it is http://host:port; credentials go into a Secret (--proxy-secret)".to_owned()),
+    }
+}
+
+fn major_and_image(text: &str) -> Result<(u32, String), String> {
+    let parsed = text.split_once('=').and_then(|(major, image)| Some((major.parse().ok()?, image.to_owned())));
+    parsed.filter(|(_, image)| !image.is_empty()).ok_or_else(|| "it is MAJOR=IMAGE".to_owned())
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+fn port_of(address: &str) -> String {
+    address.rsplit(':').next().unwrap_or_default().to_owned()
+}
+
+/// What each expression of the templates comes to. A new one in a template is added here; until it is, a test fails.
+impl Known for Values {
+    fn value(&self, expression: &str) -> Option<String> {
+        let image =
+            if self.image_digest.is_empty() { format!("{}:{}", self.image, self.image_tag) } else { format!("{}@{}", self.image, self.image_digest) };
+        Some(match expression {
+            r#"include "kiven.namespace" ."# => "kiven-system".to_owned(),
+            r#"include "kiven.image" . | quote"# => quoted(&image),
+            r#"include "kiven.relayPort" ."# => port_of(&self.relay_address),
+            r#"include "kiven.proxyPort" ."# => port_of(&self.proxy_url),
+            ".Values.image.pullPolicy" => self.image_pull_policy.clone(),
+            ".Values.imagePullSecrets | toJson" => {
+                json!(self.image_pull_secrets.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>()).to_string()
+            }
+            ".Values.resources | toJson" => json!({ "limits": { "memory": "48Mi" }, "requests": { "cpu": "10m", "memory": "24Mi" } }).to_string(),
+            ".Values.environmentId | quote" => quoted(&self.environment_id),
+            ".Values.relayAddress | quote" => quoted(&self.relay_address),
+            ".Values.apiUrl | quote" => quoted(&self.api_url),
+            ".Values.eksClusterName | quote" => quoted(&self.eks_cluster_name),
+            ".Values.awsRegion | quote" => quoted(&self.aws_region),
+            ".Values.proxyUrl | quote" => quoted(&self.proxy_url),
+            ".Values.noProxy | quote" => quoted(&self.no_proxy),
+            ".Values.proxySecret | quote" => quoted(&self.proxy_secret),
+            ".Values.privateCaConfigMap | quote" => quoted(&self.private_ca_config_map),
+            ".Values.agentTokenSecret | quote" => quoted(&self.agent_token_secret),
+            // A token is never typed on a command line: whoever has one makes its Secret.
+            ".Values.agentToken | quote" => quoted(""),
+            ".Values.storageClass.kmsKeyId | quote" => quoted(&self.kms_key_id),
+            _ => return None,
+        })
+    }
+
+    fn lines(&self, expression: &str) -> Option<Vec<String>> {
+        Some(match expression {
+            r#"include "kiven.labels" ."# => vec![
+                "app.kubernetes.io/name: kiven-agent".to_owned(),
+                format!("app.kubernetes.io/instance: {RELEASE}"),
+                format!("app.kubernetes.io/version: {}", quoted(APP_VERSION)),
+            ],
+            r#"include "kiven.postgresqlImages" ."# => {
+                let entry = |(major, image): &(u32, String)| [format!("- major: {major}"), format!("  image: {}", quoted(image))];
+                self.postgresql_images.iter().flat_map(entry).collect()
+            }
+            _ => return None,
+        })
+    }
+
+    fn holds(&self, condition: &str) -> Option<bool> {
+        Some(match condition {
+            r#"eq .Values.agentEnrolment "token""# => self.agent_enrolment == "token",
+            ".Values.agentToken" => false,
+            ".Values.proxyUrl" => !self.proxy_url.is_empty(),
+            ".Values.proxySecret" => !self.proxy_secret.is_empty(),
+            ".Values.privateCaConfigMap" => !self.private_ca_config_map.is_empty(),
+            ".Values.networkPolicy.create" => !self.no_network_policy,
+            ".Values.storageClass.create" => !self.no_storage_class,
+            ".Values.storageClass.kmsKeyId" => !self.kms_key_id.is_empty(),
+            ".Values.createDatabaseNamespace" => !self.no_database_namespace,
+            _ => return None,
+        })
+    }
+}
+
+/// Every object, as documents of YAML.
+pub(crate) fn text(values: &Values) -> Result<String, Fail> {
+    let mut all = String::new();
+    for (name, template) in TEMPLATES {
+        let rendered = render(template, values)
+            .map_err(|error| Fail::refused(format!("the chart's {name} cannot be printed: {error}"), "Install the chart with Helm instead."))?;
+        for document in rendered.split("\n---\n").map(str::trim_end).filter(|document| has_content(document)) {
+            all.push_str(&format!("---\n# Source: kiven-agent/templates/{name}\n{document}\n"));
+        }
+    }
+    Ok(all)
+}
+
+/// Whether there is more than comments.
+fn has_content(document: &str) -> bool {
+    document.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#') && line.trim() != "---")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        values: Values,
+    }
+
+    fn values(more: &[&str]) -> Result<Values, clap::Error> {
+        let needed =
+            ["x", "--environment-id", "env_0123456789abcdefghjk", "--relay-address", "relay.example:443", "--api-url", "https://api.example"];
+        Line::try_parse_from(needed.iter().chain(more)).map(|line| line.values)
+    }
+
+    #[test]
+    fn every_template_is_here_and_every_expression_is_known() {
+        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/chart");
+        let names = std::fs::read_dir(chart.join("templates")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let yaml: BTreeSet<String> = names.filter(|name| name.ends_with(".yaml")).collect();
+        assert_eq!(yaml, TEMPLATES.map(|(name, _)| name.to_owned()).into(), "a template that `kiven agent manifest` leaves out");
+        for (name, template) in TEMPLATES {
+            assert_eq!(template::unknown(template, &values(&[]).unwrap()), Vec::<String>::new(), "{name}");
+        }
+        let about = std::fs::read_to_string(chart.join("Chart.yaml")).unwrap();
+        assert!(about.contains(&format!("appVersion: {APP_VERSION}\n")));
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_when_it_is_typed() {
+        for wrong in
+            [&["--proxy-url", "https://p:1"][..], &["--proxy-url", "http://u:p@p:1"], &["--postgresql-image", "17"], &["--agent-enrolment", "none"]]
+        {
+            assert!(values(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(Line::try_parse_from(["x", "--environment-id", "shop", "--relay-address", "r:1", "--api-url", "u"]).is_err());
+        assert!(Line::try_parse_from(["x", "--environment-id", "env_0123456789abcdefghjk", "--relay-address", "r", "--api-url", "u"]).is_err());
+    }
+
+    #[test]
+    fn what_is_typed_stays_one_value() {
+        let odd = "https://api.example\"\nkind: Pod";
+        let line = ["x", "--environment-id", "env_0123456789abcdefghjk", "--relay-address", "r:1", "--api-url", odd];
+        let text = text(&Line::try_parse_from(line).unwrap().values).unwrap();
+        assert!(!text.contains("\nkind: Pod") && text.contains(r#"value: "https://api.example\"\nkind: Pod""#));
+    }
+}
