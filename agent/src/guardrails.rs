@@ -6,6 +6,10 @@ use kiven_model::{Code, Problem};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// Largest command, in bytes of its JSON.
+const COMMAND_BYTES_MAX: usize = 512 * 1024;
+/// Longest id of a command, in bytes: ids are remembered.
+const ID_BYTES_MAX: usize = 256;
 /// Most objects in one command.
 const OBJECTS_MAX: usize = 10;
 /// The label that ties an object to its database.
@@ -13,6 +17,21 @@ const DATABASE_LABEL: &str = kiven_data_services::cnpg::DATABASE_LABEL;
 
 fn refuse(why: impl Into<String>) -> Problem {
     Problem::new(Code::AGENT_REFUSED, why).hint("The agent's guardrails do not allow it; see docs/security/guardrails.md.")
+}
+
+/// Judges a command as it comes over the wire: its relay, its size, and whether it can be read at all.
+pub(crate) fn judge_wire(message: &kiven_proto::v1::Command, newest_epoch: u64) -> Result<Command, Problem> {
+    if message.epoch < newest_epoch {
+        return Err(refuse("the command comes from a relay whose epoch is over"));
+    }
+    if message.body.len() > COMMAND_BYTES_MAX {
+        return Err(refuse("the command is too large"));
+    }
+    let command = serde_json::from_slice::<Command>(&message.body).map_err(|_| refuse("the command cannot be read"))?;
+    if command.id != message.id || command.id.len() > ID_BYTES_MAX {
+        return Err(refuse("the command's id is not the one that it was sent with, or too long"));
+    }
+    Ok(command)
 }
 
 /// Judges a command by itself: time, order, and permission.

@@ -7,6 +7,7 @@ mod backup;
 mod commands;
 mod config;
 mod enrol;
+mod epochs;
 mod guardrails;
 mod lanes;
 mod ledger;
