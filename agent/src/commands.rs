@@ -1,4 +1,5 @@
 //! Carries out a command: judged, done once in effect, remembered.
+use crate::epochs::Epochs;
 use crate::guardrails::{judge, judge_transition};
 use crate::ledger::Ledger;
 use crate::objects::{api, applicable, apply};
@@ -21,6 +22,7 @@ pub(crate) struct Commands {
     world: Arc<World>,
     /// Locked to read or write it, never through an effect.
     ledger: Mutex<Ledger>,
+    epochs: Epochs,
     /// Objects, by plural and name, that a command is judging and applying now.
     applying: std::sync::Mutex<BTreeSet<String>>,
     /// Rung when this environment has been released.
@@ -42,8 +44,9 @@ impl Drop for Claim<'_> {
 impl Commands {
     /// Reads what is remembered of earlier commands.
     pub(crate) async fn load(client: Client, environment: EnvironmentId, world: Arc<World>, released: Arc<Notify>) -> kube::Result<Self> {
-        let ledger = Mutex::new(Ledger::load(&client).await?);
-        Ok(Self { client, environment, world, ledger, applying: std::sync::Mutex::default(), released })
+        let ledger = Ledger::load(&client).await?;
+        let (epochs, ledger) = (Epochs::from(ledger.epoch()), Mutex::new(ledger));
+        Ok(Self { client, environment, world, ledger, epochs, applying: std::sync::Mutex::default(), released })
     }
 
     /// The answer without an effect, if there is one; else the fence is remembered and the effect may begin.
@@ -55,7 +58,7 @@ impl Commands {
         if let Err(problem) = judge(command, crate::now(), ledger.fence_of(command)) {
             return Ok(Some(CommandOutcome::Refused(problem)));
         }
-        ledger.begin(&self.client, command).await?;
+        ledger.begin(&self.client, command, self.epochs.newest()).await?;
         Ok(None)
     }
 
@@ -130,6 +133,10 @@ impl Commands {
 }
 
 impl CarryOut for Commands {
+    fn epochs(&self) -> &Epochs {
+        &self.epochs
+    }
+
     async fn carry_out(&self, command: &Command) -> CommandOutcome {
         if let Some(outcome) = self.ledger.lock().await.end_of(&command.id) {
             return outcome;

@@ -1,18 +1,38 @@
 //! Guardrails: pure judgements of what a command would change. They hold even when the control plane is compromised.
+use crate::shapes::{judge_shape, own_part};
 use jiff::Timestamp;
 use kiven_model::command::{Command, CommandBody, Consent, SecretRequest};
 use kiven_model::names::DATABASE_NAMESPACE;
 use kiven_model::{Code, Problem};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+/// Largest command, in bytes of its JSON.
+const COMMAND_BYTES_MAX: usize = 512 * 1024;
+/// Longest id of a command, in bytes: ids are remembered.
+const ID_BYTES_MAX: usize = 256;
 /// Most objects in one command.
 const OBJECTS_MAX: usize = 10;
 /// The label that ties an object to its database.
 const DATABASE_LABEL: &str = kiven_data_services::cnpg::DATABASE_LABEL;
 
-fn refuse(why: impl Into<String>) -> Problem {
+pub(crate) fn refuse(why: impl Into<String>) -> Problem {
     Problem::new(Code::AGENT_REFUSED, why).hint("The agent's guardrails do not allow it; see docs/security/guardrails.md.")
+}
+
+/// Judges a command as it comes over the wire: its relay, its size, and whether it can be read at all.
+pub(crate) fn judge_wire(message: &kiven_proto::v1::Command, newest_epoch: u64) -> Result<Command, Problem> {
+    if message.epoch < newest_epoch {
+        return Err(refuse("the command comes from a relay whose epoch is over"));
+    }
+    if message.body.len() > COMMAND_BYTES_MAX {
+        return Err(refuse("the command is too large"));
+    }
+    let command = serde_json::from_slice::<Command>(&message.body).map_err(|_| refuse("the command cannot be read"))?;
+    if command.id != message.id || command.id.len() > ID_BYTES_MAX {
+        return Err(refuse("the command's id is not the one that it was sent with, or too long"));
+    }
+    Ok(command)
 }
 
 /// Judges a command by itself: time, order, and permission.
@@ -30,7 +50,7 @@ pub(crate) fn judge(command: &Command, now: Timestamp, fence: u64) -> Result<(),
             objects.iter().try_for_each(|object| judge_object(command, object))
         }
         CommandBody::EnsureSecrets { secrets } if secrets.len() > OBJECTS_MAX => Err(refuse("too many Secrets in one command")),
-        CommandBody::EnsureSecrets { secrets } => secrets.iter().try_for_each(|s| belongs(command, s.labels.get(DATABASE_LABEL).map(String::as_str))),
+        CommandBody::EnsureSecrets { secrets } => secrets.iter().try_for_each(|secret| judge_request(command, secret)),
         CommandBody::Retire { consent, .. } | CommandBody::Purge { consent, .. } => judge_consent(command, consent),
         CommandBody::Inspect
         | CommandBody::Release
@@ -44,6 +64,12 @@ pub(crate) fn judge(command: &Command, now: Timestamp, fence: u64) -> Result<(),
         | CommandBody::TakeBackup { .. }
         | CommandBody::Unretire { .. } => Ok(()),
     }
+}
+
+/// A Secret carries its database's id in label and name, so that it is never one that somebody else's object reads.
+fn judge_request(command: &Command, secret: &SecretRequest) -> Result<(), Problem> {
+    belongs(command, secret.labels.get(DATABASE_LABEL).map(String::as_str))?;
+    if secret.name.contains(&own_part(command)) { Ok(()) } else { Err(refuse("a Secret whose name is not its database's")) }
 }
 
 fn belongs(command: &Command, label: Option<&str>) -> Result<(), Problem> {
@@ -68,7 +94,7 @@ fn judge_object(command: &Command, object: &Value) -> Result<(), Problem> {
     belongs(command, object["metadata"]["labels"][DATABASE_LABEL].as_str())?;
     judge_metadata(kind, &object["metadata"])?;
     judge_references(command, kind, &object["spec"])?;
-    judge_content(kind, &object["spec"])
+    judge_shape(command, kind, object)
 }
 
 /// Names, labels and two annotations: marks of graces, owners and finalizers are the agent's and the cluster's own.
@@ -85,7 +111,7 @@ fn judge_metadata(kind: &str, metadata: &Value) -> Result<(), Problem> {
 
 /// A Cluster or archive that an object refers to is its own database's; nothing is declared absent.
 fn judge_references(command: &Command, kind: &str, spec: &Value) -> Result<(), Problem> {
-    let own = command.database_id.as_ref().map(|id| format!("-{}-", id.short(6))).unwrap_or_default();
+    let own = own_part(command);
     let references = [&spec["cluster"]["name"], &spec["plugins"][0]["parameters"]["barmanObjectName"]];
     if references.into_iter().filter_map(Value::as_str).any(|name| !name.contains(&own)) {
         return Err(refuse(format!("{kind} that refers to another database's objects")));
@@ -96,46 +122,6 @@ fn judge_references(command: &Command, kind: &str, spec: &Value) -> Result<(), P
         return Err(refuse(format!("{kind} that drops something")));
     }
     Ok(())
-}
-
-/// What no Kiven object ever carries: images of its own choice, privileges, the node's disk, addresses outside.
-fn judge_content(kind: &str, spec: &Value) -> Result<(), Problem> {
-    const NEVER: [&str; 12] = [
-        "image",
-        "imageName",
-        "hostPath",
-        "privileged",
-        "hostNetwork",
-        "hostPID",
-        "externalIPs",
-        "externalName",
-        "env",
-        "envFrom",
-        "command",
-        "postInitSQLRefs",
-    ];
-    match find_key(spec, &NEVER, 0) {
-        Some(key) => Err(refuse(format!("{kind} with `{key}`"))),
-        None if kind == "Service" && spec["type"] != "ClusterIP" => Err(refuse("a Service that is not ClusterIP")),
-        None => Ok(()),
-    }
-}
-
-/// Deepest nesting that is looked into; deeper is refused.
-const DEPTH_MAX: usize = 24;
-
-fn find_key<'a>(value: &'a Value, keys: &[&'a str], depth: usize) -> Option<&'a str> {
-    if depth > DEPTH_MAX {
-        return Some("too deep a nesting");
-    }
-    match value {
-        Value::Object(map) => map.iter().find_map(|(key, inner)| {
-            let found = keys.iter().find(|k| *k == key).copied();
-            found.or_else(|| find_key(inner, keys, depth + 1))
-        }),
-        Value::Array(list) => list.iter().find_map(|inner| find_key(inner, keys, depth + 1)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-    }
 }
 
 /// Judges whether a Secret that is there is the one that was asked for, and not another database's of the same name.
@@ -176,11 +162,23 @@ fn judge_cluster(is: &Value, becomes: &Value, consent: bool) -> Result<(), Probl
     if is["plugins"][0]["parameters"]["serverName"] != becomes["plugins"][0]["parameters"]["serverName"] {
         return Err(refuse("another server name in the archive"));
     }
-    let roles = |spec: &Value| spec["managed"]["roles"].as_array().map_or(0, Vec::len);
-    if roles(becomes) < roles(is) {
+    let roles = |spec: &Value| -> BTreeSet<String> {
+        let all = spec["managed"]["roles"].as_array().into_iter().flatten();
+        all.filter_map(|role| role["name"].as_str().map(str::to_owned)).collect()
+    };
+    if !roles(becomes).is_superset(&roles(is)) {
         return Err(refuse("dropped roles"));
     }
-    Ok(())
+    // Another major is another generation; another AWS role or authority is another database.
+    let kept = [
+        ("/imageCatalogRef/major", "another major of PostgreSQL"),
+        ("/serviceAccountTemplate", "another AWS role"),
+        ("/certificates/serverCASecret", "another authority"),
+    ];
+    match kept.into_iter().find(|(pointer, _)| is.pointer(pointer).is_some() && is.pointer(pointer) != becomes.pointer(pointer)) {
+        Some((_, why)) => Err(refuse(why)),
+        None => Ok(()),
+    }
 }
 
 fn days(value: &Value) -> u64 {

@@ -124,7 +124,7 @@ fn a_new_database_does_not_take_what_a_released_one_of_its_name_still_uses() {
     assert_eq!(refused, ["Service shop-pooler", "Service shop-ro", "Service shop-rw"], "everything else has the id in its name");
     // Secrets have part of the id in their names; should two ids begin alike, the Secret stays the first one's.
     let secret = |id: &DatabaseId| SecretRequest {
-        name: "shop-abcdef-app".into(),
+        name: format!("shop-{}-app", released.id.short(6)),
         labels: [(DATABASE_LABEL.to_owned(), id.to_string())].into(),
         content: kiven_model::command::SecretContent::Password { username: "app".into() },
     };

@@ -41,6 +41,11 @@ impl Lanes {
         true
     }
 
+    /// Whether a command of this id runs or waits.
+    pub(crate) fn knows(&self, id: &str) -> bool {
+        self.ids.contains(id)
+    }
+
     /// The next command to run, if there is one and a place for it. It runs until [`Lanes::ended`].
     pub(crate) fn next(&mut self) -> Option<Command> {
         if self.closed || self.running == RUNNING_MAX {

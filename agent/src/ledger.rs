@@ -19,6 +19,9 @@ const ENDS_MAX: usize = 200;
 pub(crate) struct Ledger {
     ends: VecDeque<(String, CommandOutcome)>,
     fences: BTreeMap<String, u64>,
+    /// The newest epoch of a relay at the last save.
+    #[serde(default)]
+    epoch: u64,
     /// Ends that may be otherwise next time. This process does not try twice under one id, so that nothing happens once an
     /// answer is out; the next process may.
     #[serde(skip)]
@@ -50,9 +53,18 @@ impl Ledger {
         command.database_id.as_ref().and_then(|id| self.fences.get(id.as_str())).copied().unwrap_or(0)
     }
 
-    /// Remembers a fence before the effect, so that an older command never follows a newer one.
-    pub(crate) async fn begin(&mut self, client: &Client, command: &Command) -> kube::Result<()> {
+    /// The newest epoch of a relay that an earlier process acted for.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Remembers fence and epoch before the effect, so that an older command or relay never follows a newer one.
+    pub(crate) async fn begin(&mut self, client: &Client, command: &Command, epoch: u64) -> kube::Result<()> {
         self.fence(command);
+        if self.epoch < epoch {
+            self.epoch = epoch;
+            self.unsaved = true;
+        }
         if self.unsaved { self.save(client).await } else { Ok(()) }
     }
 

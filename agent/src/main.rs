@@ -7,7 +7,12 @@ mod backup;
 mod commands;
 mod config;
 mod enrol;
+mod epochs;
 mod guardrails;
+#[cfg(test)]
+mod hostile_table;
+#[cfg(test)]
+mod hostile_tests;
 mod lanes;
 mod ledger;
 mod maintenance;
@@ -21,6 +26,7 @@ mod runbook;
 mod runner;
 mod secrets;
 mod session;
+mod shapes;
 mod sql;
 mod volumes;
 mod watch;

@@ -171,6 +171,10 @@ async fn release(client: &Client, volume: &DynamicObject) -> kube::Result<()> {
 /// nothing is set: what is on its way is only waited for.
 async fn remove(client: &Client, command: &Command, cluster: &str, judged: bool) -> kube::Result<CommandOutcome> {
     let volumes = volumes(client, cluster).await?;
+    // A Cluster that was lost leaves volumes that can be adopted: without it, only what was let go before may go on going.
+    if !judged && volumes.iter().any(|volume| mark_of(volume).is_none()) {
+        return Ok(refused("the database has volumes that nobody has let go"));
+    }
     // The policy cannot tell the time: that a mark has passed is the agent's to see.
     if let Some(after) = volumes.iter().filter_map(mark_of).find(|after| crate::now() < *after) {
         return Ok(grace_lasts(after));

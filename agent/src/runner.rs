@@ -1,6 +1,8 @@
 //! Runs admitted commands as tasks, as many at once as [`crate::lanes`] has places for, and leaves their answers in the outbox.
+use crate::epochs::Epochs;
 use crate::lanes::Lanes;
 use crate::outbox::Outbox;
+use kiven_model::Problem;
 use kiven_model::command::{Command, CommandOutcome};
 use kiven_model::report::ReportBody;
 use std::future::Future;
@@ -17,6 +19,8 @@ pub(crate) const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 pub(crate) trait CarryOut: Send + Sync + 'static {
     /// Carries out one command; one that has ended before only gets its answer again.
     fn carry_out(&self, command: &Command) -> impl Future<Output = CommandOutcome> + Send;
+    /// The epochs of relays that were seen.
+    fn epochs(&self) -> &Epochs;
 }
 
 /// Commands on their way from the stream to their answers. It outlives sessions.
@@ -58,6 +62,18 @@ impl<C: CarryOut> Runner<C> {
             self.start_due();
         } else {
             tracing::debug!(command_id = id, "a command that runs already, or came too late to be started, was ignored");
+        }
+    }
+
+    /// The epochs of relays that were seen.
+    pub(crate) fn epochs(&self) -> &Epochs {
+        self.work.epochs()
+    }
+
+    /// Answers a command that is not even taken in. One of that id that runs or waits gets its own answer.
+    pub(crate) fn refuse(&self, command_id: &str, problem: Problem) {
+        if !self.lanes().knows(command_id) {
+            self.outbox.push(ReportBody::Answered { command_id: command_id.to_owned(), outcome: CommandOutcome::Refused(problem) });
         }
     }
 
@@ -118,7 +134,7 @@ mod tests {
     type Start = (String, oneshot::Sender<()>);
 
     /// Says what starts, and ends it when told.
-    struct Gated(mpsc::UnboundedSender<Start>);
+    struct Gated(mpsc::UnboundedSender<Start>, Epochs);
 
     impl CarryOut for Gated {
         async fn carry_out(&self, command: &Command) -> CommandOutcome {
@@ -126,6 +142,9 @@ mod tests {
             self.0.send((command.id.clone(), end)).unwrap();
             assert!(ended.await.is_ok(), "this task panics");
             CommandOutcome::Done(CommandOutput::Nothing)
+        }
+        fn epochs(&self) -> &Epochs {
+            &self.1
         }
     }
 
@@ -139,7 +158,7 @@ mod tests {
     impl Harness {
         fn new() -> Self {
             let ((say, starts), outbox) = (mpsc::unbounded_channel(), Arc::new(Outbox::default()));
-            Self { runner: Runner::new(Gated(say), Arc::clone(&outbox)), outbox, starts, running: BTreeMap::new() }
+            Self { runner: Runner::new(Gated(say, Epochs::default()), Arc::clone(&outbox)), outbox, starts, running: BTreeMap::new() }
         }
         /// The next commands to start.
         async fn started(&mut self, count: usize) -> Vec<String> {

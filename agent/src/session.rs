@@ -2,22 +2,29 @@
 use crate::commands::Commands;
 use crate::config::Config;
 use crate::enrol::{Identity, enrol};
+use crate::guardrails::judge_wire;
 use crate::outbox::Outbox;
 use crate::proxy::tunnel;
 use crate::runbook::Runbook;
-use crate::runner::Runner;
+use crate::runner::{CarryOut, Runner};
 use crate::watch::World;
 use anyhow::Context;
-use kiven_model::command::Command;
-use kiven_model::report::{Report, ReportBody};
+use jiff::Timestamp;
+use kiven_model::command::CommandOutcome;
+use kiven_model::report::{REPORT_BYTES_MAX, Report, ReportBody};
+use kiven_model::{EnvironmentId, Problem};
 use kiven_proto::v1::agent_relay_service_client::AgentRelayServiceClient;
-use kiven_proto::v1::{Hello, SessionRequest, session_request, session_response};
+use kiven_proto::v1::{Hello, SessionRequest, SessionResponse, session_request, session_response};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Code, Status};
 
 /// Everything is said again this often, changed or not.
 const SUMMARY: Duration = Duration::from_secs(30);
@@ -32,24 +39,68 @@ const RENEWAL_PAUSE: Duration = Duration::from_secs(60);
 const WALL_CLOCK_LOOK: Duration = Duration::from_secs(1);
 /// The NLB in front of the relay drops connections that are silent for 350 s.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Longest time in which a relay that stops may spread its agents.
+const LEAVE_MS_MOST: u64 = 15_000;
+/// The metadata of a refusal that names the newest session the records know.
+const SESSION_KEY: &str = "kiven-session";
 /// Messages on their way to the relay.
 const OUTGOING_MAX: usize = 64;
+
+/// How a session ended that did not fail.
+pub(crate) enum Ended {
+    /// The certificate is to be renewed.
+    Old,
+    /// The relay stops; another one is there.
+    Sent,
+}
+
+/// What outlives sessions.
+struct Known {
+    identity: Option<Identity>,
+    /// The least number of the next session: a clock may go back, sessions may not.
+    session_least: u64,
+}
 
 /// Keeps a session for as long as the process lives.
 pub(crate) async fn run_for_ever(config: Config, runner: Arc<Runner<Commands>>, outbox: Arc<Outbox>, world: Arc<World>) {
     tokio::spawn(keep_runbook(Runbook::new(&config), Arc::clone(&world)));
-    let mut identity: Option<Identity> = None;
+    let mut known = Known { identity: None, session_least: 0 };
     let mut pause = PAUSE_MS_LEAST;
     loop {
         let started = tokio::time::Instant::now();
-        if let Err(error) = attempt(&config, &mut identity, &runner, &outbox, &world).await {
-            tracing::warn!(error = format!("{error:#}"), "session ended");
+        match attempt(&config, &mut known, &runner, &outbox, &world).await {
+            // Relays come and go one after the other: the next one is there already.
+            Ok(Ended::Sent) => {
+                pause = PAUSE_MS_LEAST;
+                continue;
+            }
+            Ok(Ended::Old) => {}
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "session ended");
+                if let Some(status) = error.downcast_ref::<Status>() {
+                    known.learn(status);
+                }
+            }
         }
         if started.elapsed() > SUMMARY {
             pause = PAUSE_MS_LEAST;
         }
         tokio::time::sleep(Duration::from_millis(pause + jitter(pause / 2))).await;
         pause = (pause * 2).min(PAUSE_MS_MOST);
+    }
+}
+
+impl Known {
+    /// What a refusal of the relay says about the next attempt.
+    fn learn(&mut self, status: &Status) {
+        if status.code() == Code::Unauthenticated {
+            // Revoked: only a new certificate can be good, and only `enrol` knows whether there is one.
+            self.identity = None;
+        }
+        let newest = status.metadata().get(SESSION_KEY).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u64>().ok());
+        if let Some(newest) = newest {
+            self.session_least = newest.saturating_add(1);
+        }
     }
 }
 
@@ -62,11 +113,12 @@ fn jitter(most: u64) -> u64 {
 /// One session: a certificate if there is none or it is old, a connection, and talk.
 async fn attempt(
     config: &Config,
-    identity: &mut Option<Identity>,
+    known: &mut Known,
     runner: &Arc<Runner<Commands>>,
     outbox: &Arc<Outbox>,
     world: &Arc<World>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Ended> {
+    let identity = &mut known.identity;
     if identity.as_ref().is_none_or(|identity| identity.renew_at <= crate::now()) {
         match enrol(config, world.client()).await {
             Ok(fresh) => *identity = Some(fresh),
@@ -77,48 +129,128 @@ async fn attempt(
             Err(error) => return Err(error),
         }
     }
-    let Some(known) = identity.as_ref() else { return Ok(()) };
+    let Some(shown) = identity.as_ref() else { return Ok(Ended::Old) };
     // One that could not be renewed is used for a while before the next attempt.
-    let renew_at = known.renew_at.max(crate::now() + RENEWAL_PAUSE);
-    let channel = connect(config, known).await.inspect_err(|_| tracing::debug!("the relay cannot be reached"))?;
-    let session = u64::try_from(crate::now().as_millisecond()).unwrap_or(0);
+    let renew_at = shown.renew_at.max(crate::now() + RENEWAL_PAUSE);
+    let channel = connect(config, shown).await.inspect_err(|_| tracing::debug!("the relay cannot be reached"))?;
+    let session = u64::try_from(crate::now().as_millisecond()).unwrap_or(0).max(known.session_least);
     let (out, outgoing) = mpsc::channel(OUTGOING_MAX);
     let hello = Hello { environment_id: config.environment_id.to_string(), session, agent_version: env!("CARGO_PKG_VERSION").to_owned() };
     out.send(SessionRequest { message: Some(session_request::Message::Hello(hello)) }).await?;
     let mut client = AgentRelayServiceClient::new(channel);
-    let mut incoming = client.session(ReceiverStream::new(outgoing)).await.context("the relay refused the session")?.into_inner();
+    let incoming = client.session(ReceiverStream::new(outgoing)).await.context("the relay refused the session")?.into_inner();
     tracing::info!(session, "connected to the relay");
-    outbox.begin();
-    let mut summary = tokio::time::interval(SUMMARY);
-    let mut wall_clock = tokio::time::interval(WALL_CLOCK_LOOK);
-    let mut summarising: Option<JoinHandle<()>> = None;
-    // Reading and writing never wait for each other, nor for Kubernetes: a relay that is slow to take reports still gets its
-    // commands read, and one whose commands have to wait still gets its reports.
-    loop {
-        let (room, waiting) = (runner.has_room(), outbox.has_waiting());
-        tokio::select! {
-            message = incoming.message(), if room => match message?.and_then(|m| m.message) {
-                Some(session_response::Message::Command(command)) => receive(&command, runner),
-                Some(session_response::Message::Acknowledgement(acknowledgement)) => outbox.acknowledge(acknowledgement.sequence),
-                None => anyhow::bail!("the relay ended the session"),
-            },
-            () = runner.room(), if !room => {}
-            permit = out.reserve(), if waiting => {
-                let permit = permit.context("the relay ended the session")?;
-                if let Some(message) = next_report(config, session, outbox)? {
-                    permit.send(message);
+    let talk = Talk { environment: &config.environment_id, session, renew_at, runner, outbox };
+    let summary = || {
+        let (world, outbox) = (Arc::clone(world), Arc::clone(outbox));
+        async move { summarise(world, outbox).await }
+    };
+    talk.run(incoming, out, summary).await
+}
+
+/// One session's talk.
+pub(crate) struct Talk<'a, C: CarryOut> {
+    pub(crate) environment: &'a EnvironmentId,
+    pub(crate) session: u64,
+    pub(crate) renew_at: Timestamp,
+    pub(crate) runner: &'a Arc<Runner<C>>,
+    pub(crate) outbox: &'a Arc<Outbox>,
+}
+
+impl<C: CarryOut> Talk<'_, C> {
+    /// Talks until the stream ends, the certificate is old, or the relay says go.
+    ///
+    /// Reading and writing never wait for each other, nor for Kubernetes: a relay that is slow to take reports still gets its
+    /// commands read, and one whose commands have to wait still gets its reports.
+    pub(crate) async fn run<I, F>(&self, mut incoming: I, out: mpsc::Sender<SessionRequest>, summary: impl Fn() -> F) -> anyhow::Result<Ended>
+    where
+        I: Stream<Item = Result<SessionResponse, Status>> + Unpin,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.outbox.begin();
+        let mut beat = tokio::time::interval(SUMMARY);
+        let mut wall_clock = tokio::time::interval(WALL_CLOCK_LOOK);
+        let mut summarising: Option<JoinHandle<()>> = None;
+        let mut leave_at: Option<Instant> = None;
+        loop {
+            let (room, waiting) = (self.runner.has_room(), self.outbox.has_waiting());
+            tokio::select! {
+                message = incoming.next(), if room => match message.transpose()?.and_then(|m| m.message) {
+                    Some(session_response::Message::Command(command)) => self.receive(&command),
+                    Some(session_response::Message::Acknowledgement(acknowledgement)) => self.outbox.acknowledge(acknowledgement.sequence),
+                    Some(session_response::Message::Welcome(welcome)) => {
+                        anyhow::ensure!(self.runner.epochs().reach(welcome.epoch), "a relay whose epoch {} is over", welcome.epoch);
+                    }
+                    Some(session_response::Message::GoAway(go)) => {
+                        let within = go.within_ms.min(LEAVE_MS_MOST);
+                        tracing::info!(within_ms = within, "the relay stops");
+                        leave_at.get_or_insert(Instant::now() + Duration::from_millis(jitter(within)));
+                    }
+                    None => anyhow::bail!("the relay ended the session"),
+                },
+                () = self.runner.room(), if !room => {}
+                permit = out.reserve(), if waiting => {
+                    let permit = permit.context("the relay ended the session")?;
+                    if let Some(message) = self.next_report()? {
+                        permit.send(message);
+                    }
                 }
-            }
-            () = outbox.ready.notified(), if !waiting => {}
-            _ = summary.tick() => {
-                if summarising.as_ref().is_none_or(JoinHandle::is_finished) {
-                    summarising = Some(tokio::spawn(summarise(Arc::clone(world), Arc::clone(outbox))));
+                () = self.outbox.ready.notified(), if !waiting => {}
+                _ = beat.tick() => {
+                    if summarising.as_ref().is_none_or(JoinHandle::is_finished) {
+                        summarising = Some(tokio::spawn(summary()));
+                    }
                 }
+                _ = wall_clock.tick() => if crate::now() >= self.renew_at {
+                    return Ok(Ended::Old); // comes back at once with a new certificate
+                },
+                () = at(leave_at), if leave_at.is_some() => return Ok(Ended::Sent),
             }
-            _ = wall_clock.tick() => if crate::now() >= renew_at {
-                return Ok(()); // comes back at once with a new certificate
-            },
         }
+    }
+
+    /// The next report as it goes over the wire; one that is too large for the relay is dropped and counted.
+    fn next_report(&self) -> anyhow::Result<Option<SessionRequest>> {
+        let Some((sequence, body)) = self.outbox.take() else { return Ok(None) };
+        let mut report = Report { environment_id: self.environment.clone(), session: self.session, sequence, at: crate::now(), body };
+        let mut body = serde_json::to_vec(&report)?;
+        if body.len() > REPORT_BYTES_MAX {
+            tracing::warn!(bytes = body.len(), "a report is too large");
+            report.body = shortened(report.body);
+            body = serde_json::to_vec(&report)?;
+        }
+        let message = kiven_proto::v1::Report { sequence, body };
+        Ok(Some(SessionRequest { message: Some(session_request::Message::Report(message)) }))
+    }
+
+    /// Leaves a command to be carried out beside the session. One that cannot be read or is of an earlier epoch is refused.
+    fn receive(&self, message: &kiven_proto::v1::Command) {
+        let judged = judge_wire(message, self.runner.epochs().newest());
+        match judged {
+            Ok(command) => self.runner.receive(command),
+            Err(problem) => {
+                tracing::warn!(command_id = message.id, problem = %problem, "a command was refused");
+                self.runner.refuse(&message.id, problem);
+            }
+        }
+    }
+}
+
+/// What is said instead of a report that is too large: that it was dropped, or that the command's answer cannot be told.
+fn shortened(body: ReportBody) -> ReportBody {
+    match body {
+        ReportBody::Answered { command_id, .. } => {
+            let problem = Problem::new(kiven_model::Code::AGENT_FAILED, "the answer is too large to be sent");
+            ReportBody::Answered { command_id, outcome: CommandOutcome::Refused(problem) }
+        }
+        ReportBody::Facts(_) | ReportBody::Observed(_) | ReportBody::Dropped { .. } => ReportBody::Dropped { count: 1 },
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -135,22 +267,6 @@ async fn keep_runbook(runbook: Runbook, world: Arc<World>) {
 async fn summarise(world: Arc<World>, outbox: Arc<Outbox>) {
     outbox.push(ReportBody::Facts(world.facts().await));
     world.say(&outbox, true);
-}
-
-/// The next report as it goes over the wire.
-fn next_report(config: &Config, session: u64, outbox: &Outbox) -> anyhow::Result<Option<SessionRequest>> {
-    let Some((sequence, body)) = outbox.take() else { return Ok(None) };
-    let report = Report { environment_id: config.environment_id.clone(), session, sequence, at: crate::now(), body };
-    let message = kiven_proto::v1::Report { sequence, body: serde_json::to_vec(&report)? };
-    Ok(Some(SessionRequest { message: Some(session_request::Message::Report(message)) }))
-}
-
-/// Leaves a command to be carried out beside the session.
-fn receive(message: &kiven_proto::v1::Command, runner: &Arc<Runner<Commands>>) {
-    match serde_json::from_slice::<Command>(&message.body) {
-        Ok(command) => runner.receive(command),
-        Err(_) => tracing::warn!(command_id = message.id, "a command that cannot be read was ignored"),
-    }
 }
 
 async fn connect(config: &Config, identity: &Identity) -> anyhow::Result<Channel> {

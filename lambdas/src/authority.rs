@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use kiven_aws::Sdk;
 use kiven_aws::authority::KmsKey;
 use kiven_model::api::EnrolResponse;
+use kiven_model::enrolment::CERTIFICATE_BACKDATED;
 use kiven_model::{Code, EnvironmentId, Problem};
 use kiven_ports::PortError;
 use rcgen::{
@@ -23,8 +24,6 @@ const AGENT_HOURS: i64 = 24;
 const RELAY_DAYS: i64 = 30;
 /// How long the authority's own certificate is.
 const AUTHORITY_DAYS: i64 = 3_650;
-/// How far a verifier's clock may be behind.
-const CLOCKS_APART: SignedDuration = SignedDuration::from_mins(5);
 
 /// Where the key is.
 enum Key {
@@ -151,7 +150,7 @@ impl SigningKey for Signer<'_> {
 }
 
 fn good_from_to(params: &mut CertificateParams, from: Timestamp, to: Timestamp, serial: [u8; 16]) {
-    params.not_before = std::time::SystemTime::from(from - CLOCKS_APART).into();
+    params.not_before = std::time::SystemTime::from(from - CERTIFICATE_BACKDATED).into();
     params.not_after = std::time::SystemTime::from(to).into();
     params.serial_number = Some(SerialNumber::from_slice(&serial));
 }

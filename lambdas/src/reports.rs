@@ -2,6 +2,7 @@
 use crate::telemetry::{Event, Unit, milliseconds};
 use jiff::Timestamp;
 use kiven_model::OperationId;
+use kiven_model::command::CommandOutcome;
 use kiven_model::environment::EnvironmentStatus;
 use kiven_model::report::{AgentRecord, Observation, Report, ReportBody};
 use kiven_ports::{Agents, Doorbell, PortError, Ports, Records};
@@ -13,6 +14,7 @@ pub struct Heard {
     reports: u32,
     failed: u32,
     dropped: u64,
+    commands_refused: u32,
     databases_down: u32,
     databases_unarchived: u32,
     lag_milliseconds: f64,
@@ -30,6 +32,10 @@ impl Heard {
                 self.databases_unarchived += u32::from(runs(seen) && seen.backup_completed && !seen.archiving);
             }
             ReportBody::Dropped { count } => self.dropped += count,
+            ReportBody::Answered { command_id, outcome: CommandOutcome::Refused(problem) } => {
+                self.commands_refused += 1;
+                tracing::warn!(environment_id = %report.environment_id, command_id, code = %problem.code, "an agent refused a command");
+            }
             ReportBody::Facts(_) | ReportBody::Answered { .. } => {}
         }
     }
@@ -54,6 +60,7 @@ impl Heard {
             .field("failed", self.failed)
             .metric(&[], "Reports", Unit::Count, f64::from(self.reports))
             .metric(&[], "ReportsDropped", Unit::Count, self.dropped as f64)
+            .metric(&[], "CommandsRefused", Unit::Count, f64::from(self.commands_refused))
             .metric(&[], "ReportLagMilliseconds", Unit::Milliseconds, self.lag_milliseconds)
             .metric(&[], "DatabasesDown", Unit::Count, f64::from(self.databases_down))
             .metric(&[], "DatabasesUnarchived", Unit::Count, f64::from(self.databases_unarchived));
@@ -158,8 +165,9 @@ mod tests {
         heard.came_back(None);
         heard.came_back(Some(2.0));
         let line: Value = serde_json::from_str(&heard.event(now).line("Kiven")).unwrap();
-        let said = ["Reports", "ReportsDropped", "DatabasesDown", "DatabasesUnarchived", "ReportLagMilliseconds", "AgentAwaySeconds"]
-            .map(|name| line[name].clone());
+        let said =
+            ["Reports", "ReportsDropped", "CommandsRefused", "DatabasesDown", "DatabasesUnarchived", "ReportLagMilliseconds", "AgentAwaySeconds"]
+                .map(|name| line[name].clone());
         assert_eq!(said, [json!(5.0), json!(5.0), json!(1.0), json!(2.0), json!(2000.0), json!(4.0)]);
     }
 }

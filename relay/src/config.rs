@@ -6,6 +6,8 @@
 //! | `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` | where the task's role has its credentials, set by ECS |
 //! | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | instead of it, elsewhere |
 //! | `KIVEN_RELAY_LISTEN` | address and port |
+//! | `KIVEN_RELAY_HEALTH_LISTEN` | where `/healthz`, `/readyz` and `/metrics` are answered; nowhere by default |
+//! | `KIVEN_DUE_SHARDS` | shards of the due index, 64 by default; as the functions have it |
 //! | `KIVEN_TABLE`, `KIVEN_PAYLOAD_BUCKET`, `KIVEN_REPORTS_URL` | the store, the queue of reports |
 //! | `KIVEN_ENROL_FUNCTION` | the function that gives the relay its certificate |
 //! | `KIVEN_RELAY_CERTIFICATE_PATH`, `KIVEN_RELAY_KEY_PATH`, `KIVEN_CA_CERTIFICATE_PATH` | instead of it, PEM files |
@@ -29,6 +31,8 @@ pub(crate) enum IdentityConfig {
 pub(crate) struct Config {
     /// Address and port.
     pub(crate) listen: SocketAddr,
+    /// Address and port of health and metrics, if there are any.
+    pub(crate) health_listen: Option<SocketAddr>,
     /// The relay's certificate.
     pub(crate) identity: IdentityConfig,
     /// The queue of reports.
@@ -70,9 +74,14 @@ impl Config {
         };
         Ok(Self {
             listen: value("KIVEN_RELAY_LISTEN").parse()?,
+            health_listen: set("KIVEN_RELAY_HEALTH_LISTEN").map(|address| address.parse()).transpose()?,
             identity: function.map_or_else(|| IdentityConfig::Files(FILES.map(|name| value(name).into())), IdentityConfig::Enrol),
             reports_url: value("KIVEN_REPORTS_URL"),
-            store: StoreConfig { table: value("KIVEN_TABLE"), bucket: value("KIVEN_PAYLOAD_BUCKET"), due_shards: DUE_SHARDS },
+            store: StoreConfig {
+                table: value("KIVEN_TABLE"),
+                bucket: value("KIVEN_PAYLOAD_BUCKET"),
+                due_shards: set("KIVEN_DUE_SHARDS").map_or(Ok(DUE_SHARDS), |n| n.parse())?,
+            },
             aws: kiven_aws::Config { region: value("AWS_REGION"), credentials, endpoints: Endpoints::parse(&lookup) },
         })
     }

@@ -2,28 +2,49 @@
 //!
 //! Invariants: an agent is the environment its certificate names; a report is acknowledged only once it is safe in the queue.
 mod config;
+mod health;
 mod identity;
+mod limits;
+mod listen;
+mod metrics;
 mod service;
 mod session;
+#[cfg(test)]
+mod session_tests;
+mod sessions;
 
 use anyhow::Context;
 use config::Config;
+use health::Health;
 use identity::Identity;
 use kiven_aws::Sdk;
 use kiven_aws::store::{Queue, Store};
 use kiven_model::report::Report;
 use kiven_ports::{PortError, ReportQueue};
 use kiven_proto::v1::agent_relay_service_server::AgentRelayServiceServer;
+use metrics::Metrics;
 use service::Relay;
+use session::SendQueue;
+use sessions::Sessions;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
-use tonic::transport::{Certificate, Server, ServerTlsConfig};
+use tonic::transport::Server;
 
 /// Below the 350 s after which the NLB drops a silent connection.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-/// How long sessions may take to end; agents are on their way to another relay meanwhile.
+/// How long sessions may take to end beyond the time in which agents leave by themselves.
 const STOP_MAX: Duration = Duration::from_secs(10);
+/// What an agent may have on its way to a session that does not read, in bytes; every session may hold so much.
+const STREAM_WINDOW_BYTES: u32 = 16 * 1024;
+/// The least that HTTP/2 allows for a connection.
+const CONNECTION_WINDOW_BYTES: u32 = 65_535;
+/// One is used; another one may be on its way while that ends.
+const STREAMS_MAX: u32 = 2;
+/// Largest headers, in bytes.
+const HEADERS_BYTES_MAX: u32 = 4 * 1024;
 
 /// The queue that reports wait in.
 pub(crate) struct Reports(Queue);
@@ -40,35 +61,76 @@ async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     let config = Config::parse(|name| std::env::var(name).ok())?;
-    #[expect(clippy::disallowed_methods, reason = "the relay is a shell; certificates are good by the wall clock")]
-    let now = jiff::Timestamp::now();
+    listen::raise_files();
     let sdk = Sdk::new(&config.aws);
-    let shown = Identity::obtain(&config.identity, &sdk, now).await?;
-    let relay = Relay::new(Store::new(&sdk, &config.store), Reports(Queue::new(&sdk, &config.reports_url)));
-    let tls = ServerTlsConfig::new()
-        .identity(tonic::transport::Identity::from_pem(&shown.certificate, &shown.key))
-        .client_ca_root(Certificate::from_pem(&shown.authority));
-    tracing::info!(listen = %config.listen, "relay ready");
-    let (sessions, stopping) = (relay.sessions(), Notify::new());
+    let shown = Identity::obtain(&config.identity, &sdk, now()).await?;
+    let (sessions, metrics) = (Sessions::default(), Arc::new(Metrics::default()));
+    let relay = Relay {
+        id: relay_id()?,
+        store: Arc::new(Store::new(&sdk, &config.store)),
+        queue: Arc::new(SendQueue::new(Reports(Queue::new(&sdk, &config.reports_url)))),
+        sessions: sessions.clone(),
+        metrics: Arc::clone(&metrics),
+    };
+    if let Some(address) = config.health_listen {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("nobody can ask for the relay's health at {address}"))?;
+        tokio::spawn(health::serve(listener, Health { metrics: Arc::clone(&metrics), sessions: sessions.clone() }));
+    }
+    let (caller, store, counted) = (sessions.clone(), Arc::clone(&relay.store), Arc::clone(&metrics));
+    tokio::spawn(async move { caller.call_for_ever(&*store, &counted, now).await });
+    let counted = Arc::clone(&metrics);
+    let listener = listen::bind(config.listen).with_context(|| format!("the relay cannot listen at {}", config.listen))?;
+    tracing::info!(listen = %config.listen, relay_id = relay.id, "relay ready");
+    let connections = listen::connections(listener, listen::tls(&shown)?, metrics);
+    serve(relay, connections, sessions, told_to_stop(shown.good_for)).await?;
+    tracing::info!(sessions = counted.sessions(), "the relay has stopped; these had not left");
+    Ok(())
+}
+
+/// Serves until it is told to stop and every agent has left, or has had time for it.
+async fn serve(
+    relay: Relay<Store, Reports>,
+    connections: tokio_stream::wrappers::ReceiverStream<std::io::Result<tokio_rustls::server::TlsStream<tokio::net::TcpStream>>>,
+    sessions: Sessions,
+    told: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let stopping = Notify::new();
     let stop = async {
-        told_to_stop(shown.good_for).await;
-        sessions.end();
+        told.await;
+        let within = sessions.drain();
+        tracing::info!(within_ms = within.as_millis(), "agents are told to leave");
         stopping.notify_one();
     };
+    let service = AgentRelayServiceServer::new(relay).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
     let served = Server::builder()
-        .tls_config(tls)?
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEPALIVE))
-        .add_service(AgentRelayServiceServer::new(relay))
-        .serve_with_shutdown(config.listen, stop);
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_max_header_list_size(HEADERS_BYTES_MAX)
+        .add_service(service)
+        .serve_with_incoming_shutdown(connections, stop);
     let too_long = async {
         stopping.notified().await;
-        tokio::time::sleep(STOP_MAX).await;
+        tokio::time::sleep(sessions::LEAVE_MAX + STOP_MAX).await;
     };
     tokio::select! {
         served = served => served.context("the relay cannot serve"),
         () = too_long => Ok(()),
     }
+}
+
+/// Now, by the relay's own clock.
+fn now() -> jiff::Timestamp {
+    #[expect(clippy::disallowed_methods, reason = "the relay is a shell; certificates and commands are good by the wall clock")]
+    jiff::Timestamp::now()
+}
+
+/// A name of this process's own, by which the records say who has a session.
+fn relay_id() -> anyhow::Result<String> {
+    let mut bytes = [0u8; 8];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("there is no randomness: {error}"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Until a signal comes, or the certificate has been used for long enough: whoever runs the relay starts another one.

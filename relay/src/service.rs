@@ -1,70 +1,105 @@
-//! The gRPC service: who an agent is, and its one session.
-use crate::session::Session;
+//! The gRPC service: who an agent is, and whether this relay may have its session.
+use crate::limits::OUTGOING_MAX;
+use crate::metrics::{Metrics, Refusal};
+use crate::session::{SendQueue, Session};
+use crate::sessions::{Sessions, Signals};
+use jiff::Timestamp;
 use kiven_model::EnvironmentId;
+use kiven_model::enrolment::CERTIFICATE_BACKDATED;
+use kiven_ports::agents::{Claimed, SessionClaim};
 use kiven_ports::{Agents, ReportQueue};
 use kiven_proto::v1::agent_relay_service_server::AgentRelayService;
-use kiven_proto::v1::{SessionRequest, SessionResponse, session_request};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use kiven_proto::v1::{Hello, SessionRequest, SessionResponse, Welcome, session_request, session_response};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-/// Messages on their way to one agent; beyond it the session waits.
-const OUTGOING_MAX: usize = 64;
-/// The newest session of each environment, as its number and the task that runs it.
-type Newest = HashMap<EnvironmentId, (u64, tokio::task::AbortHandle)>;
+/// How long an agent has to say hello.
+const HELLO_MAX: Duration = Duration::from_secs(10);
+/// The metadata of a refusal that names the newest session: the agent's clock may have gone back, and it begins after it.
+const SESSION_KEY: &str = "kiven-session";
 
 /// The relay's service over a store and a queue.
 pub(crate) struct Relay<S, Q> {
-    store: Arc<S>,
-    reports: Arc<Q>,
-    newest: Sessions,
+    pub(crate) id: String,
+    pub(crate) store: Arc<S>,
+    pub(crate) queue: Arc<SendQueue<Q>>,
+    pub(crate) sessions: Sessions,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
-/// Every session that runs.
-#[derive(Clone, Default)]
-pub(crate) struct Sessions(Arc<Mutex<Newest>>);
-
-impl Sessions {
-    /// Ends all of them: their agents connect again, to another relay.
-    pub(crate) fn end(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|(_, task)| task.abort());
-    }
+/// What an agent's certificate says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    environment: EnvironmentId,
+    certified_at: Timestamp,
 }
 
-impl<S, Q> Relay<S, Q> {
-    pub(crate) fn new(store: S, reports: Q) -> Self {
-        Self { store: Arc::new(store), reports: Arc::new(reports), newest: Sessions::default() }
+/// The environment that the certificate names in its common name, and when it was signed.
+fn shown(certificate: &[u8]) -> Option<Shown> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let name = parsed.subject().iter_common_name().next()?.as_str().ok()?;
+    let good_from = Timestamp::from_second(parsed.validity().not_before.timestamp()).ok()?;
+    Some(Shown { environment: EnvironmentId::parse(name).ok()?, certified_at: good_from.saturating_add(CERTIFICATE_BACKDATED).ok()? })
+}
+
+impl<S: Agents + 'static, Q: ReportQueue + 'static> Relay<S, Q> {
+    fn refuse(&self, why: Refusal, status: Status) -> Status {
+        self.metrics.refused(why);
+        status
     }
 
-    /// Its sessions, for whoever stops it.
-    pub(crate) fn sessions(&self) -> Sessions {
-        self.newest.clone()
-    }
-
-    /// A later session of an environment ends the one before; an earlier one is refused.
-    fn take_over(&self, environment: &EnvironmentId, session: u64, task: tokio::task::AbortHandle) -> Result<(), Status> {
-        let mut newest = self.newest.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if newest.get(environment).is_some_and(|(known, _)| *known > session) {
-            task.abort();
-            return Err(Status::aborted("a newer session of this agent is connected"));
+    /// Makes this relay the one that has the session.
+    async fn claim(&self, shown: &Shown, hello: &Hello) -> Result<u64, Status> {
+        let claim = SessionClaim {
+            environment_id: shown.environment.clone(),
+            session: hello.session,
+            relay: self.id.clone(),
+            certified_at: shown.certified_at,
+        };
+        match self.store.session_claim(&claim).await.map_err(|error| Status::unavailable(error.to_string()))? {
+            Claimed::Owned { epoch } => Ok(epoch),
+            Claimed::Revoked => Err(self.refuse(Refusal::Revoked, Status::unauthenticated("the certificate was revoked"))),
+            Claimed::Superseded { session } => {
+                let mut status = Status::aborted("a session as late as this one was there before");
+                status.metadata_mut().insert(SESSION_KEY, session.into());
+                Err(self.refuse(Refusal::Superseded, status))
+            }
         }
-        if let Some((_, before)) = newest.insert(environment.clone(), (session, task)) {
-            before.abort();
-        }
-        Ok(())
     }
-}
 
-/// The environment that the client's certificate names in its common name.
-fn identity(request: &Request<Streaming<SessionRequest>>) -> Result<EnvironmentId, Status> {
-    let refused = || Status::unauthenticated("the certificate names no environment");
-    let certificates = request.peer_certs().ok_or_else(refused)?;
-    let leaf = certificates.first().ok_or_else(refused)?;
-    let (_, parsed) = x509_parser::parse_x509_certificate(leaf).map_err(|_| refused())?;
-    let name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok()).ok_or_else(refused)?;
-    EnvironmentId::parse(name).map_err(|_| refused())
+    /// A session from its hello on; what is answered goes out through the receiver.
+    pub(crate) async fn open<I>(&self, shown: Shown, hello: Hello, incoming: I) -> Result<mpsc::Receiver<Result<SessionResponse, Status>>, Status>
+    where
+        I: tokio_stream::Stream<Item = Result<SessionRequest, Status>> + Send + Unpin + 'static,
+    {
+        if hello.environment_id != shown.environment.as_str() {
+            return Err(self.refuse(Refusal::Identity, Status::permission_denied("the certificate is another environment's")));
+        }
+        self.sessions.admit(&shown.environment, &self.metrics)?;
+        let epoch = self.claim(&shown, &hello).await?;
+        let (out, outgoing) = mpsc::channel(OUTGOING_MAX);
+        let welcome = SessionResponse { message: Some(session_response::Message::Welcome(Welcome { epoch })) };
+        out.send(Ok(welcome)).await.map_err(|_| Status::cancelled("the agent is gone"))?;
+        let signals = Arc::new(Signals::default());
+        let session = Session {
+            store: Arc::clone(&self.store),
+            queue: Arc::clone(&self.queue),
+            sessions: self.sessions.clone(),
+            metrics: Arc::clone(&self.metrics),
+            signals: Arc::clone(&signals),
+            environment: shown.environment.clone(),
+            number: hello.session,
+            epoch,
+            out,
+        };
+        tracing::info!(environment_id = %shown.environment, session = hello.session, epoch, version = hello.agent_version, "agent connected");
+        let task = tokio::spawn(session.run(incoming)).abort_handle();
+        self.sessions.begin(&shown.environment, epoch, task, signals);
+        Ok(outgoing)
+    }
 }
 
 #[tonic::async_trait]
@@ -72,19 +107,46 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> AgentRelayService for Relay<
     type SessionStream = ReceiverStream<Result<SessionResponse, Status>>;
 
     async fn session(&self, request: Request<Streaming<SessionRequest>>) -> Result<Response<Self::SessionStream>, Status> {
-        let environment = identity(&request)?;
-        let mut incoming = request.into_inner();
-        let Some(SessionRequest { message: Some(session_request::Message::Hello(hello)) }) = incoming.message().await? else {
-            return Err(Status::invalid_argument("a session begins with a hello"));
+        let certificates = request.peer_certs();
+        let shown = certificates.as_ref().and_then(|all| all.first()).and_then(|leaf| shown(leaf));
+        let Some(shown) = shown else {
+            return Err(self.refuse(Refusal::Identity, Status::unauthenticated("the certificate names no environment")));
         };
-        if hello.environment_id != environment.as_str() {
-            return Err(Status::permission_denied("the certificate is another environment's"));
-        }
-        let (out, outgoing) = mpsc::channel(OUTGOING_MAX);
-        let number = hello.session;
-        let session = Session { store: Arc::clone(&self.store), reports: Arc::clone(&self.reports), environment: environment.clone(), hello, out };
-        let task = tokio::spawn(session.run(incoming)).abort_handle();
-        self.take_over(&environment, number, task)?;
-        Ok(Response::new(ReceiverStream::new(outgoing)))
+        drop(certificates);
+        let mut incoming = request.into_inner();
+        let first = tokio::time::timeout(HELLO_MAX, incoming.message()).await.unwrap_or(Ok(None))?;
+        let Some(SessionRequest { message: Some(session_request::Message::Hello(hello)) }) = first else {
+            return Err(self.refuse(Refusal::Protocol, Status::invalid_argument("a session begins with a hello")));
+        };
+        self.open(shown, hello, incoming).await.map(|outgoing| Response::new(ReceiverStream::new(outgoing)))
+    }
+}
+
+#[cfg(test)]
+impl Shown {
+    /// As a certificate of then would say.
+    pub(crate) fn of(environment: &EnvironmentId, certified_at: Timestamp) -> Self {
+        Self { environment: environment.clone(), certified_at }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
+
+    #[test]
+    fn a_certificate_says_whose_it_is_and_when_it_was_signed() {
+        let environment = EnvironmentId::from_random([7; 16]);
+        let signed_at = Timestamp::from_second(1_800_000_000).unwrap();
+        let certificate = |name: &str| {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.not_before = std::time::SystemTime::from(signed_at - CERTIFICATE_BACKDATED).into();
+            params.self_signed(&KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap()).unwrap().der().to_vec()
+        };
+        assert_eq!(shown(&certificate(environment.as_str())), Some(Shown::of(&environment, signed_at)));
+        assert_eq!(shown(&certificate("relay.example.com")), None);
+        assert_eq!(shown(b"not a certificate"), None);
     }
 }

@@ -1,105 +1,242 @@
 //! One agent's session: commands from the records to the agent, reports from the agent to the queue.
+use crate::limits::{Allowance, COMMANDS_IN_FLIGHT_MAX, QUEUE_SENDS_MAX};
+use crate::metrics::{Metrics, Refusal};
+use crate::sessions::{Sessions, Signals};
 use kiven_model::EnvironmentId;
-use kiven_model::report::{Report, ReportBody};
-use kiven_ports::{Agents, ReportQueue};
-use kiven_proto::v1::{Acknowledgement, Command, Hello, SessionRequest, SessionResponse, session_request, session_response};
+use kiven_model::report::{REPORT_BYTES_MAX, Report, ReportBody};
+use kiven_ports::{Agents, PortError, ReportQueue};
+use kiven_proto::v1::{Acknowledgement, Command, GoAway, SessionRequest, SessionResponse, session_request, session_response};
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
-use tonic::{Status, Streaming};
+use tokio_stream::{Stream, StreamExt};
+use tonic::Status;
 
-/// How often the records are asked for commands while nothing happens.
-const IDLE_PACE: Duration = Duration::from_secs(1);
-/// How often for a while after a command or a report.
-const BUSY_PACE: Duration = Duration::from_millis(50);
-/// How long that while is.
-const BUSY_FOR: Duration = Duration::from_secs(30);
-/// Largest report, in bytes.
-const REPORT_BYTES_MAX: usize = 192 * 1024;
+/// How often a session looks by itself at its epoch and its commands: a call may have been lost.
+const LOOK: Duration = Duration::from_secs(60);
+/// For how long an epoch that was looked at counts as the newest before a report is taken.
+const EPOCH_FRESH: Duration = Duration::from_secs(5);
+/// How long an agent may leave what it is sent unread.
+const SEND_MAX: Duration = Duration::from_secs(30);
+
+/// The queue of reports, with so many places.
+pub(crate) struct SendQueue<Q> {
+    queue: Q,
+    places: Semaphore,
+}
+
+impl<Q: ReportQueue> SendQueue<Q> {
+    pub(crate) fn new(queue: Q) -> Self {
+        Self { queue, places: Semaphore::new(QUEUE_SENDS_MAX) }
+    }
+
+    async fn send(&self, report: &Report) -> Result<(), PortError> {
+        let _place = self.places.acquire().await.map_err(|_| PortError::retry("the queue of reports", "it was closed"))?;
+        self.queue.report_send(report).await
+    }
+}
 
 /// What a session works with.
 pub(crate) struct Session<S, Q> {
     pub(crate) store: Arc<S>,
-    pub(crate) reports: Arc<Q>,
+    pub(crate) queue: Arc<SendQueue<Q>>,
+    pub(crate) sessions: Sessions,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) signals: Arc<Signals>,
     pub(crate) environment: EnvironmentId,
-    pub(crate) hello: Hello,
+    pub(crate) number: u64,
+    pub(crate) epoch: u64,
     pub(crate) out: mpsc::Sender<Result<SessionResponse, Status>>,
 }
 
-impl<S: Agents, Q: ReportQueue> Session<S, Q> {
+/// What changes while it runs.
+struct Talk {
+    allowance: Allowance,
+    /// Ids handed over in this session and not answered in it.
+    in_flight: BTreeSet<String>,
+    /// Something was due that there was no place for.
+    more: bool,
+    leaving: bool,
+    looked_at: Instant,
+    epoch_seen_at: Instant,
+}
+
+/// A report on its way to the queue.
+type Sending = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
+
+impl<S: Agents + 'static, Q: ReportQueue + 'static> Session<S, Q> {
     /// Runs until the agent leaves or something fails; the agent comes back by itself.
-    pub(crate) async fn run(self, mut incoming: Streaming<SessionRequest>) {
-        let mut busy_until = Instant::now() + BUSY_FOR;
-        let mut looked = Instant::now();
-        tracing::info!(environment_id = %self.environment, session = self.hello.session, version = self.hello.agent_version, "agent connected");
+    pub(crate) async fn run<I: Stream<Item = Result<SessionRequest, Status>> + Unpin>(self, mut incoming: I) {
+        let _counted = self.metrics.session();
+        let ended = Arc::new(self).talk(&mut incoming).await;
+        let (this, status) = ended;
+        if let Some(status) = status {
+            tracing::warn!(environment_id = %this.environment, error = status.message(), "session ended");
+            // The agent may be gone already, or not reading; then nobody needs to be told.
+            let _ = this.out.try_send(Err(status));
+        }
+        this.sessions.end(&this.environment, this.epoch);
+        tracing::info!(environment_id = %this.environment, session = this.number, "agent disconnected");
+    }
+
+    async fn talk<I: Stream<Item = Result<SessionRequest, Status>> + Unpin>(self: Arc<Self>, incoming: &mut I) -> (Arc<Self>, Option<Status>) {
+        let now = Instant::now();
+        let mut talk = Talk {
+            allowance: Allowance::full(now),
+            in_flight: BTreeSet::new(),
+            // Whatever waited for this session.
+            more: true,
+            leaving: false,
+            looked_at: now,
+            epoch_seen_at: now,
+        };
+        let mut sending: Option<Sending> = None;
         loop {
-            let pace = if Instant::now() < busy_until { BUSY_PACE } else { IDLE_PACE };
+            let ready_at = talk.allowance.ready_at();
+            let room = !talk.leaving && talk.in_flight.len() < COMMANDS_IN_FLIGHT_MAX;
+            let reading = sending.is_none() && ready_at <= Instant::now();
+            // Reading and delivering do not wait for each other: behind a slow queue commands still go out.
             let worked = tokio::select! {
-                message = incoming.message() => match message {
-                    Ok(Some(SessionRequest { message: Some(session_request::Message::Report(report)) })) => self.report(report).await,
-                    Ok(Some(_)) => Err(Status::invalid_argument("only reports may follow the hello")),
-                    Ok(None) | Err(_) => break,
+                message = incoming.next(), if reading => match message {
+                    Some(Ok(SessionRequest { message: Some(session_request::Message::Report(report)) })) => self.report(&mut talk, report, &mut sending).await,
+                    Some(Ok(_)) => Err(self.refuse(Refusal::Protocol, Status::invalid_argument("only reports may follow the hello"))),
+                    Some(Err(status)) if status.code() == tonic::Code::OutOfRange => Err(self.refuse(Refusal::Report, status)),
+                    None | Some(Err(_)) => return (self, None),
                 },
-                () = tokio::time::sleep_until(looked + pace) => {
-                    looked = Instant::now();
-                    self.deliver().await
+                sent = poll(&mut sending), if sending.is_some() => {
+                    sending = None;
+                    sent
+                }
+                () = tokio::time::sleep_until(ready_at), if sending.is_none() && !reading => Ok(()),
+                () = std::future::ready(()), if room && talk.more => self.deliver(&mut talk).await,
+                () = self.signals.called.notified(), if room => self.deliver(&mut talk).await,
+                () = tokio::time::sleep_until(talk.looked_at + LOOK) => self.look(&mut talk).await,
+                () = self.signals.leave.notified(), if !talk.leaving => {
+                    talk.leaving = true;
+                    let within_ms = u64::try_from(self.sessions.leave_within().as_millis()).unwrap_or(0);
+                    self.send(session_response::Message::GoAway(GoAway { within_ms })).await
                 }
             };
-            match worked {
-                Ok(true) => busy_until = Instant::now() + BUSY_FOR,
-                Ok(false) => {}
-                Err(status) => {
-                    tracing::warn!(environment_id = %self.environment, error = status.message(), "session ended");
-                    // The agent may be gone already; then nobody needs to be told.
-                    let _ = self.out.send(Err(status)).await;
-                    break;
-                }
+            if let Err(status) = worked {
+                return (self, Some(status));
             }
         }
-        tracing::info!(environment_id = %self.environment, session = self.hello.session, "agent disconnected");
     }
 
-    /// Leaves a report in the queue, then acknowledges it. True for an answer: more commands may follow it soon.
+    fn refuse(&self, why: Refusal, status: Status) -> Status {
+        self.metrics.refused(why);
+        status
+    }
+
+    /// Leaves a report in the queue, then acknowledges it.
     ///
     /// One that cannot be read is acknowledged and dropped: it would come first in every session to come.
-    async fn report(&self, message: kiven_proto::v1::Report) -> Result<bool, Status> {
-        let mut answered = false;
-        match serde_json::from_slice::<Report>(&message.body) {
-            Ok(_) if message.body.len() > REPORT_BYTES_MAX => {
-                tracing::warn!(environment_id = %self.environment, bytes = message.body.len(), "a report that is too large was dropped");
-            }
-            Ok(report) => {
-                if report.environment_id != self.environment || report.session != self.hello.session || report.sequence != message.sequence {
-                    return Err(Status::permission_denied("the report is not this session's"));
-                }
-                answered = matches!(report.body, ReportBody::Answered { .. });
-                self.reports.report_send(&report).await.map_err(|error| Status::unavailable(error.to_string()))?;
-            }
-            Err(error) => tracing::warn!(environment_id = %self.environment, %error, "a report that cannot be read was dropped"),
+    async fn report(self: &Arc<Self>, talk: &mut Talk, message: kiven_proto::v1::Report, sending: &mut Option<Sending>) -> Result<(), Status> {
+        let (bytes, sequence) = (message.body.len(), message.sequence);
+        talk.allowance.charge(bytes, Instant::now());
+        if talk.allowance.ready_at() > Instant::now() {
+            self.metrics.throttled();
         }
-        kiven_failpoint::pass("relay", "reported", "report");
-        let acknowledgement = session_response::Message::Acknowledgement(Acknowledgement { sequence: message.sequence });
-        self.send(acknowledgement).await.map(|()| answered)
+        let read = if bytes > REPORT_BYTES_MAX { None } else { serde_json::from_slice::<Report>(&message.body).ok() };
+        let Some(report) = read else {
+            self.metrics.refused(Refusal::Report);
+            tracing::warn!(environment_id = %self.environment, bytes, "a report that is too large or cannot be read was dropped");
+            return self.acknowledge(sequence).await;
+        };
+        if report.environment_id != self.environment || report.session != self.number || report.sequence != sequence {
+            return Err(self.refuse(Refusal::Protocol, Status::permission_denied("the report is not this session's")));
+        }
+        if talk.epoch_seen_at.elapsed() >= EPOCH_FRESH {
+            self.check_epoch(talk).await?;
+        }
+        if let ReportBody::Answered { command_id, .. } = &report.body {
+            talk.in_flight.remove(command_id);
+            // The operation's next command may follow soon.
+            self.sessions.busy();
+        }
+        let this = Arc::clone(self);
+        *sending = Some(Box::pin(async move {
+            this.queue.send(&report).await.map_err(unavailable)?;
+            this.metrics.report(bytes);
+            kiven_failpoint::pass("relay", "reported", "report");
+            this.acknowledge(sequence).await
+        }));
+        Ok(())
     }
 
-    /// Hands over what is due. True when there was something.
-    async fn deliver(&self) -> Result<bool, Status> {
-        let failed = |error: kiven_ports::PortError| Status::unavailable(error.to_string());
-        let due = self.store.commands_due(&self.environment, self.hello.session).await.map_err(failed)?;
-        for command in &due {
-            // A command's id is `{operation id}/{step key}`: the kill matrix names steps.
-            kiven_failpoint::pass("relay", "due", command.id.split('/').nth(1).unwrap_or(&command.id));
-            if self.store.command_delivered(&command.id, self.hello.session).await.map_err(failed)? {
-                tracing::info!(environment_id = %self.environment, command_id = command.id, kind = command.body.name(), "command handed over");
-                let body = serde_json::to_vec(command).map_err(|error| Status::internal(error.to_string()))?;
-                self.send(session_response::Message::Command(Command { id: command.id.clone(), body })).await?;
-            }
+    async fn acknowledge(&self, sequence: u64) -> Result<(), Status> {
+        self.send(session_response::Message::Acknowledgement(Acknowledgement { sequence })).await
+    }
+
+    /// What a session does by itself now and then.
+    async fn look(&self, talk: &mut Talk) -> Result<(), Status> {
+        talk.looked_at = Instant::now();
+        self.check_epoch(talk).await?;
+        talk.more = true;
+        Ok(())
+    }
+
+    /// Ends the session when another relay has the agent now, or its certificate was revoked.
+    async fn check_epoch(&self, talk: &mut Talk) -> Result<(), Status> {
+        if self.store.session_epoch(&self.environment).await.map_err(unavailable)? != self.epoch {
+            return Err(self.lost());
         }
-        Ok(!due.is_empty())
+        talk.epoch_seen_at = Instant::now();
+        Ok(())
+    }
+
+    fn lost(&self) -> Status {
+        self.refuse(Refusal::Epoch, Status::aborted("this session is over: there is a later one, or its certificate was revoked"))
+    }
+
+    /// Hands over what is due, as far as there are places in flight.
+    async fn deliver(&self, talk: &mut Talk) -> Result<(), Status> {
+        let since = self.signals.take_since();
+        talk.more = false;
+        for id in self.store.commands_due(&self.environment, self.number).await.map_err(unavailable)? {
+            if talk.in_flight.len() >= COMMANDS_IN_FLIGHT_MAX {
+                talk.more = true;
+                break;
+            }
+            // A command's id is `{operation id}/{step key}`: the kill matrix names steps.
+            kiven_failpoint::pass("relay", "due", id.split('/').nth(1).unwrap_or(&id));
+            let command = match self.store.command_take(&id, self.number, self.epoch).await {
+                Ok(Some(command)) => command,
+                Ok(None) => continue,
+                Err(PortError::Conflict(_)) => return Err(self.lost()),
+                Err(error) => return Err(unavailable(error)),
+            };
+            let body = serde_json::to_vec(&command).map_err(|error| Status::internal(error.to_string()))?;
+            self.send(session_response::Message::Command(Command { id: id.clone(), body, epoch: self.epoch })).await?;
+            self.metrics.command(since.elapsed());
+            self.sessions.busy();
+            tracing::info!(environment_id = %self.environment, command_id = id, kind = command.body.name(), "command handed over");
+            talk.in_flight.insert(id);
+        }
+        Ok(())
     }
 
     async fn send(&self, message: session_response::Message) -> Result<(), Status> {
-        self.out.send(Ok(SessionResponse { message: Some(message) })).await.map_err(|_| Status::cancelled("the agent is gone"))
+        let message = SessionResponse { message: Some(message) };
+        match tokio::time::timeout(SEND_MAX, self.out.send(Ok(message))).await {
+            Ok(sent) => sent.map_err(|_| Status::cancelled("the agent is gone")),
+            Err(_) => Err(self.refuse(Refusal::Slow, Status::deadline_exceeded("the agent does not read"))),
+        }
+    }
+}
+
+fn unavailable(error: PortError) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+/// What is on its way, or never.
+async fn poll(sending: &mut Option<Sending>) -> Result<(), Status> {
+    match sending.as_mut() {
+        Some(sending) => sending.await,
+        None => std::future::pending().await,
     }
 }

@@ -1,6 +1,6 @@
 //! How agents prove that they are an environment's, and what they get for it.
 use crate::EnvironmentId;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -8,6 +8,8 @@ use std::fmt;
 pub const FIRST_TOKEN_MINUTES: i64 = 60;
 /// How long each token after it is good: an agent that was away for longer needs a new first one.
 pub const NEXT_TOKEN_DAYS: i64 = 30;
+/// How long before its signing a certificate is good from: clocks may be so far apart.
+pub const CERTIFICATE_BACKDATED: SignedDuration = SignedDuration::from_mins(5);
 /// What every token begins with, so that a scan for secrets knows it.
 const TOKEN_PREFIX: &str = "kiven_agent_";
 /// Characters of a SHA-256 in hexadecimal.

@@ -115,6 +115,9 @@ impl Observation {
     }
 }
 
+/// Largest report, in bytes of its JSON: what a queue's message can carry, with room for its envelope.
+pub const REPORT_BYTES_MAX: usize = 192 * 1024;
+
 /// One report: numbered per agent session, acknowledged by number, repeated until it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {

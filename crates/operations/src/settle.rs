@@ -9,7 +9,7 @@ use kiven_model::environment::{Connected, Environment, EnvironmentStatus};
 use kiven_model::lifecycle::{DatabaseStatus, Event, next};
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
 use kiven_model::{Code, OperationId, Problem};
-use kiven_ports::{NameClaim, PortError, Ports, Random, Records, Write};
+use kiven_ports::{Clock, NameClaim, PortError, Ports, Random, Records, Write};
 use serde_json::Value;
 
 fn gone(what: &str) -> PortError {
@@ -193,6 +193,8 @@ pub(crate) async fn disconnected<P: Ports>(ports: &P, operation: &Operation, out
     let record = match outcome {
         Outcome::Succeeded => {
             writes.push(Write::NameFreed { claim: EksCluster::of(&environment.spec).claim(), owner: environment.id.to_string() });
+            // What was signed for its agent until now opens no session any more, whatever the agent thinks of its release.
+            writes.push(Write::AgentsRevoked { environment: environment.id.clone(), before: ports.clock().now() });
             Environment { status: EnvironmentStatus::Created, connection: None, connected: None, problem: None, version, ..environment }
         }
         Outcome::Failed | Outcome::Stuck => {

@@ -65,6 +65,13 @@ pub enum Write {
         /// Which.
         sha256: String,
     },
+    /// Certificates of an environment's agents that are good from before this instant are worthless, and its newest epoch is over.
+    AgentsRevoked {
+        /// Whose.
+        environment: EnvironmentId,
+        /// The instant.
+        before: Timestamp,
+    },
     /// A database.
     Database {
         /// The whole record.

@@ -4,12 +4,38 @@ use jiff::Timestamp;
 use kiven_model::command::{Command, CommandOutcome};
 use kiven_model::report::{AgentRecord, Observation};
 use kiven_model::{Code, DatabaseId, EnvironmentId, Problem};
-use kiven_ports::agents::{CommandRecord, CommandState};
+use kiven_ports::agents::{Claimed, CommandRecord, CommandState, SessionClaim};
 use kiven_ports::{Agents, PortError};
 use std::collections::BTreeMap;
 
 /// How long a command is on its way to the agent.
 const ON_ITS_WAY_MS: i64 = 40;
+
+/// Who serves an environment's agent.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Served {
+    pub(crate) epoch: u64,
+    session: Option<u64>,
+    revoked_before: Option<Timestamp>,
+}
+
+impl Served {
+    fn claim(&mut self, claim: &SessionClaim) -> Claimed {
+        if self.revoked_before.is_some_and(|before| before > claim.certified_at) {
+            return Claimed::Revoked;
+        }
+        if let Some(session) = self.session.filter(|session| *session >= claim.session) {
+            return Claimed::Superseded { session };
+        }
+        self.session = Some(claim.session);
+        self.epoch += 1;
+        Claimed::Owned { epoch: self.epoch }
+    }
+    pub(crate) fn revoke(&mut self, before: Timestamp) {
+        self.revoked_before = self.revoked_before.max(Some(before));
+        self.epoch += 1;
+    }
+}
 
 /// Commands and sayings.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +75,11 @@ impl Inbox {
         };
         self.commands.iter().filter(|r| r.command.environment_id == *environment && open(&r.state)).map(|r| r.command.clone()).collect()
     }
+    fn called(&self, now: Timestamp) -> Vec<EnvironmentId> {
+        let pending = self.commands.iter().filter(|r| r.state == CommandState::Pending && r.command.not_after > now);
+        let called: std::collections::BTreeSet<EnvironmentId> = pending.map(|r| r.command.environment_id.clone()).collect();
+        called.into_iter().collect()
+    }
     pub(crate) fn delivered(&mut self, id: &str, session: u64) -> bool {
         match self.state(id) {
             Some(state @ (CommandState::Pending | CommandState::Delivered { .. })) => {
@@ -77,8 +108,7 @@ impl Inbox {
     }
     /// Commands that still may have an effect.
     pub(crate) fn open(&self) -> Vec<String> {
-        let open = |record: &&CommandRecord| matches!(record.state, CommandState::Pending | CommandState::Delivered { .. });
-        self.commands.iter().filter(open).map(|record| record.command.id.clone()).collect()
+        self.commands.iter().filter(|record| record.open()).map(|record| record.command.id.clone()).collect()
     }
 }
 
@@ -103,11 +133,26 @@ impl Agents for World {
             Ok(Some(found.clone()))
         })
     }
-    async fn commands_due(&self, environment: &EnvironmentId, session: u64) -> Result<Vec<Command>, PortError> {
-        self.effect("commands_due", |state| Ok(state.inbox.due(environment, session)))
+    async fn session_claim(&self, claim: &SessionClaim) -> Result<Claimed, PortError> {
+        self.effect("session_claim", |state| Ok(state.store.sessions.entry(claim.environment_id.clone()).or_default().claim(claim)))
     }
-    async fn command_delivered(&self, id: &str, session: u64) -> Result<bool, PortError> {
-        self.effect("command_delivered", |state| Ok(state.inbox.delivered(id, session)))
+    async fn session_epoch(&self, environment: &EnvironmentId) -> Result<u64, PortError> {
+        self.effect("session_epoch", |state| Ok(state.store.sessions.get(environment).map_or(0, |served| served.epoch)))
+    }
+    async fn environments_called(&self, now: Timestamp) -> Result<Vec<EnvironmentId>, PortError> {
+        self.effect("environments_called", |state| Ok(state.inbox.called(now)))
+    }
+    async fn commands_due(&self, environment: &EnvironmentId, session: u64) -> Result<Vec<String>, PortError> {
+        self.effect("commands_due", |state| Ok(state.inbox.due(environment, session).into_iter().map(|command| command.id).collect()))
+    }
+    async fn command_take(&self, id: &str, session: u64, epoch: u64) -> Result<Option<Command>, PortError> {
+        self.effect("command_take", |state| {
+            let Some(command) = state.inbox.find(id).filter(|record| record.open()).map(|record| record.command.clone()) else { return Ok(None) };
+            if state.store.sessions.get(&command.environment_id).is_none_or(|served| served.epoch != epoch) {
+                return Err(PortError::Conflict("the session's epoch".to_owned()));
+            }
+            Ok(state.inbox.delivered(id, session).then_some(command))
+        })
     }
     async fn command_answer(&self, id: &str, outcome: &CommandOutcome) -> Result<(), PortError> {
         self.effect("command_answer", |state| {

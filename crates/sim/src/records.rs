@@ -1,4 +1,5 @@
 //! [`Records`] in memory: the fences of the real store, and a few more.
+use crate::commands::Served;
 use crate::world::{World, at, steal};
 use jiff::Timestamp;
 use kiven_model::database::Database;
@@ -31,6 +32,7 @@ pub(crate) struct Store {
     pub(crate) powers: BTreeMap<DatabaseId, ScheduledPower>,
     power_events: BTreeMap<DatabaseId, Vec<PowerEvent>>,
     agent_tokens: BTreeMap<(EnvironmentId, String), AgentToken>,
+    pub(crate) sessions: BTreeMap<EnvironmentId, Served>,
 }
 
 fn refused(why: impl Into<String>) -> PortError {
@@ -61,6 +63,7 @@ fn item(write: &Write) -> String {
         Write::EnvironmentGone { id, .. } | Write::EnvironmentKept { id, .. } => id.to_string(),
         Write::AgentToken(record) => record.sha256.clone(),
         Write::AgentTokenGone { sha256, .. } => sha256.clone(),
+        Write::AgentsRevoked { environment, .. } => format!("{environment}/agents"),
         Write::Database { record, .. } => record.id.to_string(),
         Write::Operation { record, .. } => record.id.to_string(),
         Write::Step(id, step) => format!("{id}/{}", step.key),
@@ -85,7 +88,7 @@ impl Store {
 
     fn check(&self, write: &Write) -> Result<(), PortError> {
         match write {
-            Write::Organization(_) | Write::ApiKey(_) | Write::NameFreed { .. } | Write::PowerEvent(..) => Ok(()),
+            Write::Organization(_) | Write::ApiKey(_) | Write::NameFreed { .. } | Write::PowerEvent(..) | Write::AgentsRevoked { .. } => Ok(()),
             Write::Environment { record, expected } => {
                 fence("the environment", self.environments.get(&record.id).map(|e| e.version), *expected, record.version)
             }
@@ -158,6 +161,7 @@ impl Store {
             Write::EnvironmentGone { id, .. } => drop(self.environments.remove(&id)),
             Write::EnvironmentKept { .. } => {}
             Write::AgentToken(record) => drop(self.agent_tokens.insert((record.environment_id.clone(), record.sha256.clone()), *record)),
+            Write::AgentsRevoked { environment, before } => self.sessions.entry(environment).or_default().revoke(before),
             Write::AgentTokenGone { environment, sha256 } => drop(self.agent_tokens.remove(&(environment, sha256))),
             Write::Database { record, .. } => drop(self.databases.insert(record.id.clone(), *record)),
             Write::Operation { record, .. } => drop(self.operations.insert(record.id.clone(), *record)),

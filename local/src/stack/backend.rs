@@ -18,7 +18,7 @@ use std::time::Duration;
 const TABLE: &str = "kiven";
 const BUCKET: &str = "kiven-payloads";
 /// One machine has one partition: more would only cost the sweep queries.
-const DUE_SHARDS: u32 = 1;
+pub(crate) const DUE_SHARDS: u32 = 1;
 /// How long a drive's lease is: longer than any local step, short enough to wait out after a kill.
 const LEASE_SECONDS: u64 = 4;
 /// How long a message is hidden while a function works on it.

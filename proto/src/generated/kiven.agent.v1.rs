@@ -18,7 +18,7 @@ pub mod session_request {
 /// To the agent.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SessionResponse {
-    #[prost(oneof = "session_response::Message", tags = "1, 2")]
+    #[prost(oneof = "session_response::Message", tags = "1, 2, 3, 4")]
     pub message: ::core::option::Option<session_response::Message>,
 }
 /// Nested message and enum types in `SessionResponse`.
@@ -29,6 +29,10 @@ pub mod session_response {
         Command(super::Command),
         #[prost(message, tag = "2")]
         Acknowledgement(super::Acknowledgement),
+        #[prost(message, tag = "3")]
+        Welcome(super::Welcome),
+        #[prost(message, tag = "4")]
+        GoAway(super::GoAway),
     }
 }
 /// The first message of a session.
@@ -63,6 +67,9 @@ pub struct Command {
     /// A kiven_model::command::Command as JSON.
     #[prost(bytes = "vec", tag = "2")]
     pub body: ::prost::alloc::vec::Vec<u8>,
+    /// The epoch of the relay that hands it over; an agent does nothing for an earlier one than it has seen.
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
 }
 /// Every report up to this one is safe.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -70,6 +77,20 @@ pub struct Acknowledgement {
     /// The greatest sequence that is safe.
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
+}
+/// The first answer of a session: this relay is the environment's from now on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Welcome {
+    /// Grows with every session that a relay takes over.
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+}
+/// The relay stops. The agent comes back at once, to another relay; nothing is handed over on this session any more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GoAway {
+    /// The agent leaves at a moment of its own choice within so many milliseconds, so that not all of them come at once.
+    #[prost(uint64, tag = "1")]
+    pub within_ms: u64,
 }
 /// Generated client implementations.
 pub mod agent_relay_service_client {
@@ -156,7 +177,7 @@ pub mod agent_relay_service_client {
             request: impl tonic::IntoStreamingRequest<Message = super::SessionRequest>,
         ) -> std::result::Result<tonic::Response<tonic::codec::Streaming<super::SessionResponse>>, tonic::Status> {
             self.inner.ready().await.map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::LeanCodec::default();
             let path = http::uri::PathAndQuery::from_static("/kiven.agent.v1.AgentRelayService/Session");
             let mut req = request.into_streaming_request();
             req.extensions_mut().insert(GrpcMethod::new("kiven.agent.v1.AgentRelayService", "Session"));
@@ -272,7 +293,7 @@ pub mod agent_relay_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SessionSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::LeanCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(accept_compression_encodings, send_compression_encodings)
                             .apply_max_message_size_config(max_decoding_message_size, max_encoding_message_size);

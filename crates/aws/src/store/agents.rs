@@ -1,22 +1,32 @@
 //! [`Agents`] on DynamoDB: a command has one item, and a second one in its environment's partition while it is open.
 //!
-//! The open items make "what is due" one strongly consistent query; both are written in one transaction.
+//! The open items make "what is due" one strongly consistent query; both are written in one transaction. While a command is
+//! pending its open item is also in the due index, so that a relay learns of all environments' commands by one query a shard.
 
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, ReturnValue, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, ReturnValue, TransactWriteItem, Update};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 use kiven_model::command::{Command, CommandOutcome};
 use kiven_model::report::{AgentRecord, Observation};
 use kiven_model::{DatabaseId, EnvironmentId};
-use kiven_ports::agents::{CommandRecord, CommandState};
+use kiven_ports::agents::{Claimed, CommandRecord, CommandState, SessionClaim};
 use kiven_ports::{Agents, PortError};
 
 use super::Store;
 use super::item::{Attributes, PAYLOAD_BYTES_MAX, expires, key, number, number_of, pack, text, text_of, unpack};
-use super::names::HEAD;
+use super::names::{HEAD, command_due_partition, due_shard, instant};
 use super::records::{OPERATION_DAYS, Range, unbuilt};
+use super::schema::DUE;
 use crate::error::{is, port_error};
 
 /// Open commands of one environment that are handed out at once.
 const COMMANDS_MAX: usize = 200;
+/// Shards of the due index for commands, at most: each takes 500 commands a second, and each costs every relay a query a look.
+pub const COMMAND_SHARDS_MAX: u32 = 8;
+/// Pending commands of one shard that are looked at; an environment beyond them is found by its relay's own look.
+const CALLED_MAX: usize = 1_000;
+/// The sort key of who serves an environment's agent; in the partition of its commands, which is all that a relay may read.
+pub(super) const OWNER: &str = "OWNER";
 /// How often a change of a command is tried against other writers.
 const TRIES_MAX: usize = 5;
 
@@ -93,9 +103,13 @@ impl Store {
             Some(session) => {
                 let mut open = open_key;
                 open.insert("command".to_owned(), text(&command.id));
-                if let Some(session) = session {
-                    open.insert("session".to_owned(), number(session));
-                }
+                match session {
+                    Some(session) => open.insert("session".to_owned(), number(session)),
+                    None => {
+                        open.insert("due_sk".to_owned(), text(instant(command.not_after)));
+                        open.insert("due_pk".to_owned(), text(command_due_partition(self.command_shard(&command.environment_id))))
+                    }
+                };
                 let put = Put::builder().table_name(&self.table).set_item(Some(open));
                 second.put(put.build().map_err(|error| unbuilt(&error))?)
             }
@@ -125,6 +139,45 @@ impl Store {
         Err(PortError::retry("the command", "it keeps changing"))
     }
 
+    fn command_shards(&self) -> u32 {
+        self.due_shards.min(COMMAND_SHARDS_MAX)
+    }
+
+    fn command_shard(&self, environment: &EnvironmentId) -> u32 {
+        due_shard(environment.as_str(), self.command_shards())
+    }
+
+    /// Holds a transaction to the newest epoch of an environment.
+    fn epoch_check(&self, environment: &EnvironmentId, epoch: u64) -> Result<TransactWriteItem, PortError> {
+        let check = ConditionCheck::builder().table_name(&self.table).set_key(Some(owner_key(environment)));
+        let check = check.condition_expression("epoch = :epoch").expression_attribute_values(":epoch", number(epoch));
+        Ok(TransactWriteItem::builder().condition_check(check.build().map_err(|error| unbuilt(&error))?).build())
+    }
+
+    /// An earlier revocation is never taken back by one of an earlier instant.
+    pub(super) async fn prepare_revocation(&self, environment: &EnvironmentId, before: Timestamp) -> Result<TransactWriteItem, PortError> {
+        let known = self.item(owner_key(environment)).await?.and_then(|item| number_of(&item, "revoked_before"));
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(owner_key(environment)))
+            .update_expression("SET revoked_before = :before ADD epoch :one")
+            .expression_attribute_values(":before", number(known.unwrap_or(0).max(micros(before))))
+            .expression_attribute_values(":one", number(1));
+        Ok(TransactWriteItem::builder().update(update.build().map_err(|error| unbuilt(&error))?).build())
+    }
+
+    /// Why a claim was not granted.
+    async fn session_lost(&self, claim: &SessionClaim) -> Result<Claimed, PortError> {
+        let item = self.item(owner_key(&claim.environment_id)).await?.unwrap_or_default();
+        if number_of(&item, "revoked_before").is_some_and(|before| before > micros(claim.certified_at)) {
+            return Ok(Claimed::Revoked);
+        }
+        match number_of(&item, "session") {
+            Some(session) if session >= claim.session => Ok(Claimed::Superseded { session }),
+            _ => Err(PortError::retry("dynamodb:UpdateItem", "the session's owner keeps changing")),
+        }
+    }
+
     /// Puts an item unless a newer one is there.
     async fn put_newer(&self, item: Attributes, condition: &str, order: Vec<(&str, AttributeValue)>) -> Result<(), PortError> {
         let mut put = self
@@ -142,6 +195,16 @@ impl Store {
             Err(error) => Err(port_error("dynamodb:PutItem", error)),
         }
     }
+}
+
+/// The item of who serves an environment's agent.
+pub(super) fn owner_key(environment: &EnvironmentId) -> Attributes {
+    key(format!("CMDS#{environment}"), OWNER)
+}
+
+/// An instant as a number, in microseconds since 1970.
+pub(super) fn micros(at: Timestamp) -> u64 {
+    u64::try_from(at.as_microsecond()).unwrap_or(0)
 }
 
 fn command_key(id: &str) -> Attributes {
@@ -185,7 +248,55 @@ impl Agents for Store {
         Ok(changed.map(|(state, _)| state))
     }
 
-    async fn commands_due(&self, environment: &EnvironmentId, session: u64) -> Result<Vec<Command>, PortError> {
+    async fn session_claim(&self, claim: &SessionClaim) -> Result<Claimed, PortError> {
+        let later = "attribute_not_exists(#session) OR #session < :session";
+        let good = "attribute_not_exists(revoked_before) OR revoked_before <= :certified";
+        let claimed = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(owner_key(&claim.environment_id)))
+            .update_expression("SET #session = :session, relay = :relay ADD epoch :one")
+            .condition_expression(format!("({later}) AND ({good})"))
+            .expression_attribute_names("#session", "session")
+            .expression_attribute_values(":session", number(claim.session))
+            .expression_attribute_values(":relay", text(&claim.relay))
+            .expression_attribute_values(":certified", number(micros(claim.certified_at)))
+            .expression_attribute_values(":one", number(1))
+            .return_values(ReturnValue::UpdatedNew);
+        match claimed.send().await {
+            Ok(done) => match done.attributes.as_ref().and_then(|item| number_of(item, "epoch")) {
+                Some(epoch) => Ok(Claimed::Owned { epoch }),
+                None => Err(PortError::retry("dynamodb:UpdateItem", "the session's owner has no epoch")),
+            },
+            Err(error) if is(&error, &["ConditionalCheckFailedException"]) => self.session_lost(claim).await,
+            Err(error) => Err(port_error("dynamodb:UpdateItem", error)),
+        }
+    }
+
+    async fn session_epoch(&self, environment: &EnvironmentId) -> Result<u64, PortError> {
+        let item = self.item(owner_key(environment)).await?;
+        Ok(item.and_then(|item| number_of(&item, "epoch")).unwrap_or(0))
+    }
+
+    async fn environments_called(&self, now: Timestamp) -> Result<Vec<EnvironmentId>, PortError> {
+        let shards = self.command_shards();
+        let pages: Vec<Vec<Attributes>> = stream::iter(0..shards)
+            .map(|shard| {
+                let sort = Some(("due_sk > :sk", instant(now)));
+                self.range(Range { index: Some(DUE), partition: command_due_partition(shard), sort, newest_first: false, items_max: CALLED_MAX })
+            })
+            .buffer_unordered(COMMAND_SHARDS_MAX as usize)
+            .try_collect()
+            .await?;
+        let read = |item: &Attributes| EnvironmentId::parse(text_of(item, "pk")?.strip_prefix("CMDS#")?).ok();
+        let mut called: Vec<EnvironmentId> = pages.iter().flatten().filter_map(read).collect();
+        called.sort();
+        called.dedup();
+        Ok(called)
+    }
+
+    async fn commands_due(&self, environment: &EnvironmentId, session: u64) -> Result<Vec<String>, PortError> {
         let open = self
             .range(Range {
                 index: None,
@@ -195,24 +306,30 @@ impl Agents for Store {
                 items_max: COMMANDS_MAX,
             })
             .await?;
-        let mut commands = Vec::new();
-        for item in open.iter().filter(|item| number_of(item, "session") != Some(session)) {
-            let Some(id) = text_of(item, "command") else { continue };
-            if let Some(stored) = self.command(id).await? {
-                commands.push(stored.record.command);
-            }
-        }
-        Ok(commands)
+        let due = open.iter().filter(|item| number_of(item, "session") != Some(session));
+        Ok(due.filter_map(|item| text_of(item, "command").map(str::to_owned)).collect())
     }
 
-    async fn command_delivered(&self, id: &str, session: u64) -> Result<bool, PortError> {
-        let changed = self
-            .command_change(id, |state| match state {
-                CommandState::Pending | CommandState::Delivered { .. } => Some(CommandState::Delivered { session }),
-                CommandState::Answered(_) | CommandState::Withdrawn => None,
-            })
-            .await?;
-        Ok(changed.is_some_and(|(_, written)| written))
+    async fn command_take(&self, id: &str, session: u64, epoch: u64) -> Result<Option<Command>, PortError> {
+        for _ in 0..TRIES_MAX {
+            let Some(Stored { record, order, version }) = self.command(id).await? else { return Ok(None) };
+            match record.state {
+                CommandState::Pending | CommandState::Delivered { .. } => {}
+                CommandState::Answered(_) | CommandState::Withdrawn => return Ok(None),
+            }
+            let environment = &record.command.environment_id;
+            let mut items = self.command_items(&record.command, &CommandState::Delivered { session }, order, Some(version)).await?;
+            items.push(self.epoch_check(environment, epoch)?);
+            match self.transact(items, "the command").await {
+                Ok(()) => return Ok(Some(record.command)),
+                Err(PortError::Conflict(_)) if self.session_epoch(environment).await? != epoch => {
+                    return Err(PortError::Conflict("the session's epoch".to_owned()));
+                }
+                Err(PortError::Conflict(_)) => {}
+                Err(error @ (PortError::Retry { .. } | PortError::Refused(_))) => return Err(error),
+            }
+        }
+        Err(PortError::retry("the command", "it keeps changing"))
     }
 
     async fn command_answer(&self, id: &str, outcome: &CommandOutcome) -> Result<(), PortError> {

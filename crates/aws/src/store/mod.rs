@@ -14,7 +14,8 @@
 //! | decision of a schedule | `DB#id` | `POWER#instant#schedule` | |
 //! | agent, observation | `ENV#id`, `DB#id` | `AGENT`, `SEEN#cluster` | |
 //! | command | `CMD#id` | `HEAD` | |
-//! | open command | `CMDS#environment` | `OPEN#n` | |
+//! | open command | `CMDS#environment` | `OPEN#n` | due while pending, in partitions of its own |
+//! | who serves an environment's agent | `CMDS#environment` | `OWNER` | |
 //!
 //! `expires_at` is the table's time to live: of everything about operations that are over and databases that are gone.
 
@@ -29,6 +30,7 @@ mod schema;
 
 use aws_sdk_dynamodb::Client;
 
+pub use agents::COMMAND_SHARDS_MAX;
 pub use blobs::S3Blobs;
 pub use queue::{DELAY_SECONDS_MAX, Queue, SqsDoorbell};
 pub use schema::{bucket_ensure, table_ensure};

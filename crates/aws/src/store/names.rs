@@ -44,6 +44,11 @@ pub(super) fn power_due_partition(shard: u32) -> String {
     format!("DUE#POWER#{shard}")
 }
 
+/// The partition of a shard of pending commands.
+pub(super) fn command_due_partition(shard: u32) -> String {
+    format!("DUE#COMMAND#{shard}")
+}
+
 /// The partition of a shard of maintenance decisions: nearly all of them fall due on Sunday night.
 pub(super) fn maintenance_due_partition(shard: u32) -> String {
     format!("DUE#MAINTENANCE#{shard}")

@@ -144,6 +144,7 @@ impl Store {
                 self.put(item, Fence::Absent)?
             }
             Write::AgentTokenGone { environment, sha256 } => self.delete(token_key(&environment, &sha256), "sk = :fence", text(sha256))?,
+            Write::AgentsRevoked { environment, before } => self.prepare_revocation(&environment, before).await?,
             Write::Database { record, expected } => self.prepare_database(*record, expected).await?,
             Write::EnvironmentKept { id, version } => {
                 let check = ConditionCheck::builder().table_name(&self.table).set_key(Some(key(format!("ENV#{id}"), HEAD)));

@@ -97,8 +97,10 @@ fn initdb(generation: &Generation) -> Value {
     })
 }
 
-/// The agent reads statistics and asks for a checkpoint and a WAL switch before a pause; nothing else.
-fn agent_grants() -> Vec<String> {
+/// The agent reads statistics and asks for a checkpoint and a WAL switch before a pause; nothing else. It refuses a Cluster that
+/// begins with any other SQL.
+#[must_use]
+pub fn agent_grants() -> Vec<String> {
     vec![
         format!("CREATE ROLE {AGENT_ROLE} LOGIN IN ROLE pg_monitor, pg_checkpoint"),
         format!("GRANT EXECUTE ON FUNCTION pg_catalog.pg_switch_wal() TO {AGENT_ROLE}"),

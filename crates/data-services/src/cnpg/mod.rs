@@ -44,6 +44,7 @@ pub fn server_certificate(cluster: &str) -> String {
     format!("{cluster}-server")
 }
 
+pub use cluster::agent_grants;
 pub use observe::certificate_ends_at;
 
 /// The CloudNativePG plugin.

@@ -1,11 +1,11 @@
 //! What every implementation of [`Agents`] must do.
 use super::values;
-use crate::agents::CommandState;
-use crate::{Agents, PortError};
+use crate::agents::{Claimed, CommandState, SessionClaim};
+use crate::{Agents, PortError, Records, Write};
 use jiff::Timestamp;
 use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
 use kiven_model::report::{AgentFacts, AgentRecord, Observation};
-use kiven_model::{Code, DatabaseId, OperationId, Problem};
+use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Problem};
 
 fn holds(condition: bool, rule: &str) -> Result<(), String> {
     if condition { Ok(()) } else { Err(rule.to_owned()) }
@@ -28,26 +28,51 @@ fn command(key: &str) -> Command {
     }
 }
 
+/// A claim of the environment's agent by a relay.
+fn claim(environment: u8, session: u64) -> SessionClaim {
+    let environment_id = values::environment(environment).id;
+    SessionClaim { environment_id, session, relay: format!("relay of {session}"), certified_at: CERTIFIED }
+}
+
+/// When the agents' certificates became good.
+const CERTIFIED: Timestamp = Timestamp::constant(1_000, 0);
+
+async fn owned<A: Agents>(agents: &A, claim: &SessionClaim) -> Result<u64, String> {
+    match agents.session_claim(claim).await.map_err(failed)? {
+        Claimed::Owned { epoch } => Ok(epoch),
+        other => Err(format!("a claim of a later session is granted: {other:?}")),
+    }
+}
+
+fn ids(commands: &[&Command]) -> Vec<String> {
+    commands.iter().map(|command| command.id.clone()).collect()
+}
+
 /// Runs the suite on an empty store.
 ///
 /// # Errors
 /// The first rule that does not hold.
-pub async fn agents<A: Agents>(agents: &A) -> Result<(), String> {
+pub async fn agents<A: Agents + Records>(agents: &A) -> Result<(), String> {
     commands(agents).await?;
+    ownership(agents).await?;
+    calls(agents).await?;
     withdrawal(agents).await?;
     sayings(agents).await
 }
 
 async fn commands<A: Agents>(agents: &A) -> Result<(), String> {
     let (first, second) = (command("first"), command("second"));
+    let environment = &first.environment_id;
     for one in [&first, &second, &first] {
         agents.command_send(one).await.map_err(failed)?;
     }
-    let due = agents.commands_due(&first.environment_id, 7).await.map_err(failed)?;
-    holds(due == [first.clone(), second.clone()], "commands are due once, in order of sending")?;
-    holds(agents.command_delivered(&first.id, 7).await.map_err(failed)?, "a pending command may be handed over")?;
-    holds(agents.commands_due(&first.environment_id, 7).await.map_err(failed)? == [second.clone()], "and not twice to one session")?;
-    holds(agents.commands_due(&first.environment_id, 8).await.map_err(failed)?.len() == 2, "but again to the next session")?;
+    let epoch = owned(agents, &claim(1, 7)).await?;
+    let due = agents.commands_due(environment, 7).await.map_err(failed)?;
+    holds(due == ids(&[&first, &second]), "commands are due once, in order of sending")?;
+    let taken = agents.command_take(&first.id, 7, epoch).await.map_err(failed)?;
+    holds(taken.as_ref() == Some(&first), "a pending command may be handed over")?;
+    holds(agents.commands_due(environment, 7).await.map_err(failed)? == ids(&[&second]), "and not twice to one session")?;
+    holds(agents.commands_due(environment, 8).await.map_err(failed)?.len() == 2, "but again to the next session")?;
     let retry = CommandOutcome::Retry(Problem::new(Code::AGENT_FAILED, "not now"));
     let done = CommandOutcome::Done(CommandOutput::Nothing);
     // A retry is an end as any other: the step that asks again sends another command.
@@ -56,11 +81,60 @@ async fn commands<A: Agents>(agents: &A) -> Result<(), String> {
         agents.command_answer(&one.id, late).await.map_err(failed)?;
         let state = agents.command_get(&one.id).await.map_err(failed)?.map(|record| record.state);
         holds(state == Some(CommandState::Answered(end.clone())), "the first answer stays")?;
-        holds(!agents.command_delivered(&one.id, 8).await.map_err(failed)?, "an answered command is not handed over")?;
+        holds(agents.command_take(&one.id, 7, epoch).await.map_err(failed)?.is_none(), "an answered command is not handed over")?;
     }
-    holds(agents.commands_due(&first.environment_id, 8).await.map_err(failed)?.is_empty(), "an answered command is not due")?;
+    holds(agents.commands_due(environment, 8).await.map_err(failed)?.is_empty(), "an answered command is not due")?;
     agents.command_send(&first).await.map_err(failed)?;
-    holds(!agents.commands_due(&first.environment_id, 8).await.map_err(failed)?.contains(&first), "sending it again does not open it")
+    holds(!agents.commands_due(environment, 8).await.map_err(failed)?.contains(&first.id), "sending it again does not open it")
+}
+
+async fn ownership<A: Agents + Records>(agents: &A) -> Result<(), String> {
+    let environment = values::environment(3).id;
+    let asked = Command { environment_id: environment.clone(), ..command("owned") };
+    agents.command_send(&asked).await.map_err(failed)?;
+    holds(agents.session_epoch(&environment).await.map_err(failed)? == 0, "before the first claim the epoch is 0")?;
+    let first = owned(agents, &claim(3, 10)).await?;
+    let second = owned(agents, &claim(3, 20)).await?;
+    holds(second > first, "every claim has a greater epoch")?;
+    for late in [10, 20] {
+        let lost = agents.session_claim(&claim(3, late)).await.map_err(failed)?;
+        holds(lost == Claimed::Superseded { session: 20 }, "a session that is not later claims nothing, and learns which is")?;
+    }
+    holds(agents.session_epoch(&environment).await.map_err(failed)? == second, "a claim that was lost changes nothing")?;
+    let stale = agents.command_take(&asked.id, 10, first).await;
+    holds(matches!(stale, Err(PortError::Conflict(_))), "an earlier epoch takes no command")?;
+    holds(agents.commands_due(&environment, 20).await.map_err(failed)? == ids(&[&asked]), "which stays due to the newest")?;
+    agents.records_commit(vec![revocation(&environment, CERTIFIED)]).await.map_err(failed)?;
+    let kept = owned(agents, &claim(3, 30)).await?;
+    holds(kept > second + 1, "a revocation ends the epoch, and a certificate of just then is good")?;
+    let later = Timestamp::constant(1_001, 0);
+    for before in [later, CERTIFIED] {
+        agents.records_commit(vec![revocation(&environment, before)]).await.map_err(failed)?;
+        let stale = agents.command_take(&asked.id, 30, kept).await;
+        holds(matches!(stale, Err(PortError::Conflict(_))), "after a revocation nobody takes a command")?;
+        holds(agents.session_claim(&claim(3, 40)).await.map_err(failed)? == Claimed::Revoked, "with a revoked certificate nobody claims")?;
+    }
+    let fresh = owned(agents, &SessionClaim { certified_at: later, ..claim(3, 40) }).await?;
+    holds(agents.command_take(&asked.id, 40, fresh).await.map_err(failed)? == Some(asked), "a later certificate does")
+}
+
+fn revocation(environment: &EnvironmentId, before: Timestamp) -> Write {
+    Write::AgentsRevoked { environment: environment.clone(), before }
+}
+
+async fn calls<A: Agents>(agents: &A) -> Result<(), String> {
+    let now = Timestamp::constant(4_000_000_000, 0);
+    let later = Timestamp::constant(4_000_000_001, 0);
+    let environment = values::environment(4).id;
+    let asked = Command { environment_id: environment.clone(), not_after: later, ..command("called") };
+    let called = async |now| agents.environments_called(now).await.map_err(failed).map(|all| all.contains(&environment));
+    holds(!called(now).await?, "nobody is called without a command")?;
+    agents.command_send(&asked).await.map_err(failed)?;
+    holds(called(now).await?, "a pending command calls its environment")?;
+    holds(!called(Timestamp::constant(4_000_000_002, 0)).await?, "until its time is over")?;
+    let epoch = owned(agents, &claim(4, 5)).await?;
+    agents.command_take(&asked.id, 5, epoch).await.map_err(failed)?;
+    holds(!called(now).await?, "and not once it was handed over")
 }
 
 async fn withdrawal<A: Agents>(agents: &A) -> Result<(), String> {
@@ -68,9 +142,10 @@ async fn withdrawal<A: Agents>(agents: &A) -> Result<(), String> {
     holds(agents.command_withdraw(&pending.id).await.map_err(failed)?.is_none(), "what was never sent cannot be withdrawn")?;
     agents.command_send(&pending).await.map_err(failed)?;
     agents.command_send(&delivered).await.map_err(failed)?;
-    agents.command_delivered(&delivered.id, 7).await.map_err(failed)?;
+    let epoch = agents.session_epoch(&delivered.environment_id).await.map_err(failed)?;
+    agents.command_take(&delivered.id, 7, epoch).await.map_err(failed)?;
     holds(agents.command_withdraw(&pending.id).await.map_err(failed)? == Some(CommandState::Withdrawn), "a pending command can be withdrawn")?;
-    holds(!agents.command_delivered(&pending.id, 7).await.map_err(failed)?, "and is then not handed over")?;
+    holds(agents.command_take(&pending.id, 7, epoch).await.map_err(failed)?.is_none(), "and is then not handed over")?;
     agents.command_send(&pending).await.map_err(failed)?;
     holds(agents.command_get(&pending.id).await.map_err(failed)?.map(|r| r.state) == Some(CommandState::Withdrawn), "nor sent again")?;
     let state = agents.command_withdraw(&delivered.id).await.map_err(failed)?;
