@@ -7,7 +7,8 @@ use futures_util::StreamExt;
 use kiven_data_services::cnpg::{Cnpg, DATABASE_LABEL, STORAGE_CLASS};
 use kiven_data_services::{DataService, Seen};
 use kiven_model::DatabaseId;
-use kiven_model::names::{DATABASE_NAMESPACE, SYSTEM_NAMESPACE};
+use kiven_model::names::DATABASE_NAMESPACE;
+use kiven_model::operators::{Component, version_of_image};
 use kiven_model::report::{AgentFacts, Observation, ReportBody};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::runtime::reflector::{Store, reflector, store};
@@ -36,6 +37,8 @@ pub(crate) struct World {
     claims: Store<DynamicObject>,
     services: Store<DynamicObject>,
     nodes: Store<DynamicObject>,
+    /// Where the operator runs.
+    operator_namespace: String,
     changed: Arc<Notify>,
     /// What was last said of each Cluster.
     said: Mutex<BTreeMap<String, Observation>>,
@@ -47,7 +50,7 @@ impl World {
         &self.client
     }
     /// Starts the watches and the task that reports changes.
-    pub(crate) fn start(client: Client, outbox: Arc<Outbox>) -> Arc<Self> {
+    pub(crate) fn start(client: Client, outbox: Arc<Outbox>, operator_namespace: String) -> Arc<Self> {
         let changed = Arc::new(Notify::new());
         let cnpg = |kind, plural| watch(&client, &resource("postgresql.cnpg.io", "v1", kind, plural), &changed);
         let core = |kind, plural| watch(&client, &resource("", "v1", kind, plural), &changed);
@@ -61,6 +64,7 @@ impl World {
             services: core("Service", "services"),
             nodes: watch_nodes(&client, &changed),
             client: client.clone(),
+            operator_namespace,
             changed,
             said: Mutex::default(),
         });
@@ -147,13 +151,12 @@ impl World {
 
     /// The version in the image of a ready CloudNativePG Deployment.
     async fn operator_version(&self) -> Option<String> {
-        let deployments = api(&self.client, SYSTEM_NAMESPACE, &resource("apps", "v1", "Deployment", "deployments"));
+        let deployments = api(&self.client, &self.operator_namespace, &resource("apps", "v1", "Deployment", "deployments"));
         let selector = ListParams::default().labels("app.kubernetes.io/name=cloudnative-pg");
         let found = deployments.list(&selector).await.ok()?.items;
         let ready = found.into_iter().find(|d| d.data["status"]["readyReplicas"].as_u64().unwrap_or(0) > 0)?;
         let image = ready.data["spec"]["template"]["spec"]["containers"][0]["image"].as_str()?.to_owned();
-        let tag = image.split('@').next()?.rsplit_once(':')?.1;
-        Some(tag.trim_start_matches('v').to_owned())
+        version_of_image(Component::Operator, &image)
     }
 
     /// The majors in the ImageCatalog that the chart brings, newest first.

@@ -17,6 +17,7 @@ pub mod lifecycle;
 pub mod maintenance;
 pub mod names;
 pub mod operation;
+pub mod operators;
 pub mod organization;
 pub mod parameters;
 pub mod plan;

@@ -32,6 +32,8 @@ pub const HIBERNATION: &str = "cnpg.io/hibernation";
 pub const PLUGIN: &str = "barman-cloud.cloudnative-pg.io";
 /// The StorageClass that comes with the chart.
 pub const STORAGE_CLASS: &str = "kiven-gp3";
+/// The label of a namespace whose operator Kiven uses although it did not bring it.
+pub const OPERATOR_LABEL: &str = "kiven.io/operator";
 /// The ImageCatalog that comes with the chart: majors and digests, from a registry that the customer may replace.
 pub const IMAGE_CATALOG: &str = "kiven-postgresql";
 /// The database operator's API.
