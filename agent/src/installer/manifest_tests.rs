@@ -142,3 +142,21 @@ fn what_nobody_expected_is_refused() {
     let secret = "{apiVersion: v1, kind: Secret, metadata: {name: x, namespace: cnpg-system}, data: {token: c2VjcmV0}}";
     check(secret, &refused("Secret x: the key token"));
 }
+
+#[test]
+fn the_chart_lets_the_installer_write_these_cluster_wide_objects_and_no_others() {
+    const CLUSTER_WIDE: [&str; 5] =
+        ["CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut wanted = std::collections::BTreeSet::new();
+    for release in RELEASES {
+        let golden = root.join("golden").join(format!("{}-{}.txt", release.component.deployment(), release.version));
+        let text = std::fs::read_to_string(golden).unwrap();
+        let names = text.lines().filter_map(|line| line.split_once(' ')).filter(|(kind, _)| CLUSTER_WIDE.contains(kind));
+        wanted.extend(names.filter_map(|(_, rest)| rest.split_whitespace().next()).map(str::to_owned));
+    }
+    let chart = std::fs::read_to_string(root.join("chart/templates/installer.yaml")).unwrap();
+    let role = chart.split("\n---\n").find(|document| document.contains("kind: ClusterRole\n")).unwrap();
+    let listed = role.lines().filter_map(|line| line.strip_prefix("      - ")).map(str::to_owned).collect();
+    assert_eq!(wanted, listed);
+}
