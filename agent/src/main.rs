@@ -23,7 +23,9 @@ mod runner;
 mod secrets;
 mod session;
 mod sql;
+mod strip;
 mod volumes;
+mod warnings;
 mod watch;
 
 use anyhow::Context;
@@ -59,6 +61,7 @@ async fn agent(config: &config::Config) -> anyhow::Result<()> {
     }
     let outbox = Arc::new(outbox::Outbox::default());
     let world = watch::World::start(client.clone(), Arc::clone(&outbox), config.operator_namespace.clone());
+    tokio::spawn(warnings::watch(Arc::clone(&world)));
     let let_go = Arc::new(Notify::new());
     let commands = commands::Commands::load(client.clone(), config.environment_id.clone(), Arc::clone(&world), Arc::clone(&let_go)).await?;
     if config.plugin_tls {

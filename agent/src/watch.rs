@@ -2,11 +2,14 @@
 use crate::objects::{api, resource};
 use crate::outbox::Outbox;
 use crate::runbook::Runbook;
+use crate::strip::strip;
 use crate::volumes;
 use futures_util::StreamExt;
 use kiven_data_services::cnpg::{Cnpg, DATABASE_LABEL, STORAGE_CLASS};
+use kiven_data_services::events::{Known, follow};
 use kiven_data_services::{DataService, Seen};
 use kiven_model::DatabaseId;
+use kiven_model::event::{DatabaseEvent, Happening};
 use kiven_model::names::DATABASE_NAMESPACE;
 use kiven_model::operators::{Component, version_of_image};
 use kiven_model::report::{AgentFacts, Observation, ReportBody};
@@ -16,7 +19,8 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -42,6 +46,11 @@ pub(crate) struct World {
     changed: Arc<Notify>,
     /// What was last said of each Cluster.
     said: Mutex<BTreeMap<String, Observation>>,
+    /// From what events are told, by Cluster.
+    known: Mutex<BTreeMap<String, Option<Known>>>,
+    /// Everything has been listed once: before that, much would seem to have happened.
+    listed: AtomicBool,
+    outbox: Arc<Outbox>,
 }
 
 impl World {
@@ -67,7 +76,12 @@ impl World {
             operator_namespace,
             changed,
             said: Mutex::default(),
+            known: Mutex::default(),
+            listed: AtomicBool::new(false),
+            outbox: Arc::clone(&outbox),
         });
+        let listing = Arc::clone(&world);
+        tokio::spawn(async move { listing.wait_until_listed().await });
         let watching = Arc::clone(&world);
         tokio::spawn(async move {
             loop {
@@ -86,13 +100,17 @@ impl World {
         for cluster in self.clusters.state() {
             let Some(id) = cluster.labels().get(DATABASE_LABEL).and_then(|id| DatabaseId::parse(id).ok()) else { continue };
             let name = cluster.name_any();
-            seen.insert(name.clone(), self.observe(&id, &name, Some(&cluster)));
+            let found = self.look(&id, &name, Some(&cluster));
+            self.tell(&id, &name, &found);
+            seen.insert(name.clone(), Cnpg.observe(&id, &name, &found));
         }
         for (name, known) in said.iter() {
             if !seen.contains_key(name) {
-                seen.insert(name.clone(), self.observe(&known.database_id, name, None));
+                let found = self.look(&known.database_id, name, None);
+                seen.insert(name.clone(), Cnpg.observe(&known.database_id, name, &found));
             }
         }
+        self.known().retain(|name, _| seen.get(name).is_some_and(|one| one.exists));
         for (name, observation) in &seen {
             if all || said.get(name) != Some(observation) {
                 outbox.push(ReportBody::Observed(observation.clone()));
@@ -103,14 +121,51 @@ impl World {
         *said = seen;
     }
 
-    fn observe(&self, database: &DatabaseId, name: &str, cluster: Option<&DynamicObject>) -> Observation {
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Option<Known>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells what has happened to a database since the last look.
+    fn tell(&self, database: &DatabaseId, name: &str, found: &Seen) {
+        if !self.listed.load(Ordering::Relaxed) {
+            return;
+        }
+        let now = crate::now();
+        let happened = follow(self.known().entry(name.to_owned()).or_default(), Cnpg.sight(name, found), now);
+        for what in happened {
+            tracing::info!(database_id = %database, kind = what.kind(), "{what}");
+            self.outbox.push(ReportBody::Event(DatabaseEvent { database_id: database.clone(), at: now, what }));
+        }
+    }
+
+    /// Tells something of the database whose object has this name: its Cluster's, with something after it.
+    pub(crate) fn tell_of(&self, object: &str, what: Happening) {
+        let of_object =
+            |cluster: &Arc<DynamicObject>| object.strip_prefix(&cluster.name_any()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        let Some(cluster) = self.clusters.state().into_iter().find(of_object) else { return };
+        let Some(database_id) = cluster.labels().get(DATABASE_LABEL).and_then(|id| DatabaseId::parse(id).ok()) else { return };
+        self.outbox.push(ReportBody::Event(DatabaseEvent { database_id, at: crate::now(), what }));
+    }
+
+    /// Waits for the first list of each kind.
+    async fn wait_until_listed(&self) {
+        for store in [&self.clusters, &self.poolers, &self.backups, &self.pods, &self.claims, &self.services, &self.nodes] {
+            if store.wait_until_ready().await.is_err() {
+                return;
+            }
+        }
+        self.listed.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    fn look(&self, database: &DatabaseId, name: &str, cluster: Option<&DynamicObject>) -> Seen {
         let of_cluster = |object: &DynamicObject| object.labels().get(CLUSTER_LABEL).is_some_and(|label| label == name);
         let names_it = |object: &DynamicObject| object.data["spec"]["cluster"]["name"] == name;
         let labelled = |object: &DynamicObject| object.labels().get(DATABASE_LABEL).is_some_and(|label| label == database.as_str());
         let poolers = matching(&self.poolers, names_it);
         let pooler_names: Vec<&str> = poolers.iter().filter_map(|p| p["metadata"]["name"].as_str()).collect();
         let of_pooler = |object: &DynamicObject| object.labels().get(POOLER_LABEL).is_some_and(|label| pooler_names.contains(&label.as_str()));
-        let seen = Seen {
+        Seen {
             cluster: cluster.and_then(|object| serde_json::to_value(object).ok()),
             pods: matching(&self.pods, |pod| of_cluster(pod) || of_pooler(pod)),
             claims: matching(&self.claims, of_cluster),
@@ -118,8 +173,8 @@ impl World {
             backups: matching(&self.backups, names_it),
             nodes: matching(&self.nodes, labelled),
             poolers,
-        };
-        Cnpg.observe(database, name, &seen)
+            filled: BTreeMap::new(),
+        }
     }
 
     /// The zone of one of the databases' nodes.
@@ -186,7 +241,8 @@ fn watch_nodes(client: &Client, changed: &Arc<Notify>) -> Store<DynamicObject> {
 fn watch_all(api: Api<DynamicObject>, config: watcher::Config, resource: &ApiResource, changed: &Arc<Notify>) -> Store<DynamicObject> {
     let (reader, writer) = store_of(resource);
     let (changed, kind) = (Arc::clone(changed), resource.kind.clone());
-    let stream = reflector(writer, watcher(api, config).default_backoff());
+    let stripped = kind.clone();
+    let stream = reflector(writer, watcher(api, config).default_backoff().modify(move |object| strip(&stripped, object)));
     tokio::spawn(async move {
         let mut stream = std::pin::pin!(stream);
         while let Some(event) = stream.next().await {

@@ -10,6 +10,7 @@ pub mod command;
 pub mod database;
 pub mod enrolment;
 pub mod environment;
+pub mod event;
 pub mod fit;
 pub mod ids;
 pub mod inspection;

@@ -1,6 +1,7 @@
 //! What an agent says: facts about itself, observations of databases, answers to commands.
 use crate::command::CommandOutcome;
 use crate::database::Published;
+use crate::event::DatabaseEvent;
 use crate::{DatabaseId, EnvironmentId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -145,10 +146,15 @@ pub enum ReportBody {
         /// How it ended.
         outcome: CommandOutcome,
     },
+    /// Something happened to a database, at the moment it was seen.
+    Event(DatabaseEvent),
     /// Reports that were dropped because the buffer was full.
     Dropped {
         /// How many.
         count: u64,
+        /// How many of them were events: those go after everything that is said again anyway.
+        #[serde(default)]
+        events: u64,
     },
 }
 

@@ -6,7 +6,9 @@ mod network;
 mod observe;
 mod pooler;
 mod services;
+mod sight;
 
+use crate::events::Sight;
 use crate::{DataService, Generation, Seen};
 use kiven_model::DatabaseId;
 use kiven_model::command::{SecretContent, SecretRequest};
@@ -85,6 +87,10 @@ impl DataService for Cnpg {
     }
     fn observe(&self, database: &DatabaseId, cluster: &str, seen: &Seen) -> Observation {
         observe::observe(database, cluster, seen)
+    }
+
+    fn sight(&self, cluster: &str, seen: &Seen) -> Sight {
+        sight::sight(cluster, seen)
     }
 }
 
