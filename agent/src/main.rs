@@ -46,7 +46,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         None => agent(&config::Config::parse(lookup)?).await.map(|()| ExitCode::SUCCESS),
         Some(word) => match installer::Task::parse(&word) {
             Some(task) => Ok(installer::run(task, lookup).await),
-            None => anyhow::bail!("`{word}` is not something the agent does: nothing, `install` or `catalog`"),
+            None => anyhow::bail!("`{word}` is not something the agent does: nothing, `install`, `catalog`, `preflight` or `listen`"),
         },
     }
 }

@@ -1,4 +1,5 @@
 //! What the agent sees: watches into small stores, and an observation of each database whenever it has changed.
+use crate::installer::{PREFLIGHT_KEY, PREFLIGHT_MAP};
 use crate::objects::{api, resource};
 use crate::outbox::Outbox;
 use crate::runbook::Runbook;
@@ -10,8 +11,9 @@ use kiven_data_services::events::{Known, follow};
 use kiven_data_services::{DataService, Seen};
 use kiven_model::DatabaseId;
 use kiven_model::event::{DatabaseEvent, Happening};
-use kiven_model::names::DATABASE_NAMESPACE;
+use kiven_model::names::{DATABASE_NAMESPACE, SYSTEM_NAMESPACE};
 use kiven_model::operators::{Component, version_of_image};
+use kiven_model::preflight::ClusterFacts;
 use kiven_model::report::{AgentFacts, Observation, ReportBody};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::runtime::reflector::{Store, reflector, store};
@@ -201,7 +203,15 @@ impl World {
             storage_class: matches!(classes.get_opt(STORAGE_CLASS).await, Ok(Some(_))),
             postgres_versions: self.postgres_versions().await,
             loose_volumes: volumes::loose(&self.client, &self.claims, &self.clusters).await,
+            cluster: self.preflight().await,
         }
+    }
+
+    /// What the chart's preflight has written down.
+    async fn preflight(&self) -> Option<ClusterFacts> {
+        let maps = api(&self.client, SYSTEM_NAMESPACE, &resource("", "v1", "ConfigMap", "configmaps"));
+        let map = maps.get_opt(PREFLIGHT_MAP).await.ok()??;
+        serde_json::from_str(map.data["data"][PREFLIGHT_KEY].as_str()?).ok()
     }
 
     /// The version in the image of a ready CloudNativePG Deployment.

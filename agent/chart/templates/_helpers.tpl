@@ -27,3 +27,32 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- range .Values.imagePullSecrets }}{{ $names = append $names .name }}{{ end -}}
 {{- join "," $names -}}
 {{- end -}}
+
+{{/* Pods of the chart's hooks. */}}
+{{- define "kiven.installer.pod" -}}
+restartPolicy: Never
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  seccompProfile:
+    type: RuntimeDefault
+{{- end }}
+{{- define "kiven.installer.container" -}}
+image: {{ include "kiven.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+# What stands in the way is the last line of the log, and so the pod's last word.
+terminationMessagePolicy: FallbackToLogsOnError
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: ["ALL"]
+resources:
+  requests: { cpu: 50m, memory: 64Mi }
+  limits: { memory: 128Mi }
+{{- end }}

@@ -20,6 +20,8 @@ pub(crate) struct Config {
     pub(crate) operator_namespace: Option<String>,
     /// `KIVEN_INSTALL_WAIT_SECONDS`: how long operator and plugin may take to be ready; 0 waits for nothing.
     pub(crate) wait: Duration,
+    /// `KIVEN_AGENT_IMAGE`: the image of this very process, for probes.
+    pub(crate) agent_image: Option<String>,
     /// `KIVEN_POSTGRESQL_IMAGES`: a JSON object, major to image.
     pub(crate) postgresql_images: BTreeMap<u32, String>,
 }
@@ -40,6 +42,7 @@ impl Config {
             image_pull_secrets: value("KIVEN_IMAGE_PULL_SECRETS").map_or_else(Vec::new, |names| names.split(',').map(str::to_owned).collect()),
             operator_namespace: value("KIVEN_OPERATOR_NAMESPACE"),
             wait: Duration::from_secs(seconds.min(WAIT_SECONDS_MAX)),
+            agent_image: value("KIVEN_AGENT_IMAGE"),
             postgresql_images: serde_json::from_str(&images).context("KIVEN_POSTGRESQL_IMAGES is no JSON object of major and image")?,
         })
     }

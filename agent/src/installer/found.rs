@@ -11,28 +11,44 @@ const PAGE: u32 = 200;
 /// Most pages: a cluster with more Deployments is not looked through further.
 const PAGES_MAX: u32 = 100;
 
-/// Looks through the cluster's Deployments.
+/// Looks through the cluster's Deployments for operators and plugins.
 pub(super) async fn look(client: &Client) -> anyhow::Result<Vec<Found>> {
-    let deployments = Api::<DynamicObject>::all_with(client.clone(), &resource("apps", "v1", "Deployment", "deployments"));
     let mut found = Vec::new();
+    each(client, |one| found.extend(judge(&one.namespace().unwrap_or_default(), &one.name_any(), &one.data))).await?;
+    Ok(found)
+}
+
+/// Whether a Deployment runs an image of that name; not where nobody may look.
+pub(super) async fn runs(client: &Client, image: &str) -> bool {
+    let mut runs = false;
+    let named = |reference: &str| reference.rsplit('/').next().and_then(|last| last.split(['@', ':']).next()) == Some(image);
+    let looked = each(client, |one| runs |= images(&one.data).any(named)).await;
+    runs && looked.is_ok()
+}
+
+async fn each(client: &Client, mut see: impl FnMut(&DynamicObject)) -> anyhow::Result<()> {
+    let deployments = Api::<DynamicObject>::all_with(client.clone(), &resource("apps", "v1", "Deployment", "deployments"));
     let mut parameters = ListParams::default().limit(PAGE);
     for _ in 0..PAGES_MAX {
         let page = deployments.list(&parameters).await?;
-        found.extend(page.items.iter().filter_map(|one| judge(&one.namespace().unwrap_or_default(), &one.name_any(), &one.data)));
+        page.items.iter().for_each(&mut see);
         match page.metadata.continue_ {
             Some(next) if !next.is_empty() => parameters.continue_token = Some(next),
-            _ => return Ok(found),
+            _ => return Ok(()),
         }
     }
     anyhow::bail!("there are more than {} Deployments: whether an operator is among them cannot be told", PAGE * PAGES_MAX)
 }
 
+fn images(deployment: &Value) -> impl Iterator<Item = &str> {
+    let containers = deployment["spec"]["template"]["spec"]["containers"].as_array();
+    containers.into_iter().flatten().filter_map(|container| container["image"].as_str())
+}
+
 /// Whether a Deployment runs one of the two.
 fn judge(namespace: &str, name: &str, deployment: &Value) -> Option<Found> {
-    let containers = deployment["spec"]["template"]["spec"]["containers"].as_array()?;
-    let images = || containers.iter().filter_map(|container| container["image"].as_str());
     Component::ALL.into_iter().find_map(|component| {
-        let version = images().find_map(|image| version_of_image(component, image));
+        let version = images(deployment).find_map(|image| version_of_image(component, image));
         let labelled =
             component == Component::Operator && deployment["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"] == "cloudnative-pg";
         (version.is_some() || labelled).then(|| Found { component, namespace: namespace.to_owned(), name: name.to_owned(), version })

@@ -2,20 +2,23 @@
 //!
 //! It runs as a hook of the chart, with a ServiceAccount that goes when it has succeeded. It applies what is listed in
 //! `kiven_model::operators` and nothing else: fetched, checked by digest, moved to Kiven's namespace by a pure function.
-//! `kiven-agent catalog` follows it and says which PostgreSQL images there are.
+//! `kiven-agent catalog` follows it and says which PostgreSQL images there are, `kiven-agent preflight` what the cluster is like.
 mod apply;
 mod catalog;
 mod config;
 mod fetch;
 mod found;
 mod manifest;
+mod preflight;
 mod present;
+mod probe;
 
 use crate::plugin_tls::{self, InSecrets};
 use config::Config;
 use kiven_model::names::SYSTEM_NAMESPACE;
 use kiven_model::operators::{Component, newest};
 use kiven_model::{Code, Problem};
+pub(crate) use preflight::{KEY as PREFLIGHT_KEY, MAP as PREFLIGHT_MAP};
 use present::{Decision, Rollout};
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -30,6 +33,10 @@ pub(crate) enum Task {
     Install,
     /// The ImageCatalog.
     Catalog,
+    /// What the cluster is like.
+    Preflight,
+    /// The listening half of a probe.
+    Listen,
 }
 
 impl Task {
@@ -38,6 +45,8 @@ impl Task {
         match word {
             "install" => Some(Self::Install),
             "catalog" => Some(Self::Catalog),
+            "preflight" => Some(Self::Preflight),
+            "listen" => Some(Self::Listen),
             _ => None,
         }
     }
@@ -93,10 +102,15 @@ pub(crate) async fn run(task: Task, lookup: impl Fn(&str) -> Option<String>) -> 
 }
 
 async fn attempt(task: Task, config: &Config) -> Result<(), InstallError> {
+    if task == Task::Listen {
+        return Ok(probe::listen().await?);
+    }
     let client = kube::Client::try_default().await.map_err(|error| anyhow::Error::new(error).context("the API server cannot be configured"))?;
     match task {
         Task::Install => install(&client, config).await,
         Task::Catalog => Ok(catalog::apply(&client, config).await?),
+        Task::Preflight => Ok(preflight::look(&client, config).await?),
+        Task::Listen => Ok(()),
     }
 }
 

@@ -22,6 +22,7 @@ pub mod operators;
 pub mod organization;
 pub mod parameters;
 pub mod plan;
+pub mod preflight;
 pub mod price;
 pub mod problem;
 pub mod relay;

@@ -34,6 +34,9 @@ pub struct AgentFacts {
     /// Volumes of the databases' namespace whose claim or Cluster is gone, at most [`LOOSE_VOLUMES_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loose_volumes: Vec<LooseVolume>,
+    /// What the chart's preflight found in the cluster, if it has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<crate::preflight::ClusterFacts>,
 }
 
 /// Most volumes without claim or Cluster that an agent names.

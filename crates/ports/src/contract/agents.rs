@@ -87,6 +87,7 @@ async fn sayings<A: Agents>(agents: &A) -> Result<(), String> {
         storage_class: true,
         postgres_versions: vec![15],
         loose_volumes: Vec::new(),
+        cluster: None,
     };
     let record = |session| AgentRecord { environment_id: values::environment(1).id, session, seen_at: Timestamp::UNIX_EPOCH, facts: facts.clone() };
     for session in [5, 6, 5] {
