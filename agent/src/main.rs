@@ -24,6 +24,7 @@ mod secrets;
 mod session;
 mod sql;
 mod strip;
+mod upgrade;
 mod volumes;
 mod warnings;
 mod watch;

@@ -56,3 +56,11 @@ resources:
   requests: { cpu: 50m, memory: 64Mi }
   limits: { memory: 128Mi }
 {{- end }}
+{{- define "kiven.installer.hook" -}}
+helm.sh/hook: pre-install,pre-upgrade
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+{{- define "kiven.after.hook" -}}
+helm.sh/hook: post-install,post-upgrade
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
