@@ -259,7 +259,7 @@ async fn a_hand_over_loses_nothing_and_doubles_nothing() {
     assert!(open_here.is_disjoint(&done) && open_here.len() <= COMMANDS_IN_FLIGHT_MAX);
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert!(agent.incoming.try_recv().is_err(), "nothing is handed over after the word to go");
-    agent.say(ReportBody::Dropped { count: 1 }).await;
+    agent.say(ReportBody::Dropped { count: 1, events: 0 }).await;
     h.record().await;
     assert_eq!(open(&first, 2).await.err().unwrap().code(), Code::Unavailable);
     let mut agent = welcomed(&second, 3).await.0.reading();
@@ -312,7 +312,7 @@ async fn a_slow_queue_lets_one_report_of_a_session_wait_and_leaves_the_others_wi
     let (mut agent, _) = welcomed(&relay, 1).await;
     h.gate.send(false).unwrap();
     for _ in 0..100 {
-        agent.say(ReportBody::Dropped { count: 1 }).await;
+        agent.say(ReportBody::Dropped { count: 1, events: 0 }).await;
     }
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(agent.out.capacity(), 1_000 - 99, "one was read");
@@ -330,7 +330,7 @@ async fn an_agent_that_says_too_much_waits_and_one_that_does_not_read_is_let_go(
     let (mut agent, _) = welcomed(&relay, 1).await;
     let began = tokio::time::Instant::now();
     for _ in 0..700 {
-        agent.say(ReportBody::Dropped { count: 1 }).await;
+        agent.say(ReportBody::Dropped { count: 1, events: 0 }).await;
     }
     for _ in 0..700 {
         h.record().await;
@@ -339,7 +339,7 @@ async fn an_agent_that_says_too_much_waits_and_one_that_does_not_read_is_let_go(
     assert!(began.elapsed() >= Duration::from_secs(4) && began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
     tokio::time::sleep(Duration::from_secs(60)).await;
     for _ in 0..100 {
-        agent.say(ReportBody::Dropped { count: 1 }).await;
+        agent.say(ReportBody::Dropped { count: 1, events: 0 }).await;
     }
     tokio::time::sleep(Duration::from_secs(31)).await;
     assert_eq!(relay.metrics.sessions(), 0);
@@ -356,7 +356,7 @@ async fn what_is_no_report_of_this_session_ends_it_and_what_cannot_be_read_is_pa
     assert!(matches!(agent.next().await, Some(Message::Acknowledgement(a)) if a.sequence == 1));
     agent.number = 2;
     agent.sequence = 1;
-    agent.say(ReportBody::Dropped { count: 1 }).await;
+    agent.say(ReportBody::Dropped { count: 1, events: 0 }).await;
     assert_eq!(agent.end().await.code(), Code::PermissionDenied);
     for number in 10..19 {
         welcomed(&relay, number).await;
