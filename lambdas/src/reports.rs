@@ -163,11 +163,14 @@ mod tests {
         heard.hear(&Report { body: ReportBody::Dropped { count: 5 }, ..observed(0, true, false) }, now);
         heard.came_back(Some(4.0));
         heard.came_back(None);
+        let problem = kiven_model::Problem::new(kiven_model::Code::AGENT_REFUSED, "no");
+        let refused = ReportBody::Answered { command_id: "op/step".to_owned(), outcome: CommandOutcome::Refused(problem) };
+        heard.hear(&Report { body: refused, ..observed(0, true, false) }, now);
         heard.came_back(Some(2.0));
         let line: Value = serde_json::from_str(&heard.event(now).line("Kiven")).unwrap();
         let said =
             ["Reports", "ReportsDropped", "CommandsRefused", "DatabasesDown", "DatabasesUnarchived", "ReportLagMilliseconds", "AgentAwaySeconds"]
                 .map(|name| line[name].clone());
-        assert_eq!(said, [json!(5.0), json!(5.0), json!(1.0), json!(2.0), json!(2000.0), json!(4.0)]);
+        assert_eq!(said, [json!(6.0), json!(5.0), json!(1.0), json!(1.0), json!(2.0), json!(2000.0), json!(4.0)]);
     }
 }

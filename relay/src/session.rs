@@ -210,6 +210,8 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Session<S, Q> {
                 Err(PortError::Conflict(_)) => return Err(self.lost()),
                 Err(error) => return Err(unavailable(error)),
             };
+            // It could be taken, so the epoch is the newest.
+            talk.epoch_seen_at = Instant::now();
             let body = serde_json::to_vec(&command).map_err(|error| Status::internal(error.to_string()))?;
             self.send(session_response::Message::Command(Command { id: id.clone(), body, epoch: self.epoch })).await?;
             self.metrics.command(since.elapsed());
