@@ -243,7 +243,8 @@ fn shortened(body: ReportBody) -> ReportBody {
             let problem = Problem::new(kiven_model::Code::AGENT_FAILED, "the answer is too large to be sent");
             ReportBody::Answered { command_id, outcome: CommandOutcome::Refused(problem) }
         }
-        ReportBody::Facts(_) | ReportBody::Observed(_) | ReportBody::Dropped { .. } => ReportBody::Dropped { count: 1 },
+        ReportBody::Event(_) => ReportBody::Dropped { count: 1, events: 1 },
+        ReportBody::Facts(_) | ReportBody::Observed(_) | ReportBody::Dropped { .. } => ReportBody::Dropped { count: 1, events: 0 },
     }
 }
 

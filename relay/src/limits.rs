@@ -10,6 +10,8 @@ pub(crate) const COMMANDS_IN_FLIGHT_MAX: usize = 48;
 pub(crate) const OUTGOING_MAX: usize = 64;
 /// Reports on their way to the queue, of all agents; beyond it sessions wait and read no more.
 pub(crate) const QUEUE_SENDS_MAX: usize = 256;
+/// Calls of the records at once, of all sessions: each has a connection of its own.
+pub(crate) const RECORDS_CALLS_MAX: usize = 128;
 /// Sessions of all agents; beyond it an agent is told to try another relay.
 pub(crate) const SESSIONS_MAX: usize = 20_000;
 

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tonic::transport::Server;
 
 /// Below the 350 s after which the NLB drops a silent connection.
@@ -68,6 +68,7 @@ async fn main() -> anyhow::Result<()> {
     let relay = Relay {
         id: relay_id()?,
         store: Arc::new(Store::new(&sdk, &config.store)),
+        places: Arc::new(Semaphore::new(limits::RECORDS_CALLS_MAX)),
         queue: Arc::new(SendQueue::new(Reports(Queue::new(&sdk, &config.reports_url)))),
         sessions: sessions.clone(),
         metrics: Arc::clone(&metrics),

@@ -1,7 +1,7 @@
 //! The gRPC service: who an agent is, and whether this relay may have its session.
 use crate::limits::OUTGOING_MAX;
 use crate::metrics::{Metrics, Refusal};
-use crate::session::{SendQueue, Session};
+use crate::session::{SendQueue, Session, place};
 use crate::sessions::{Sessions, Signals};
 use jiff::Timestamp;
 use kiven_model::EnvironmentId;
@@ -12,7 +12,7 @@ use kiven_proto::v1::agent_relay_service_server::AgentRelayService;
 use kiven_proto::v1::{Hello, SessionRequest, SessionResponse, Welcome, session_request, session_response};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -25,6 +25,8 @@ const SESSION_KEY: &str = "kiven-session";
 pub(crate) struct Relay<S, Q> {
     pub(crate) id: String,
     pub(crate) store: Arc<S>,
+    /// Places for calls of the records.
+    pub(crate) places: Arc<Semaphore>,
     pub(crate) queue: Arc<SendQueue<Q>>,
     pub(crate) sessions: Sessions,
     pub(crate) metrics: Arc<Metrics>,
@@ -59,6 +61,7 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Relay<S, Q> {
             relay: self.id.clone(),
             certified_at: shown.certified_at,
         };
+        let _place = place(&self.places).await?;
         match self.store.session_claim(&claim).await.map_err(|error| Status::unavailable(error.to_string()))? {
             Claimed::Owned { epoch } => Ok(epoch),
             Claimed::Revoked => Err(self.refuse(Refusal::Revoked, Status::unauthenticated("the certificate was revoked"))),
@@ -86,6 +89,7 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Relay<S, Q> {
         let signals = Arc::new(Signals::default());
         let session = Session {
             store: Arc::clone(&self.store),
+            places: Arc::clone(&self.places),
             queue: Arc::clone(&self.queue),
             sessions: self.sessions.clone(),
             metrics: Arc::clone(&self.metrics),

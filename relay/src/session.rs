@@ -7,11 +7,10 @@ use kiven_model::report::{REPORT_BYTES_MAX, Report, ReportBody};
 use kiven_ports::{Agents, PortError, ReportQueue};
 use kiven_proto::v1::{Acknowledgement, Command, GoAway, SessionRequest, SessionResponse, session_request, session_response};
 use std::collections::BTreeSet;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
@@ -43,6 +42,7 @@ impl<Q: ReportQueue> SendQueue<Q> {
 /// What a session works with.
 pub(crate) struct Session<S, Q> {
     pub(crate) store: Arc<S>,
+    pub(crate) places: Arc<Semaphore>,
     pub(crate) queue: Arc<SendQueue<Q>>,
     pub(crate) sessions: Sessions,
     pub(crate) metrics: Arc<Metrics>,
@@ -65,8 +65,9 @@ struct Talk {
     epoch_seen_at: Instant,
 }
 
-/// A report on its way to the queue.
-type Sending = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
+/// A report on its way to the queue: one at most, in a task of its own, so that it goes on while commands are handed over. It
+/// ends with its session.
+type Sending = JoinSet<Result<(), Status>>;
 
 impl<S: Agents + 'static, Q: ReportQueue + 'static> Session<S, Q> {
     /// Runs until the agent leaves or something fails; the agent comes back by itself.
@@ -94,11 +95,11 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Session<S, Q> {
             looked_at: now,
             epoch_seen_at: now,
         };
-        let mut sending: Option<Sending> = None;
+        let mut sending = Sending::new();
         loop {
             let ready_at = talk.allowance.ready_at();
             let room = !talk.leaving && talk.in_flight.len() < COMMANDS_IN_FLIGHT_MAX;
-            let reading = sending.is_none() && ready_at <= Instant::now();
+            let reading = sending.is_empty() && ready_at <= Instant::now();
             // Reading and delivering do not wait for each other: behind a slow queue commands still go out.
             let worked = tokio::select! {
                 message = incoming.next(), if reading => match message {
@@ -107,11 +108,8 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Session<S, Q> {
                     Some(Err(status)) if status.code() == tonic::Code::OutOfRange => Err(self.refuse(Refusal::Report, status)),
                     None | Some(Err(_)) => return (self, None),
                 },
-                sent = poll(&mut sending), if sending.is_some() => {
-                    sending = None;
-                    sent
-                }
-                () = tokio::time::sleep_until(ready_at), if sending.is_none() && !reading => Ok(()),
+                Some(sent) = sending.join_next() => sent.unwrap_or_else(|_| Err(Status::internal("a report was not sent to its end"))),
+                () = tokio::time::sleep_until(ready_at), if sending.is_empty() && !reading => Ok(()),
                 () = std::future::ready(()), if room && talk.more => self.deliver(&mut talk).await,
                 () = self.signals.called.notified(), if room => self.deliver(&mut talk).await,
                 () = tokio::time::sleep_until(talk.looked_at + LOOK) => self.look(&mut talk).await,
@@ -135,7 +133,7 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Session<S, Q> {
     /// Leaves a report in the queue, then acknowledges it.
     ///
     /// One that cannot be read is acknowledged and dropped: it would come first in every session to come.
-    async fn report(self: &Arc<Self>, talk: &mut Talk, message: kiven_proto::v1::Report, sending: &mut Option<Sending>) -> Result<(), Status> {
+    async fn report(self: &Arc<Self>, talk: &mut Talk, message: kiven_proto::v1::Report, sending: &mut Sending) -> Result<(), Status> {
         let (bytes, sequence) = (message.body.len(), message.sequence);
         talk.allowance.charge(bytes, Instant::now());
         if talk.allowance.ready_at() > Instant::now() {
@@ -159,12 +157,12 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Session<S, Q> {
             self.sessions.busy();
         }
         let this = Arc::clone(self);
-        *sending = Some(Box::pin(async move {
+        sending.spawn(async move {
             this.queue.send(&report).await.map_err(unavailable)?;
             this.metrics.report(bytes);
             kiven_failpoint::pass("relay", "reported", "report");
             this.acknowledge(sequence).await
-        }));
+        });
         Ok(())
     }
 
@@ -182,7 +180,11 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Session<S, Q> {
 
     /// Ends the session when another relay has the agent now, or its certificate was revoked.
     async fn check_epoch(&self, talk: &mut Talk) -> Result<(), Status> {
-        if self.store.session_epoch(&self.environment).await.map_err(unavailable)? != self.epoch {
+        let epoch = {
+            let _place = place(&self.places).await?;
+            self.store.session_epoch(&self.environment).await.map_err(unavailable)?
+        };
+        if epoch != self.epoch {
             return Err(self.lost());
         }
         talk.epoch_seen_at = Instant::now();
@@ -197,19 +199,29 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Session<S, Q> {
     async fn deliver(&self, talk: &mut Talk) -> Result<(), Status> {
         let since = self.signals.take_since();
         talk.more = false;
-        for id in self.store.commands_due(&self.environment, self.number).await.map_err(unavailable)? {
+        let due = {
+            let _place = place(&self.places).await?;
+            self.store.commands_due(&self.environment, self.number).await.map_err(unavailable)?
+        };
+        for id in due {
             if talk.in_flight.len() >= COMMANDS_IN_FLIGHT_MAX {
                 talk.more = true;
                 break;
             }
             // A command's id is `{operation id}/{step key}`: the kill matrix names steps.
             kiven_failpoint::pass("relay", "due", id.split('/').nth(1).unwrap_or(&id));
-            let command = match self.store.command_take(&id, self.number, self.epoch).await {
+            let taken = {
+                let _place = place(&self.places).await?;
+                self.store.command_take(&id, self.number, self.epoch).await
+            };
+            let command = match taken {
                 Ok(Some(command)) => command,
                 Ok(None) => continue,
                 Err(PortError::Conflict(_)) => return Err(self.lost()),
                 Err(error) => return Err(unavailable(error)),
             };
+            // It could be taken, so the epoch is the newest.
+            talk.epoch_seen_at = Instant::now();
             let body = serde_json::to_vec(&command).map_err(|error| Status::internal(error.to_string()))?;
             self.send(session_response::Message::Command(Command { id: id.clone(), body, epoch: self.epoch })).await?;
             self.metrics.command(since.elapsed());
@@ -229,14 +241,11 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Session<S, Q> {
     }
 }
 
-fn unavailable(error: PortError) -> Status {
-    Status::unavailable(error.to_string())
+/// A place for one call of the records. It is not kept while an agent is waited for.
+pub(crate) async fn place(places: &Semaphore) -> Result<SemaphorePermit<'_>, Status> {
+    places.acquire().await.map_err(|_| Status::unavailable("the records were closed"))
 }
 
-/// What is on its way, or never.
-async fn poll(sending: &mut Option<Sending>) -> Result<(), Status> {
-    match sending.as_mut() {
-        Some(sending) => sending.await,
-        None => std::future::pending().await,
-    }
+fn unavailable(error: PortError) -> Status {
+    Status::unavailable(error.to_string())
 }

@@ -15,7 +15,7 @@ use kiven_sim::{Odds, World};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
@@ -75,7 +75,7 @@ impl Harness {
         let (sessions, metrics) = (Sessions::default(), Arc::new(Metrics::default()));
         let (caller, store, counted) = (sessions.clone(), Arc::clone(&self.world), Arc::clone(&metrics));
         tokio::spawn(async move { caller.call_for_ever(&*store, &counted, || Timestamp::UNIX_EPOCH).await });
-        Arc::new(Relay { id: id.to_owned(), store: Arc::clone(&self.world), queue, sessions, metrics })
+        Arc::new(Relay { id: id.to_owned(), store: Arc::clone(&self.world), places: Arc::new(Semaphore::new(4)), queue, sessions, metrics })
     }
 
     async fn send(&self, count: usize) -> Vec<String> {
