@@ -221,7 +221,7 @@ impl World {
     }
 
     /// What the chart's preflight has written down.
-    async fn preflight(&self) -> Option<ClusterFacts> {
+    async fn preflight(&self) -> Option<Box<ClusterFacts>> {
         let maps = api(&self.client, SYSTEM_NAMESPACE, &resource("", "v1", "ConfigMap", "configmaps"));
         let map = maps.get_opt(PREFLIGHT_MAP).await.ok()??;
         serde_json::from_str(map.data["data"][PREFLIGHT_KEY].as_str()?).ok()

@@ -167,7 +167,7 @@ struct Attempt {
 /// Makes the attempts of the table as the agent, on what the installer has installed.
 async fn the_policy_holds_the_agent(client: &Client, rendered: &str) {
     let table = include_str!("../chart/tests/operator-policy.yaml");
-    let listed = include_str!("../chart/files/listed-digests.txt").lines().next().unwrap();
+    let listed = include_str!("../chart/templates/operator-policy.yaml").split("'@").nth(1).unwrap().split('\'').next().unwrap();
     let attempts: Vec<Attempt> = serde_yaml_ng::from_str(&table.replace("LISTED", listed)).unwrap();
     for document in serde_yaml_ng::Deserializer::from_str(rendered) {
         let object = Value::deserialize(document).unwrap();
