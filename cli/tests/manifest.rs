@@ -91,6 +91,27 @@ fn sets() -> Vec<(&'static str, Values)> {
                 set("awsRegion", "--aws-region", "eu-west-1"),
             ],
         ),
+        (
+            "an installer behind a mirror",
+            vec![
+                set("installer.mirror", "--installer-mirror", "https://mirror.example/kiven"),
+                set("installer.registry", "--installer-registry", "registry.example"),
+                (
+                    "installer.env[0].name=HTTPS_PROXY,installer.env[0].value=http://proxy.example:3128".to_owned(),
+                    "--installer-env",
+                    "HTTPS_PROXY=http://proxy.example:3128".to_owned(),
+                ),
+                set("imagePullSecrets[0].name", "--image-pull-secret", "registry"),
+            ],
+        ),
+        ("an operator of one's own", vec![set("operatorNamespace", "--operator-namespace", "cnpg-system")]),
+        (
+            "no hooks",
+            vec![
+                ("installer.enabled=false".to_owned(), "--no-installer", String::new()),
+                ("preflight.enabled=false".to_owned(), "--no-preflight", String::new()),
+            ],
+        ),
         ("a key of one's own", vec![set("storageClass.kmsKeyId", "--kms-key-id", "arn:aws:kms:eu-west-1:000000000000:key/k")]),
     ]
 }

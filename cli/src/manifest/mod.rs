@@ -4,6 +4,7 @@ mod template;
 use crate::fail::Fail;
 use kiven_model::EnvironmentId;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use template::{Known, render};
 
 /// What the chart's `Chart.yaml` says; held by a test.
@@ -11,14 +12,18 @@ const APP_VERSION: &str = "0.1.0";
 /// The release's name, where Helm would ask for one.
 const RELEASE: &str = "kiven-agent";
 
+/// How long operator and plugin may take to be ready: `installer.waitSeconds`.
+const INSTALLER_WAIT_SECONDS: &str = "240";
+
 macro_rules! templates {
     ($($name:literal)*) => { [$(($name, include_str!(concat!("../../../agent/chart/templates/", $name)))),*] };
 }
 
 /// The chart's templates, in the order in which objects need each other.
-const TEMPLATES: [(&str, &str); 10] = templates! {
+const TEMPLATES: [(&str, &str); 14] = templates! {
     "namespace.yaml" "service-account.yaml" "storage-class.yaml" "rights-cluster.yaml" "rights-databases.yaml" "rights-system.yaml"
-    "network-policy.yaml" "agent-token.yaml" "image-catalog.yaml" "deployment.yaml"
+    "rights-operator.yaml" "operator-policy.yaml" "network-policy.yaml" "installer.yaml" "agent-token.yaml" "image-catalog.yaml"
+    "deployment.yaml" "preflight.yaml"
 };
 
 /// The chart's values, as far as they are not the same everywhere.
@@ -76,6 +81,24 @@ pub(crate) struct Values {
     #[arg(long = "postgresql-image", value_name = "MAJOR=IMAGE", value_parser = major_and_image,
         default_values = ["17=ghcr.io/cloudnative-pg/postgresql:17-system-trixie", "18=ghcr.io/cloudnative-pg/postgresql:18-system-trixie"])]
     postgresql_images: Vec<(u32, String)>,
+    /// The namespace of an operator that you run yourself and that Kiven is to use.
+    #[arg(long, default_value = "")]
+    operator_namespace: String,
+    /// A web server of your own with the manifests of operator and plugin.
+    #[arg(long, default_value = "")]
+    installer_mirror: String,
+    /// A registry with the images of operator and plugin.
+    #[arg(long, default_value = "")]
+    installer_registry: String,
+    /// An environment variable of installer and preflight: HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE.
+    #[arg(long = "installer-env", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    installer_env: Vec<(String, String)>,
+    /// Operator, plugin and the plugin's TLS Secrets are yours to bring.
+    #[arg(long)]
+    no_installer: bool,
+    /// The cluster is not looked at.
+    #[arg(long)]
+    no_preflight: bool,
     /// The KMS key of volumes; the account's default EBS key when empty.
     #[arg(long, default_value = "")]
     kms_key_id: String,
@@ -112,6 +135,11 @@ fn major_and_image(text: &str) -> Result<(u32, String), String> {
     parsed.filter(|(_, image)| !image.is_empty()).ok_or_else(|| "it is MAJOR=IMAGE".to_owned())
 }
 
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    let parsed = text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    parsed.filter(|(name, _)| !name.is_empty()).ok_or_else(|| "it is NAME=VALUE".to_owned())
+}
+
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
@@ -120,11 +148,52 @@ fn port_of(address: &str) -> String {
     address.rsplit(':').next().unwrap_or_default().to_owned()
 }
 
+impl Values {
+    fn agent_image(&self) -> String {
+        if self.image_digest.is_empty() { format!("{}:{}", self.image, self.image_tag) } else { format!("{}@{}", self.image, self.image_digest) }
+    }
+
+    /// The pods of the chart's hooks: `kiven.installer.pod`.
+    fn hook_pod(&self) -> Vec<String> {
+        let secrets = self.image_pull_secrets.iter().map(|name| format!("  - name: {}", quoted(name)));
+        let secrets = (!self.image_pull_secrets.is_empty()).then(|| "imagePullSecrets:".to_owned()).into_iter().chain(secrets);
+        let context = [
+            "securityContext:",
+            "  runAsNonRoot: true",
+            "  runAsUser: 65532",
+            "  runAsGroup: 65532",
+            "  seccompProfile:",
+            "    type: RuntimeDefault",
+        ];
+        ["restartPolicy: Never".to_owned()].into_iter().chain(secrets).chain(context.map(str::to_owned)).collect()
+    }
+
+    /// Their containers: `kiven.installer.container`.
+    fn hook_container(&self) -> Vec<String> {
+        let (image, policy) = (format!("image: {}", self.agent_image()), format!("imagePullPolicy: {}", self.image_pull_policy));
+        let same = [
+            "terminationMessagePolicy: FallbackToLogsOnError",
+            "securityContext:",
+            "  allowPrivilegeEscalation: false",
+            "  readOnlyRootFilesystem: true",
+            "  capabilities:",
+            "    drop: [\"ALL\"]",
+            "resources:",
+            "  requests: { cpu: 50m, memory: 64Mi }",
+            "  limits: { memory: 128Mi }",
+        ];
+        [image, policy].into_iter().chain(same.map(str::to_owned)).collect()
+    }
+}
+
+fn hook(when: &str) -> Vec<String> {
+    vec![format!("helm.sh/hook: {when}"), "helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded".to_owned()]
+}
+
 /// What each expression of the templates comes to. A new one in a template is added here; until it is, a test fails.
 impl Known for Values {
     fn value(&self, expression: &str) -> Option<String> {
-        let image =
-            if self.image_digest.is_empty() { format!("{}:{}", self.image, self.image_tag) } else { format!("{}@{}", self.image, self.image_digest) };
+        let image = self.agent_image();
         Some(match expression {
             r#"include "kiven.namespace" ."# => "kiven-system".to_owned(),
             r#"include "kiven.image" . | quote"# => quoted(&image),
@@ -148,6 +217,15 @@ impl Known for Values {
             // A token is never typed on a command line: whoever has one makes its Secret.
             ".Values.agentToken | quote" => quoted(""),
             ".Values.storageClass.kmsKeyId | quote" => quoted(&self.kms_key_id),
+            ".Values.operatorNamespace | quote" => quoted(&self.operator_namespace),
+            ".Values.installer.mirror | quote" => quoted(&self.installer_mirror),
+            ".Values.installer.registry | quote" => quoted(&self.installer_registry),
+            ".Values.installer.waitSeconds | quote" => quoted(INSTALLER_WAIT_SECONDS),
+            r#"include "kiven.installer.pullSecrets" . | quote"# => quoted(&self.image_pull_secrets.join(",")),
+            ".Values.postgresql.images | toJson | quote" => {
+                let images: BTreeMap<String, &String> = self.postgresql_images.iter().map(|(major, image)| (major.to_string(), image)).collect();
+                quoted(&json!(images).to_string())
+            }
             _ => return None,
         })
     }
@@ -159,6 +237,14 @@ impl Known for Values {
                 format!("app.kubernetes.io/instance: {RELEASE}"),
                 format!("app.kubernetes.io/version: {}", quoted(APP_VERSION)),
             ],
+            r#"include "kiven.installer.hook" ."# => hook("pre-install,pre-upgrade"),
+            r#"include "kiven.after.hook" ."# => hook("post-install,post-upgrade"),
+            r#"include "kiven.installer.pod" ."# => self.hook_pod(),
+            r#"include "kiven.installer.container" ."# => self.hook_container(),
+            "toYaml .Values.installer.env" => {
+                let entry = |(name, value): &(String, String)| [format!("- name: {}", quoted(name)), format!("  value: {}", quoted(value))];
+                self.installer_env.iter().flat_map(entry).collect()
+            }
             r#"include "kiven.postgresqlImages" ."# => {
                 let entry = |(major, image): &(u32, String)| [format!("- major: {major}"), format!("  image: {}", quoted(image))];
                 self.postgresql_images.iter().flat_map(entry).collect()
@@ -171,6 +257,12 @@ impl Known for Values {
         Some(match condition {
             r#"eq .Values.agentEnrolment "token""# => self.agent_enrolment == "token",
             ".Values.agentToken" => false,
+            ".Values.installer.enabled" => !self.no_installer,
+            "not .Values.installer.enabled" => self.no_installer,
+            "and .Values.installer.enabled (not .Values.operatorNamespace)" => !self.no_installer && self.operator_namespace.is_empty(),
+            ".Values.installer.env" => !self.installer_env.is_empty(),
+            ".Values.operatorNamespace" => !self.operator_namespace.is_empty(),
+            ".Values.preflight.enabled" => !self.no_preflight,
             ".Values.proxyUrl" => !self.proxy_url.is_empty(),
             ".Values.proxySecret" => !self.proxy_secret.is_empty(),
             ".Values.privateCaConfigMap" => !self.private_ca_config_map.is_empty(),
