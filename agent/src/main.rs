@@ -15,6 +15,8 @@ mod hostile_table;
 mod hostile_tests;
 mod lanes;
 mod ledger;
+mod log_lines;
+mod logs;
 mod maintenance;
 mod objects;
 mod outbox;
@@ -51,6 +53,7 @@ async fn main() -> anyhow::Result<()> {
     }
     let outbox = Arc::new(outbox::Outbox::default());
     let world = watch::World::start(client.clone(), Arc::clone(&outbox));
+    tokio::spawn(logs::follow_for_ever(client.clone(), Arc::clone(&outbox)));
     let let_go = Arc::new(Notify::new());
     let commands = commands::Commands::load(client, config.environment_id.clone(), Arc::clone(&world), Arc::clone(&let_go)).await?;
     let runner = runner::Runner::new(commands, Arc::clone(&outbox));

@@ -37,7 +37,8 @@ impl Outbox {
             inner.waiting.retain(|old| !matches!(old, ReportBody::Observed(old) if old.cluster == new.cluster));
         }
         if inner.waiting.len() + inner.sent.len() >= REPORTS_MAX {
-            let victim = inner.waiting.iter().position(|old| matches!(old, ReportBody::Observed(_) | ReportBody::Facts(_)));
+            let counts = inner.waiting.iter().position(|old| matches!(old, ReportBody::Logged(_)));
+            let victim = counts.or_else(|| inner.waiting.iter().position(|old| matches!(old, ReportBody::Observed(_) | ReportBody::Facts(_))));
             match victim {
                 Some(index) => drop(inner.waiting.remove(index)),
                 None => drop(inner.waiting.pop_front()),

@@ -242,7 +242,7 @@ fn shortened(body: ReportBody) -> ReportBody {
             let problem = Problem::new(kiven_model::Code::AGENT_FAILED, "the answer is too large to be sent");
             ReportBody::Answered { command_id, outcome: CommandOutcome::Refused(problem) }
         }
-        ReportBody::Facts(_) | ReportBody::Observed(_) | ReportBody::Dropped { .. } => ReportBody::Dropped { count: 1 },
+        ReportBody::Facts(_) | ReportBody::Observed(_) | ReportBody::Logged(_) | ReportBody::Dropped { .. } => ReportBody::Dropped { count: 1 },
     }
 }
 

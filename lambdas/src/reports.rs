@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kiven_model::OperationId;
 use kiven_model::command::CommandOutcome;
 use kiven_model::environment::EnvironmentStatus;
-use kiven_model::report::{AgentRecord, Observation, Report, ReportBody};
+use kiven_model::report::{AgentRecord, LogCount, LogCounts, Observation, Report, ReportBody};
 use kiven_ports::{Agents, Doorbell, PortError, Ports, Records};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ pub struct Heard {
     failed: u32,
     dropped: u64,
     commands_refused: u32,
+    postgres_errors: u64,
     databases_down: u32,
     databases_unarchived: u32,
     lag_milliseconds: f64,
@@ -35,6 +36,9 @@ impl Heard {
             ReportBody::Answered { command_id, outcome: CommandOutcome::Refused(problem) } => {
                 self.commands_refused += 1;
                 tracing::warn!(environment_id = %report.environment_id, command_id, code = %problem.code, "an agent refused a command");
+            }
+            ReportBody::Logged(logged) => {
+                self.postgres_errors += logged.kinds.iter().filter(|kind| is_error(&kind.severity)).map(|kind| kind.count).sum::<u64>()
             }
             ReportBody::Facts(_) | ReportBody::Answered { .. } => {}
         }
@@ -61,6 +65,7 @@ impl Heard {
             .metric(&[], "Reports", Unit::Count, f64::from(self.reports))
             .metric(&[], "ReportsDropped", Unit::Count, self.dropped as f64)
             .metric(&[], "CommandsRefused", Unit::Count, f64::from(self.commands_refused))
+            .metric(&[], "PostgresErrors", Unit::Count, self.postgres_errors as f64)
             .metric(&[], "ReportLagMilliseconds", Unit::Milliseconds, self.lag_milliseconds)
             .metric(&[], "DatabasesDown", Unit::Count, f64::from(self.databases_down))
             .metric(&[], "DatabasesUnarchived", Unit::Count, f64::from(self.databases_unarchived));
@@ -119,6 +124,10 @@ pub async fn record<P: Ports>(ports: &P, report: &Report) -> Result<(), PortErro
             ports.agents().command_answer(command_id, outcome).await?;
             Some(known.command.operation_id)
         }
+        ReportBody::Logged(logged) => {
+            tell_logs(report, logged);
+            None
+        }
         ReportBody::Dropped { count } => {
             tracing::warn!(environment_id = %report.environment_id, count, "the agent dropped reports");
             None
@@ -128,6 +137,19 @@ pub async fn record<P: Ports>(ports: &P, report: &Report) -> Result<(), PortErro
         ring(ports, &operation).await;
     }
     Ok(())
+}
+
+/// Whether a statement or a session failed.
+fn is_error(severity: &str) -> bool {
+    ["ERROR", "FATAL", "PANIC"].contains(&severity)
+}
+
+/// One line for each kind that failed: whoever operates the database looks for its SQLSTATE.
+fn tell_logs(report: &Report, logged: &LogCounts) {
+    for kind in logged.kinds.iter().filter(|kind| is_error(&kind.severity)) {
+        let LogCount { severity, sqlstate, template, count } = kind;
+        tracing::info!(environment_id = %report.environment_id, database_id = %logged.database_id, severity, sqlstate, template, count, "PostgreSQL logged");
+    }
 }
 
 /// A lost ring is the sweep's to make good.

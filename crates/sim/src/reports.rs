@@ -32,7 +32,7 @@ impl State {
                 self.inbox.answer(command_id, outcome);
                 Some(operation)
             }
-            ReportBody::Dropped { .. } => None,
+            ReportBody::Logged(_) | ReportBody::Dropped { .. } => None,
         }
     }
 }
