@@ -2,7 +2,8 @@
 # addresses and no NAT gateway; their security group lets in the load balancer and nobody else.
 
 locals {
-  relay_port = 8443
+  relay_port        = 8443
+  relay_health_port = 8444
 }
 
 resource "aws_vpc" "this" {
@@ -80,6 +81,15 @@ resource "aws_vpc_security_group_egress_rule" "balancer" {
   to_port                      = local.relay_port
 }
 
+resource "aws_vpc_security_group_egress_rule" "balancer_health" {
+  security_group_id            = aws_security_group.balancer.id
+  description                  = "Whether the relay takes sessions"
+  referenced_security_group_id = aws_security_group.relay.id
+  ip_protocol                  = "tcp"
+  from_port                    = local.relay_health_port
+  to_port                      = local.relay_health_port
+}
+
 resource "aws_security_group" "relay" {
   name        = "${var.name}-relay"
   description = "Only the load balancer gets in"
@@ -94,6 +104,15 @@ resource "aws_vpc_security_group_ingress_rule" "relay" {
   ip_protocol                  = "tcp"
   from_port                    = local.relay_port
   to_port                      = local.relay_port
+}
+
+resource "aws_vpc_security_group_ingress_rule" "relay_health" {
+  security_group_id            = aws_security_group.relay.id
+  description                  = "The load balancer asks whether it takes sessions"
+  referenced_security_group_id = aws_security_group.balancer.id
+  ip_protocol                  = "tcp"
+  from_port                    = local.relay_health_port
+  to_port                      = local.relay_health_port
 }
 
 resource "aws_vpc_security_group_egress_rule" "relay" {
@@ -124,13 +143,16 @@ resource "aws_lb_target_group" "relay" {
   target_type            = "ip"
   protocol               = "TCP"
   port                   = local.relay_port
-  deregistration_delay   = 10
+  # Longer than a relay takes to send its agents to another one.
+  deregistration_delay   = 20
   connection_termination = true
   preserve_client_ip     = false
   tags                   = local.tags
 
   health_check {
-    protocol            = "TCP"
+    protocol            = "HTTP"
+    port                = local.relay_health_port
+    path                = "/readyz"
     interval            = 10
     healthy_threshold   = 2
     unhealthy_threshold = 2
@@ -172,10 +194,11 @@ resource "aws_cloudwatch_log_group" "relay" {
 locals {
   # Also an output: a relay that runs elsewhere takes the same.
   relay_environment = merge(local.store, {
-    AWS_REGION           = local.region
-    KIVEN_RELAY_LISTEN   = "0.0.0.0:${local.relay_port}"
-    KIVEN_REPORTS_URL    = aws_sqs_queue.this["reports"].url
-    KIVEN_ENROL_FUNCTION = aws_lambda_function.this["enrol"].function_name
+    AWS_REGION                = local.region
+    KIVEN_RELAY_LISTEN        = "0.0.0.0:${local.relay_port}"
+    KIVEN_RELAY_HEALTH_LISTEN = "0.0.0.0:${local.relay_health_port}"
+    KIVEN_REPORTS_URL         = aws_sqs_queue.this["reports"].url
+    KIVEN_ENROL_FUNCTION      = aws_lambda_function.this["enrol"].function_name
   })
 }
 
@@ -280,16 +303,30 @@ resource "aws_iam_role" "relay" {
 }
 
 data "aws_iam_policy_document" "relay" {
-  # Commands and the list of those that wait, and nothing else of the table: that a command was handed over is put in one transaction.
+  # Commands, the list of those that wait and who serves an agent, and nothing else of the table: that a command was handed over is put
+  # in one transaction.
   statement {
     sid       = "Commands"
-    actions   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
+    actions   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem", "dynamodb:Query"]
     resources = [local.table]
 
     condition {
       test     = "ForAllValues:StringLike"
       variable = "dynamodb:LeadingKeys"
       values   = ["CMD#*", "CMDS#*"]
+    }
+  }
+
+  # Which agents have commands that wait.
+  statement {
+    sid       = "Called"
+    actions   = ["dynamodb:Query"]
+    resources = ["${local.table}/index/due"]
+
+    condition {
+      test     = "ForAllValues:StringLike"
+      variable = "dynamodb:LeadingKeys"
+      values   = ["DUE#COMMAND#*"]
     }
   }
 

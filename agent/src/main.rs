@@ -16,6 +16,8 @@ mod hostile_tests;
 mod installer;
 mod lanes;
 mod ledger;
+mod log_lines;
+mod logs;
 mod maintenance;
 mod objects;
 mod outbox;
@@ -78,6 +80,7 @@ async fn agent(config: &config::Config) -> anyhow::Result<()> {
     let outbox = Arc::new(outbox::Outbox::default());
     let world = watch::World::start(client.clone(), Arc::clone(&outbox), config.operator_namespace.clone());
     tokio::spawn(warnings::watch(Arc::clone(&world)));
+    tokio::spawn(logs::follow_for_ever(client.clone(), Arc::clone(&outbox)));
     let let_go = Arc::new(Notify::new());
     let commands = commands::Commands::load(client, config.environment_id.clone(), Arc::clone(&world), Arc::clone(&let_go)).await?;
     let runner = runner::Runner::new(commands, Arc::clone(&outbox));

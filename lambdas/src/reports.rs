@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kiven_model::OperationId;
 use kiven_model::command::CommandOutcome;
 use kiven_model::environment::EnvironmentStatus;
-use kiven_model::report::{AgentRecord, Observation, Report, ReportBody};
+use kiven_model::report::{AgentRecord, LogCount, LogCounts, Observation, Report, ReportBody};
 use kiven_ports::{Agents, Doorbell, PortError, Ports, Records};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ pub struct Heard {
     commands_refused: u32,
     dropped_events: u64,
     events: u32,
+    postgres_errors: u64,
     databases_down: u32,
     databases_unarchived: u32,
     lag_milliseconds: f64,
@@ -42,6 +43,9 @@ impl Heard {
                 self.dropped_events += events;
             }
             ReportBody::Event(_) => self.events += 1,
+            ReportBody::Logged(logged) => {
+                self.postgres_errors += logged.kinds.iter().filter(|kind| is_error(&kind.severity)).map(|kind| kind.count).sum::<u64>()
+            }
             ReportBody::Facts(_) | ReportBody::Answered { .. } => {}
         }
     }
@@ -69,6 +73,7 @@ impl Heard {
             .metric(&[], "CommandsRefused", Unit::Count, f64::from(self.commands_refused))
             .metric(&[], "DatabaseEvents", Unit::Count, f64::from(self.events))
             .metric(&[], "DatabaseEventsDropped", Unit::Count, self.dropped_events as f64)
+            .metric(&[], "PostgresErrors", Unit::Count, self.postgres_errors as f64)
             .metric(&[], "ReportLagMilliseconds", Unit::Milliseconds, self.lag_milliseconds)
             .metric(&[], "DatabasesDown", Unit::Count, f64::from(self.databases_down))
             .metric(&[], "DatabasesUnarchived", Unit::Count, f64::from(self.databases_unarchived));
@@ -127,6 +132,10 @@ pub async fn record<P: Ports>(ports: &P, report: &Report) -> Result<(), PortErro
             ports.agents().command_answer(command_id, outcome).await?;
             Some(known.command.operation_id)
         }
+        ReportBody::Logged(logged) => {
+            tell_logs(report, logged);
+            None
+        }
         ReportBody::Event(event) => {
             let database = ports.records().database_get(&event.database_id).await?;
             if database.is_none_or(|database| database.spec.environment_id != report.environment_id) {
@@ -145,6 +154,19 @@ pub async fn record<P: Ports>(ports: &P, report: &Report) -> Result<(), PortErro
         ring(ports, &operation).await;
     }
     Ok(())
+}
+
+/// Whether a statement or a session failed.
+fn is_error(severity: &str) -> bool {
+    ["ERROR", "FATAL", "PANIC"].contains(&severity)
+}
+
+/// One line for each kind that failed: whoever operates the database looks for its SQLSTATE.
+fn tell_logs(report: &Report, logged: &LogCounts) {
+    for kind in logged.kinds.iter().filter(|kind| is_error(&kind.severity)) {
+        let LogCount { severity, sqlstate, template, count } = kind;
+        tracing::info!(environment_id = %report.environment_id, database_id = %logged.database_id, severity, sqlstate, template, count, "PostgreSQL logged");
+    }
 }
 
 /// A lost ring is the sweep's to make good.

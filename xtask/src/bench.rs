@@ -19,7 +19,8 @@ pub(crate) fn run(what: &str, json: Option<&Path>) -> Result<()> {
         "path" => path()?,
         "functions" => crate::functions::run()?,
         "provider" => crate::provider_bench::run()?,
-        other => bail!("there is no measurement `{other}`: `path`, `functions`, `provider`"),
+        "relay" => crate::relay_bench::run()?,
+        other => bail!("there is no measurement `{other}`: `path`, `functions`, `provider`, `relay`"),
     };
     let text = serde_json::to_string_pretty(&figures)?;
     println!("{text}");

@@ -42,7 +42,11 @@ fn document() -> Result<String> {
 
 fn generate(out: &Path) -> Result<()> {
     let files = protox::compile(["proto/kiven/agent/v1/agent.proto"], ["proto"])?;
-    tonic_prost_build::configure().codec_path("crate::codec::LeanCodec").out_dir(out).compile_fds(files).context("the contract cannot be compiled")?;
+    tonic_prost_build::configure()
+        .codec_path("crate::codec::LeanCodec")
+        .out_dir(out)
+        .compile_fds(files)
+        .context("the contract cannot be compiled")?;
     // Formatted like everything else, so that `cargo fmt` leaves it alone.
     let formatted = Command::new("rustfmt").args(["--edition", "2024", "--config-path", "."]).arg(out.join(FILE)).status()?;
     ensure!(formatted.success(), "rustfmt failed on the generated code");

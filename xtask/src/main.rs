@@ -15,6 +15,7 @@ mod package;
 mod provider;
 mod provider_bench;
 mod provider_docs;
+mod relay_bench;
 mod release;
 mod suites;
 mod terraform;

@@ -122,6 +122,35 @@ impl Observation {
 /// Largest report, in bytes of its JSON: what a queue's message can carry, with room for its envelope.
 pub const REPORT_BYTES_MAX: usize = 192 * 1024;
 
+/// Most kinds of lines in one report of logs.
+pub const LOG_KINDS_MAX: usize = 100;
+
+/// What PostgreSQL logged in about a minute, on all instances of a database's generation. No text of a customer's is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogCounts {
+    /// Which database.
+    pub database_id: DatabaseId,
+    /// The CNPG Cluster's name.
+    pub cluster: String,
+    /// At most [`LOG_KINDS_MAX`], the first of the minute.
+    pub kinds: Vec<LogCount>,
+    /// Lines that were not read or counted by kind, because there were too many.
+    pub uncounted: u64,
+}
+
+/// Lines of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogCount {
+    /// PostgreSQL's severity.
+    pub severity: String,
+    /// The SQLSTATE; `00000` for none.
+    pub sqlstate: String,
+    /// The message in words of PostgreSQL's own; `?` for whatever else stood there.
+    pub template: String,
+    /// How many.
+    pub count: u64,
+}
+
 /// One report: numbered per agent session, acknowledged by number, repeated until it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -154,6 +183,8 @@ pub enum ReportBody {
     },
     /// Something happened to a database, at the moment it was seen.
     Event(DatabaseEvent),
+    /// What PostgreSQL logged; the first to be dropped when the buffer is full.
+    Logged(LogCounts),
     /// Reports that were dropped because the buffer was full.
     Dropped {
         /// How many.

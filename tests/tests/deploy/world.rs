@@ -137,6 +137,7 @@ impl Processes {
         let mut environment: BTreeMap<String, String> = serde_json::from_value(service.output("relay_environment")?.clone())?;
         let ours = [
             ("KIVEN_RELAY_LISTEN", format!("127.0.0.1:{}", self.relay_port)),
+            ("KIVEN_RELAY_HEALTH_LISTEN", "127.0.0.1:0".to_owned()),
             ("AWS_ACCESS_KEY_ID", key.access_key_id().to_owned()),
             ("AWS_SECRET_ACCESS_KEY", key.secret_access_key().to_owned()),
             ("AWS_ENDPOINT_URL", aws.url.clone()),

@@ -1,0 +1,207 @@
+//! PostgreSQL's logs, read where they are written: what leaves the cluster is severity, SQLSTATE, a template and a count.
+use crate::log_lines::{Kind, read_line};
+use crate::objects::{api, resource};
+use crate::outbox::Outbox;
+use futures_util::{AsyncBufRead, AsyncBufReadExt};
+use k8s_openapi::api::core::v1::Pod;
+use kiven_data_services::cnpg::DATABASE_LABEL;
+use kiven_model::DatabaseId;
+use kiven_model::names::DATABASE_NAMESPACE;
+use kiven_model::report::{LOG_KINDS_MAX, LogCount, LogCounts, ReportBody};
+use kube::api::{Api, ListParams, LogParams};
+use kube::{Client, ResourceExt};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// How often instances are looked for.
+const LOOK: Duration = Duration::from_secs(10);
+/// How often counts are reported.
+const REPORT: Duration = Duration::from_secs(60);
+/// Most instances whose logs are read at once: each is a connection to the API server.
+const FOLLOWED_MAX: usize = 64;
+/// Longest line that is looked at, in bytes; a longer one is uncounted.
+const LINE_BYTES_MAX: usize = 16 * 1024;
+/// Most lines of one instance that are looked at in a second; the others are uncounted.
+const LINES_PER_SECOND_MAX: u32 = 200;
+/// Instances of CloudNativePG, and no poolers.
+const INSTANCES: &str = "cnpg.io/podRole=instance";
+/// The container that PostgreSQL runs in.
+const CONTAINER: &str = "postgres";
+
+/// What was counted since the last report, by database and Cluster.
+type Counts = BTreeMap<(DatabaseId, String), Tally>;
+
+/// Counts of one Cluster.
+#[derive(Debug, Default)]
+struct Tally {
+    kinds: BTreeMap<Kind, u64>,
+    uncounted: u64,
+}
+
+impl Tally {
+    fn count(&mut self, kind: Kind) {
+        if self.kinds.len() >= LOG_KINDS_MAX && !self.kinds.contains_key(&kind) {
+            self.uncounted += 1;
+        } else {
+            *self.kinds.entry(kind).or_default() += 1;
+        }
+    }
+
+    fn report(self, database_id: DatabaseId, cluster: String) -> LogCounts {
+        let kind = |(kind, count): (Kind, u64)| LogCount { severity: kind.severity, sqlstate: kind.sqlstate, template: kind.template, count };
+        LogCounts { database_id, cluster, kinds: self.kinds.into_iter().map(kind).collect(), uncounted: self.uncounted }
+    }
+}
+
+/// One instance, whose logs are read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Instance {
+    uid: String,
+    pod: String,
+    cluster: String,
+    database: DatabaseId,
+}
+
+/// Reads the logs of every instance, and reports once a minute what was in them.
+pub(crate) async fn follow_for_ever(client: Client, outbox: Arc<Outbox>) {
+    let counts: Arc<Mutex<Counts>> = Arc::default();
+    let mut followed: BTreeMap<String, tokio::task::AbortHandle> = BTreeMap::new();
+    let mut tasks = JoinSet::new();
+    let (mut look, mut report) = (tokio::time::interval(LOOK), tokio::time::interval(REPORT));
+    loop {
+        tokio::select! {
+            _ = look.tick() => {
+                followed.retain(|_, task| !task.is_finished());
+                for instance in instances(&client).await.into_iter().take(FOLLOWED_MAX) {
+                    followed.entry(instance.uid.clone()).or_insert_with(|| tasks.spawn(follow(client.clone(), instance, Arc::clone(&counts))));
+                }
+            }
+            _ = report.tick() => {
+                let all = std::mem::take(&mut *counts.lock().unwrap_or_else(PoisonError::into_inner));
+                for ((database, cluster), tally) in all {
+                    outbox.push(ReportBody::Logged(tally.report(database, cluster)));
+                }
+            }
+            // One that ended is started again by the next look, where its pod is still there.
+            Some(_) = tasks.join_next() => {}
+        }
+    }
+}
+
+/// Running instances of databases.
+async fn instances(client: &Client) -> Vec<Instance> {
+    let pods = api(client, DATABASE_NAMESPACE, &resource("", "v1", "Pod", "pods"));
+    let Ok(found) = pods.list(&ListParams::default().labels(INSTANCES)).await else { return Vec::new() };
+    let instance = |pod: kube::api::DynamicObject| {
+        let running = pod.data["status"]["phase"] == "Running" && pod.metadata.deletion_timestamp.is_none();
+        let (labels, uid) = (pod.labels(), pod.uid()?);
+        let database = DatabaseId::parse(labels.get(DATABASE_LABEL)?).ok()?;
+        let cluster = labels.get("cnpg.io/cluster")?.clone();
+        running.then(|| Instance { uid, pod: pod.name_any(), cluster, database })
+    };
+    found.into_iter().filter_map(instance).collect()
+}
+
+/// Reads one instance's log from now on until it ends.
+async fn follow(client: Client, instance: Instance, counts: Arc<Mutex<Counts>>) {
+    let pods: Api<Pod> = Api::namespaced(client, DATABASE_NAMESPACE);
+    let seconds = i64::try_from(LOOK.as_secs()).unwrap_or(1);
+    let params = LogParams { container: Some(CONTAINER.to_owned()), follow: true, since_seconds: Some(seconds), ..LogParams::default() };
+    match pods.log_stream(&instance.pod, &params).await {
+        Ok(stream) => {
+            let place = (instance.database, instance.cluster);
+            read(std::pin::pin!(stream), |line| {
+                let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+                let tally = counts.entry(place.clone()).or_default();
+                match line {
+                    Line::Of(kind) => tally.count(kind),
+                    Line::Uncounted => tally.uncounted += 1,
+                }
+            })
+            .await;
+        }
+        Err(error) => tracing::debug!(%error, pod = instance.pod, "a log cannot be read"),
+    }
+}
+
+/// What became of a line.
+enum Line {
+    Of(Kind),
+    Uncounted,
+}
+
+/// Reads lines in bounded memory and at a bounded pace; what is not PostgreSQL's is passed over.
+async fn read<R: AsyncBufRead + Unpin>(mut stream: R, mut tell: impl FnMut(Line)) {
+    let (mut line, mut too_long) = (Vec::new(), false);
+    let (mut second, mut lines) = (Instant::now(), 0);
+    loop {
+        let (taken, ended) = match stream.fill_buf().await {
+            Ok([]) | Err(_) => return,
+            Ok(bytes) => {
+                let end = bytes.iter().position(|byte| *byte == b'\n');
+                let part = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
+                too_long |= line.len() + part.len() > LINE_BYTES_MAX;
+                if !too_long {
+                    line.extend_from_slice(part);
+                }
+                (part.len() + usize::from(end.is_some()), end.is_some())
+            }
+        };
+        stream.consume_unpin(taken);
+        if !ended {
+            continue;
+        }
+        if second.elapsed() >= Duration::from_secs(1) {
+            (second, lines) = (Instant::now(), 0);
+        }
+        lines += 1;
+        if too_long || lines > LINES_PER_SECOND_MAX {
+            tell(Line::Uncounted);
+        } else if let Some(kind) = read_line(&line) {
+            tell(Line::Of(kind));
+        }
+        line.clear();
+        too_long = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn line(message: &str) -> String {
+        json!({ "logger": "postgres", "record": { "error_severity": "ERROR", "sql_state_code": "23505", "message": message } }).to_string()
+    }
+
+    async fn tally_of(text: &str) -> Tally {
+        let mut tally = Tally::default();
+        read(futures_util::io::BufReader::with_capacity(7, text.as_bytes()), |line| match line {
+            Line::Of(kind) => tally.count(kind),
+            Line::Uncounted => tally.uncounted += 1,
+        })
+        .await;
+        tally
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_are_counted_by_kind_and_what_is_too_much_is_uncounted() {
+        let long = line(&"x".repeat(LINE_BYTES_MAX));
+        let others = "{\"logger\":\"wal-archive\",\"msg\":\"CANARY\"}\nnot JSON\n";
+        let text = format!(
+            "{}\n{others}{}\n{long}\n",
+            line("duplicate key value violates unique constraint \"CANARY\""),
+            line("duplicate key value violates unique constraint \"b\"")
+        );
+        let tally = tally_of(&text).await;
+        assert_eq!((tally.kinds.len(), tally.uncounted), (1, 1));
+        let report = tally.report(DatabaseId::from_random([1; 16]), "shop-1".to_owned());
+        assert_eq!((report.kinds[0].count, report.kinds[0].sqlstate.as_str()), (2, "23505"));
+        assert!(!serde_json::to_string(&report).unwrap().contains("CANARY"));
+        let many = format!("{}\n", line("deadlock detected")).repeat(LINES_PER_SECOND_MAX as usize + 5);
+        assert_eq!(tally_of(&many).await.uncounted, 5);
+    }
+}
