@@ -29,6 +29,13 @@ pub fn client() -> Option<Client> {
     Some(Client { program, tofu, version: numbers(json["terraform_version"].as_str().unwrap()) })
 }
 
+impl Client {
+    /// OpenTofu, or else Terraform.
+    pub fn is_tofu(&self) -> bool {
+        self.tofu
+    }
+}
+
 /// Whether the client has something that came with these versions; said when it has not.
 pub fn since(client: &Client, what: &str, terraform: &str, tofu: &str) -> bool {
     let first = if client.tofu { tofu } else { terraform };
