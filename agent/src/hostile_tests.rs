@@ -62,7 +62,7 @@ pub(crate) fn objects_of(g: &Generation) -> Vec<Value> {
 /// Creates an object unless it is there.
 async fn create(api: &Api<DynamicObject>, object: Value) {
     let made = api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await;
-    assert!(matches!(&made, Ok(_)) || matches!(&made, Err(kube::Error::Api(status)) if status.code == 409), "{made:?}");
+    assert!(made.is_ok() || matches!(&made, Err(kube::Error::Api(status)) if status.code == 409), "{made:?}");
 }
 
 /// Two running databases with volumes and Secrets, one of them handed over, in the namespaces of the chart.
@@ -151,7 +151,7 @@ impl Played {
     async fn start(client: Client) -> Self {
         furnish(&client).await;
         let outbox = Arc::new(Outbox::default());
-        let world = World::start(client.clone(), Arc::clone(&outbox));
+        let world = World::start(client.clone(), Arc::clone(&outbox), "kiven-system".to_owned());
         let commands = Commands::load(client.clone(), environment(), world, Arc::new(Notify::new())).await.unwrap();
         let runner = Runner::new(commands, Arc::clone(&outbox));
         let ((say, incoming), (out, heard)) = (mpsc::channel(16), mpsc::channel(64));

@@ -30,6 +30,8 @@ struct Inner {
 /// What is dropped first when all is full: the lowest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Worth {
+    /// A figure of the past minute: those of the next one follow.
+    Counted,
     /// It is said again, newer, within half a minute.
     Repeated,
     /// It is said once. Nothing is lost for good: what it tells of stays to be seen in the cluster.
@@ -40,6 +42,7 @@ enum Worth {
 
 fn worth(body: &ReportBody) -> Worth {
     match body {
+        ReportBody::Logged(_) => Worth::Counted,
         ReportBody::Observed(_) | ReportBody::Facts(_) => Worth::Repeated,
         ReportBody::Event(_) => Worth::Event,
         ReportBody::Answered { .. } | ReportBody::Dropped { .. } => Worth::Answer,
