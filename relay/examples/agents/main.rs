@@ -82,10 +82,11 @@ async fn commands(records: &records::Records, fleet: &Fleet, relay: &Relay) -> a
     let mut recorded = 0;
     while recorded < total {
         let due = usize::try_from(began.elapsed().as_millis())? * COMMANDS_PER_SECOND / 1_000;
-        for _ in recorded..due.min(total) {
-            records.command(&fleet.environments[recorded % fleet.environments.len()], recorded);
-            recorded += 1;
+        let until = due.min(total);
+        for (number, environment) in (recorded..until).zip(fleet.environments.iter().cycle().skip(recorded % fleet.environments.len())) {
+            records.command(environment, number);
         }
+        recorded = until;
         tokio::time::sleep(BURST).await;
     }
     let deadline = Instant::now() + WAIT_MAX;
