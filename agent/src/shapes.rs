@@ -1,6 +1,6 @@
 //! What an object may look like at all: every field that Kiven builds, and the values that matter. What is not named is refused.
 use crate::guardrails::refuse;
-use kiven_data_services::cnpg::{DATABASE_LABEL, IMAGE_CATALOG, PLUGIN, agent_grants};
+use kiven_data_services::cnpg::{DATABASE_LABEL, IMAGE_CATALOG, OPERATOR_LABEL, PLUGIN, agent_grants};
 use kiven_model::command::Command;
 use kiven_model::{Problem, parameters};
 use serde_json::Value;
@@ -93,7 +93,9 @@ const FIELDS: [(&str, &[&str]); 7] = [
             "egress/[]/to/[]/ipBlock/cidr",
             "egress/[]/to/[]/ipBlock/except/[]",
             "egress/[]/to/[]/namespaceSelector/matchLabels/kubernetes.io~metadata.name",
+            "ingress/[]/from/[]/namespaceSelector/matchLabels/kiven.io~operator",
             "ingress/[]/from/[]/namespaceSelector/matchLabels/kubernetes.io~metadata.name",
+            "ingress/[]/from/[]/podSelector/matchLabels/app.kubernetes.io~name",
             "ingress/[]/ports/[]/port",
             "ingress/[]/ports/[]/protocol",
             "podSelector/matchLabels/kiven.io~database",
@@ -227,10 +229,12 @@ fn judge_network(command: &Command, spec: &Value) -> Result<(), Problem> {
     }
     let rules = |direction: &str| spec[direction].as_array().cloned().unwrap_or_default();
     let named = |peer: &Value| peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"].is_string();
+    // The customer's own operator, in the namespace that the customer's own rights labelled.
+    let operator = |peer: &Value| peer["namespaceSelector"]["matchLabels"][OPERATOR_LABEL] == "true";
     let peers = |rule: &Value, side: &str| rule[side].as_array().cloned().unwrap_or_default();
     for rule in rules("ingress") {
         let from = peers(&rule, "from");
-        if from.is_empty() || !from.iter().all(named) {
+        if from.is_empty() || !from.iter().all(|peer| named(peer) || operator(peer)) {
             return Err(refuse("a NetworkPolicy that lets in from anywhere"));
         }
     }
