@@ -100,19 +100,20 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Session<S, Q> {
             let ready_at = talk.allowance.ready_at();
             let room = !talk.leaving && talk.in_flight.len() < COMMANDS_IN_FLIGHT_MAX;
             let reading = sending.is_empty() && ready_at <= Instant::now();
+            // What asks the records is boxed: an idle session, of which there are thousands, has no room for it.
             // Reading and delivering do not wait for each other: behind a slow queue commands still go out.
             let worked = tokio::select! {
                 message = incoming.next(), if reading => match message {
-                    Some(Ok(SessionRequest { message: Some(session_request::Message::Report(report)) })) => self.report(&mut talk, report, &mut sending).await,
+                    Some(Ok(SessionRequest { message: Some(session_request::Message::Report(report)) })) => Box::pin(self.report(&mut talk, report, &mut sending)).await,
                     Some(Ok(_)) => Err(self.refuse(Refusal::Protocol, Status::invalid_argument("only reports may follow the hello"))),
                     Some(Err(status)) if status.code() == tonic::Code::OutOfRange => Err(self.refuse(Refusal::Report, status)),
                     None | Some(Err(_)) => return (self, None),
                 },
                 Some(sent) = sending.join_next() => sent.unwrap_or_else(|_| Err(Status::internal("a report was not sent to its end"))),
                 () = tokio::time::sleep_until(ready_at), if sending.is_empty() && !reading => Ok(()),
-                () = std::future::ready(()), if room && talk.more => self.deliver(&mut talk).await,
-                () = self.signals.called.notified(), if room => self.deliver(&mut talk).await,
-                () = tokio::time::sleep_until(talk.looked_at + LOOK) => self.look(&mut talk).await,
+                () = std::future::ready(()), if room && talk.more => Box::pin(self.deliver(&mut talk)).await,
+                () = self.signals.called.notified(), if room => Box::pin(self.deliver(&mut talk)).await,
+                () = tokio::time::sleep_until(talk.looked_at + LOOK) => Box::pin(self.look(&mut talk)).await,
                 () = self.signals.leave.notified(), if !talk.leaving => {
                     talk.leaving = true;
                     let within_ms = u64::try_from(self.sessions.leave_within().as_millis()).unwrap_or(0);

@@ -50,6 +50,8 @@ async fn main() -> anyhow::Result<()> {
     let (idle_cpu, sent) = (relay.cpu_seconds()?, Instant::now());
     tokio::time::sleep(QUIET).await;
     let idle_cores = (relay.cpu_seconds()? - idle_cpu) / sent.elapsed().as_secs_f64();
+    let each = |kib: u64| (kib.saturating_sub(empty_kib)) as f64 / agents as f64;
+    eprintln!("{agents} agents connected in {connect_seconds:.1} s, {:.1} KiB each, {idle_cores:.3} cores idle", each(idle_kib));
     let commands = commands(&records, &fleet, &relay).await?;
     let busy_kib = relay.rss_kib()?;
     relay.kill()?;
@@ -58,7 +60,6 @@ async fn main() -> anyhow::Result<()> {
     let relay = relay.again()?;
     fleet.await_connected(agents, WAIT_MAX).await?;
     let back_seconds = began.elapsed().as_secs_f64();
-    let each = |kib: u64| (kib.saturating_sub(empty_kib)) as f64 / agents as f64;
     let figures = json!({
         "agents": agents,
         "relay_empty_mib": empty_kib / 1024,
