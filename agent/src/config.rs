@@ -2,6 +2,7 @@
 use crate::proxy::Proxy;
 use anyhow::{Context, bail};
 use kiven_model::EnvironmentId;
+use kiven_model::names::SYSTEM_NAMESPACE;
 use std::path::PathBuf;
 
 /// What the chart sets.
@@ -25,6 +26,10 @@ pub(crate) struct Config {
     pub(crate) eks_cluster_name: String,
     /// `KIVEN_AWS_REGION`, likewise.
     pub(crate) aws_region: String,
+    /// `KIVEN_OPERATOR_NAMESPACE`: where the operator runs; the agent's own namespace when it is not set.
+    pub(crate) operator_namespace: String,
+    /// `KIVEN_PLUGIN_TLS`: whether the backup plugin's certificates are the agent's to renew. Set where the installer made them.
+    pub(crate) plugin_tls: bool,
 }
 
 impl Config {
@@ -45,6 +50,8 @@ impl Config {
             proxy: Proxy::parse(&lookup)?,
             eks_cluster_name: lookup("KIVEN_EKS_CLUSTER").filter(|value| !value.is_empty()).unwrap_or_else(|| "$CLUSTER".to_owned()),
             aws_region: lookup("KIVEN_AWS_REGION").filter(|value| !value.is_empty()).unwrap_or_else(|| "$REGION".to_owned()),
+            operator_namespace: lookup("KIVEN_OPERATOR_NAMESPACE").filter(|value| !value.is_empty()).unwrap_or_else(|| SYSTEM_NAMESPACE.to_owned()),
+            plugin_tls: value("KIVEN_PLUGIN_TLS") == "true",
         })
     }
 

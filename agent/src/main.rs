@@ -8,11 +8,13 @@ mod commands;
 mod config;
 mod enrol;
 mod guardrails;
+mod installer;
 mod lanes;
 mod ledger;
 mod maintenance;
 mod objects;
 mod outbox;
+mod plugin_tls;
 mod proxy;
 mod released;
 mod retire;
@@ -22,22 +24,36 @@ mod runner;
 mod secrets;
 mod session;
 mod sql;
+mod strip;
 mod volumes;
+mod warnings;
 mod watch;
 
 use anyhow::Context;
+use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
     tracing_subscriber::fmt().json().with_env_filter(tracing_subscriber::EnvFilter::new("info,kube=warn")).with_writer(std::io::stderr).init();
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider was installed before");
     }
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-    let config = config::Config::parse(|name| std::env::var(name).ok())?;
+    let lookup = |name: &str| std::env::var(name).ok();
+    match std::env::args().nth(1) {
+        None => agent(&config::Config::parse(lookup)?).await.map(|()| ExitCode::SUCCESS),
+        Some(word) => match installer::Task::parse(&word) {
+            Some(task) => Ok(installer::run(task, lookup).await),
+            None => anyhow::bail!("`{word}` is not something the agent does: nothing, `install`, `catalog`, `preflight` or `listen`"),
+        },
+    }
+}
+
+/// The agent itself, for as long as the process lives.
+async fn agent(config: &config::Config) -> anyhow::Result<()> {
     let client = kubernetes().await.context("the Kubernetes API server cannot be configured")?;
     let mut terminate = signal(SignalKind::terminate())?;
     if released::is(&client, &config.environment_id).await.context("it cannot be read whether this cluster was released")? {
@@ -45,9 +61,13 @@ async fn main() -> anyhow::Result<()> {
         return Ok(());
     }
     let outbox = Arc::new(outbox::Outbox::default());
-    let world = watch::World::start(client.clone(), Arc::clone(&outbox));
+    let world = watch::World::start(client.clone(), Arc::clone(&outbox), config.operator_namespace.clone());
+    tokio::spawn(warnings::watch(Arc::clone(&world)));
     let let_go = Arc::new(Notify::new());
-    let commands = commands::Commands::load(client, config.environment_id.clone(), Arc::clone(&world), Arc::clone(&let_go)).await?;
+    let commands = commands::Commands::load(client.clone(), config.environment_id.clone(), Arc::clone(&world), Arc::clone(&let_go)).await?;
+    if config.plugin_tls {
+        tokio::spawn(plugin_tls::keep(client));
+    }
     let runner = runner::Runner::new(commands, Arc::clone(&outbox));
     let stop = async {
         tokio::select! {
@@ -58,7 +78,7 @@ async fn main() -> anyhow::Result<()> {
     };
     // The session goes on through a stop: answers leave by it. After a release the next process finds the mark.
     tokio::select! {
-        () = session::run_for_ever(config, Arc::clone(&runner), outbox, world) => {}
+        () = session::run_for_ever(config.clone(), Arc::clone(&runner), outbox, world) => {}
         () = stop => {}
     }
     Ok(())

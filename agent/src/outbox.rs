@@ -1,4 +1,5 @@
-//! What is to be said: numbered per session, kept until acknowledged, bounded; observations give way to answers.
+//! What is to be said: numbered per session, kept until acknowledged, bounded; what is said again anyway gives way to events, and
+//! events to answers.
 use kiven_model::report::ReportBody;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -23,6 +24,26 @@ struct Inner {
     sent: VecDeque<(u64, ReportBody)>,
     next: u64,
     dropped: u64,
+    dropped_events: u64,
+}
+
+/// What is dropped first when all is full: the lowest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Worth {
+    /// It is said again, newer, within half a minute.
+    Repeated,
+    /// It is said once. Nothing is lost for good: what it tells of stays to be seen in the cluster.
+    Event,
+    /// An operation waits for it.
+    Answer,
+}
+
+fn worth(body: &ReportBody) -> Worth {
+    match body {
+        ReportBody::Observed(_) | ReportBody::Facts(_) => Worth::Repeated,
+        ReportBody::Event(_) => Worth::Event,
+        ReportBody::Answered { .. } | ReportBody::Dropped { .. } => Worth::Answer,
+    }
 }
 
 impl Outbox {
@@ -30,21 +51,28 @@ impl Outbox {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a report. An observation replaces a waiting one of the same cluster; when all is full, the oldest observation goes.
+    /// Adds a report. An observation replaces a waiting one of the same cluster; when all is full, the oldest of what is worth
+    /// least goes, which may be the new one, and is counted.
     pub(crate) fn push(&self, body: ReportBody) {
         let mut inner = self.inner();
         if let ReportBody::Observed(new) = &body {
             inner.waiting.retain(|old| !matches!(old, ReportBody::Observed(old) if old.cluster == new.cluster));
         }
-        if inner.waiting.len() + inner.sent.len() >= REPORTS_MAX {
-            let victim = inner.waiting.iter().position(|old| matches!(old, ReportBody::Observed(_) | ReportBody::Facts(_)));
-            match victim {
-                Some(index) => drop(inner.waiting.remove(index)),
-                None => drop(inner.waiting.pop_front()),
-            }
+        if inner.waiting.len() + inner.sent.len() < REPORTS_MAX {
+            inner.waiting.push_back(body);
+        } else {
+            let least = inner.waiting.iter().enumerate().min_by_key(|(index, old)| (worth(old), *index)).map(|(index, old)| (index, worth(old)));
+            let gone = match least {
+                Some((index, least)) if least <= worth(&body) => {
+                    let gone = inner.waiting.remove(index);
+                    inner.waiting.push_back(body);
+                    gone
+                }
+                _ => Some(body),
+            };
             inner.dropped += 1;
+            inner.dropped_events += u64::from(gone.is_some_and(|gone| worth(&gone) == Worth::Event));
         }
-        inner.waiting.push_back(body);
         drop(inner);
         self.ready.notify_one();
     }
@@ -62,8 +90,8 @@ impl Outbox {
     pub(crate) fn take(&self) -> Option<(u64, ReportBody)> {
         let mut inner = self.inner();
         if inner.dropped > 0 {
-            let count = std::mem::take(&mut inner.dropped);
-            inner.waiting.push_front(ReportBody::Dropped { count });
+            let (count, events) = (std::mem::take(&mut inner.dropped), std::mem::take(&mut inner.dropped_events));
+            inner.waiting.push_front(ReportBody::Dropped { count, events });
         }
         let body = inner.waiting.pop_front()?;
         inner.next += 1;
@@ -126,7 +154,38 @@ mod tests {
     fn a_full_outbox_counts_what_it_drops() {
         let outbox = Outbox::default();
         (0..REPORTS_MAX + 3).for_each(|i| outbox.push(answer(&i.to_string())));
-        assert_eq!(outbox.take(), Some((1, ReportBody::Dropped { count: 3 })));
+        assert_eq!(outbox.take(), Some((1, ReportBody::Dropped { count: 3, events: 0 })));
         assert_eq!(outbox.take(), Some((2, answer("3"))));
+    }
+
+    fn event(number: usize) -> ReportBody {
+        let (database_id, what) = (kiven_model::DatabaseId::from_random([1; 16]), kiven_model::event::Happening::ArchiveFailing);
+        ReportBody::Event(kiven_model::event::DatabaseEvent {
+            database_id,
+            at: jiff::Timestamp::from_second(i64::try_from(number).unwrap()).unwrap(),
+            what,
+        })
+    }
+
+    fn facts() -> ReportBody {
+        let facts = serde_json::json!({ "agent_version": "", "kubernetes_version": "", "operator_version": null, "storage_class": true, "postgres_versions": [] });
+        ReportBody::Facts(serde_json::from_value(facts).unwrap())
+    }
+
+    #[test]
+    fn what_is_said_again_goes_before_events_and_events_before_answers() {
+        let outbox = Outbox::default();
+        (0..REPORTS_MAX / 2).for_each(|_| outbox.push(facts()));
+        (0..REPORTS_MAX / 2).for_each(|number| outbox.push(event(number)));
+        // Events push out what is said again, then answers push out the oldest events.
+        (0..REPORTS_MAX / 2).for_each(|number| outbox.push(event(1000 + number)));
+        (0..10).for_each(|number| outbox.push(answer(&number.to_string())));
+        // What is said again finds no place any more.
+        outbox.push(facts());
+        let said: Vec<ReportBody> = std::iter::from_fn(|| outbox.take()).map(|(_, body)| body).collect();
+        assert_eq!(said[0], ReportBody::Dropped { count: (REPORTS_MAX / 2 + 11) as u64, events: 10 });
+        assert_eq!(said[1], event(10));
+        assert_eq!(said.len(), REPORTS_MAX + 1);
+        assert!(said[1..].iter().all(|body| *body != facts()) && said.ends_with(&[answer("9")]));
     }
 }

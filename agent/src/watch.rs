@@ -1,13 +1,19 @@
 //! What the agent sees: watches into small stores, and an observation of each database whenever it has changed.
+use crate::installer::{PREFLIGHT_KEY, PREFLIGHT_MAP};
 use crate::objects::{api, resource};
 use crate::outbox::Outbox;
 use crate::runbook::Runbook;
+use crate::strip::strip;
 use crate::volumes;
 use futures_util::StreamExt;
 use kiven_data_services::cnpg::{Cnpg, DATABASE_LABEL, STORAGE_CLASS};
+use kiven_data_services::events::{Known, follow};
 use kiven_data_services::{DataService, Seen};
 use kiven_model::DatabaseId;
+use kiven_model::event::{DatabaseEvent, Happening};
 use kiven_model::names::{DATABASE_NAMESPACE, SYSTEM_NAMESPACE};
+use kiven_model::operators::{Component, version_of_image};
+use kiven_model::preflight::ClusterFacts;
 use kiven_model::report::{AgentFacts, Observation, ReportBody};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::runtime::reflector::{Store, reflector, store};
@@ -15,7 +21,8 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -36,9 +43,16 @@ pub(crate) struct World {
     claims: Store<DynamicObject>,
     services: Store<DynamicObject>,
     nodes: Store<DynamicObject>,
+    /// Where the operator runs.
+    operator_namespace: String,
     changed: Arc<Notify>,
     /// What was last said of each Cluster.
     said: Mutex<BTreeMap<String, Observation>>,
+    /// From what events are told, by Cluster.
+    known: Mutex<BTreeMap<String, Option<Known>>>,
+    /// Everything has been listed once: before that, much would seem to have happened.
+    listed: AtomicBool,
+    outbox: Arc<Outbox>,
 }
 
 impl World {
@@ -47,7 +61,7 @@ impl World {
         &self.client
     }
     /// Starts the watches and the task that reports changes.
-    pub(crate) fn start(client: Client, outbox: Arc<Outbox>) -> Arc<Self> {
+    pub(crate) fn start(client: Client, outbox: Arc<Outbox>, operator_namespace: String) -> Arc<Self> {
         let changed = Arc::new(Notify::new());
         let cnpg = |kind, plural| watch(&client, &resource("postgresql.cnpg.io", "v1", kind, plural), &changed);
         let core = |kind, plural| watch(&client, &resource("", "v1", kind, plural), &changed);
@@ -61,9 +75,15 @@ impl World {
             services: core("Service", "services"),
             nodes: watch_nodes(&client, &changed),
             client: client.clone(),
+            operator_namespace,
             changed,
             said: Mutex::default(),
+            known: Mutex::default(),
+            listed: AtomicBool::new(false),
+            outbox: Arc::clone(&outbox),
         });
+        let listing = Arc::clone(&world);
+        tokio::spawn(async move { listing.wait_until_listed().await });
         let watching = Arc::clone(&world);
         tokio::spawn(async move {
             loop {
@@ -82,13 +102,17 @@ impl World {
         for cluster in self.clusters.state() {
             let Some(id) = cluster.labels().get(DATABASE_LABEL).and_then(|id| DatabaseId::parse(id).ok()) else { continue };
             let name = cluster.name_any();
-            seen.insert(name.clone(), self.observe(&id, &name, Some(&cluster)));
+            let found = self.look(&id, &name, Some(&cluster));
+            self.tell(&id, &name, &found);
+            seen.insert(name.clone(), Cnpg.observe(&id, &name, &found));
         }
         for (name, known) in said.iter() {
             if !seen.contains_key(name) {
-                seen.insert(name.clone(), self.observe(&known.database_id, name, None));
+                let found = self.look(&known.database_id, name, None);
+                seen.insert(name.clone(), Cnpg.observe(&known.database_id, name, &found));
             }
         }
+        self.known().retain(|name, _| seen.get(name).is_some_and(|one| one.exists));
         for (name, observation) in &seen {
             if all || said.get(name) != Some(observation) {
                 outbox.push(ReportBody::Observed(observation.clone()));
@@ -99,14 +123,51 @@ impl World {
         *said = seen;
     }
 
-    fn observe(&self, database: &DatabaseId, name: &str, cluster: Option<&DynamicObject>) -> Observation {
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Option<Known>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells what has happened to a database since the last look.
+    fn tell(&self, database: &DatabaseId, name: &str, found: &Seen) {
+        if !self.listed.load(Ordering::Relaxed) {
+            return;
+        }
+        let now = crate::now();
+        let happened = follow(self.known().entry(name.to_owned()).or_default(), Cnpg.sight(name, found), now);
+        for what in happened {
+            tracing::info!(database_id = %database, kind = what.kind(), "{what}");
+            self.outbox.push(ReportBody::Event(DatabaseEvent { database_id: database.clone(), at: now, what }));
+        }
+    }
+
+    /// Tells something of the database whose object has this name: its Cluster's, with something after it.
+    pub(crate) fn tell_of(&self, object: &str, what: Happening) {
+        let of_object =
+            |cluster: &Arc<DynamicObject>| object.strip_prefix(&cluster.name_any()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        let Some(cluster) = self.clusters.state().into_iter().find(of_object) else { return };
+        let Some(database_id) = cluster.labels().get(DATABASE_LABEL).and_then(|id| DatabaseId::parse(id).ok()) else { return };
+        self.outbox.push(ReportBody::Event(DatabaseEvent { database_id, at: crate::now(), what }));
+    }
+
+    /// Waits for the first list of each kind.
+    async fn wait_until_listed(&self) {
+        for store in [&self.clusters, &self.poolers, &self.backups, &self.pods, &self.claims, &self.services, &self.nodes] {
+            if store.wait_until_ready().await.is_err() {
+                return;
+            }
+        }
+        self.listed.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    fn look(&self, database: &DatabaseId, name: &str, cluster: Option<&DynamicObject>) -> Seen {
         let of_cluster = |object: &DynamicObject| object.labels().get(CLUSTER_LABEL).is_some_and(|label| label == name);
         let names_it = |object: &DynamicObject| object.data["spec"]["cluster"]["name"] == name;
         let labelled = |object: &DynamicObject| object.labels().get(DATABASE_LABEL).is_some_and(|label| label == database.as_str());
         let poolers = matching(&self.poolers, names_it);
         let pooler_names: Vec<&str> = poolers.iter().filter_map(|p| p["metadata"]["name"].as_str()).collect();
         let of_pooler = |object: &DynamicObject| object.labels().get(POOLER_LABEL).is_some_and(|label| pooler_names.contains(&label.as_str()));
-        let seen = Seen {
+        Seen {
             cluster: cluster.and_then(|object| serde_json::to_value(object).ok()),
             pods: matching(&self.pods, |pod| of_cluster(pod) || of_pooler(pod)),
             claims: matching(&self.claims, of_cluster),
@@ -114,8 +175,8 @@ impl World {
             backups: matching(&self.backups, names_it),
             nodes: matching(&self.nodes, labelled),
             poolers,
-        };
-        Cnpg.observe(database, name, &seen)
+            filled: BTreeMap::new(),
+        }
     }
 
     /// The zone of one of the databases' nodes.
@@ -142,18 +203,25 @@ impl World {
             storage_class: matches!(classes.get_opt(STORAGE_CLASS).await, Ok(Some(_))),
             postgres_versions: self.postgres_versions().await,
             loose_volumes: volumes::loose(&self.client, &self.claims, &self.clusters).await,
+            cluster: self.preflight().await,
         }
+    }
+
+    /// What the chart's preflight has written down.
+    async fn preflight(&self) -> Option<ClusterFacts> {
+        let maps = api(&self.client, SYSTEM_NAMESPACE, &resource("", "v1", "ConfigMap", "configmaps"));
+        let map = maps.get_opt(PREFLIGHT_MAP).await.ok()??;
+        serde_json::from_str(map.data["data"][PREFLIGHT_KEY].as_str()?).ok()
     }
 
     /// The version in the image of a ready CloudNativePG Deployment.
     async fn operator_version(&self) -> Option<String> {
-        let deployments = api(&self.client, SYSTEM_NAMESPACE, &resource("apps", "v1", "Deployment", "deployments"));
+        let deployments = api(&self.client, &self.operator_namespace, &resource("apps", "v1", "Deployment", "deployments"));
         let selector = ListParams::default().labels("app.kubernetes.io/name=cloudnative-pg");
         let found = deployments.list(&selector).await.ok()?.items;
         let ready = found.into_iter().find(|d| d.data["status"]["readyReplicas"].as_u64().unwrap_or(0) > 0)?;
         let image = ready.data["spec"]["template"]["spec"]["containers"][0]["image"].as_str()?.to_owned();
-        let tag = image.split('@').next()?.rsplit_once(':')?.1;
-        Some(tag.trim_start_matches('v').to_owned())
+        version_of_image(Component::Operator, &image)
     }
 
     /// The majors in the ImageCatalog that the chart brings, newest first.
@@ -183,7 +251,8 @@ fn watch_nodes(client: &Client, changed: &Arc<Notify>) -> Store<DynamicObject> {
 fn watch_all(api: Api<DynamicObject>, config: watcher::Config, resource: &ApiResource, changed: &Arc<Notify>) -> Store<DynamicObject> {
     let (reader, writer) = store_of(resource);
     let (changed, kind) = (Arc::clone(changed), resource.kind.clone());
-    let stream = reflector(writer, watcher(api, config).default_backoff());
+    let stripped = kind.clone();
+    let stream = reflector(writer, watcher(api, config).default_backoff().modify(move |object| strip(&stripped, object)));
     tokio::spawn(async move {
         let mut stream = std::pin::pin!(stream);
         while let Some(event) = stream.next().await {

@@ -3,6 +3,7 @@ use crate::table::{fields, table};
 use kiven_model::api::{CheckView, DatabaseView, DriftView, EnvironmentView, OperationView, OrphanView, OrphansView, PlanView};
 use kiven_model::environment::NODE_GROUP_QUOTA;
 use kiven_model::operation::{EventKind, OperationEvent, Subject};
+use kiven_model::preflight::Gravity;
 use kiven_model::{Problem, lifecycle::DatabaseStatus};
 use std::collections::BTreeMap;
 
@@ -133,6 +134,8 @@ pub(crate) fn check(found: &CheckView) -> String {
     let mut text = fields(&[
         ("status", found.status.as_str().to_owned()),
         ("agent last heard", found.agent_seen_at.map_or("never".to_owned(), |at| format!("{at:.0}"))),
+        ("cluster last looked at", found.cluster_checked_at.map_or("never".to_owned(), |at| format!("{at:.0}"))),
+        ("network isolation", found.network_isolation.clone()),
         ("problem", told(found.problem.as_ref())),
     ]);
     if !rows.is_empty() {
@@ -142,6 +145,14 @@ pub(crate) fn check(found: &CheckView) -> String {
     }
     for unseen in &found.unseen {
         text.push_str(&format!("Not seen: {unseen}\n"));
+    }
+    for finding in &found.cluster {
+        let word = match finding.gravity {
+            Gravity::Blocks => "Blocks databases",
+            Gravity::Warns => "Warning",
+            Gravity::Tells => "Note",
+        };
+        text.push_str(&format!("{word}: {}. {}\n", finding.message, finding.hint));
     }
     text
 }

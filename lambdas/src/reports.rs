@@ -13,6 +13,8 @@ pub struct Heard {
     reports: u32,
     failed: u32,
     dropped: u64,
+    dropped_events: u64,
+    events: u32,
     databases_down: u32,
     databases_unarchived: u32,
     lag_milliseconds: f64,
@@ -29,7 +31,11 @@ impl Heard {
                 self.databases_down += u32::from(runs(seen) && seen.ready_instances == 0);
                 self.databases_unarchived += u32::from(runs(seen) && seen.backup_completed && !seen.archiving);
             }
-            ReportBody::Dropped { count } => self.dropped += count,
+            ReportBody::Dropped { count, events } => {
+                self.dropped += count;
+                self.dropped_events += events;
+            }
+            ReportBody::Event(_) => self.events += 1,
             ReportBody::Facts(_) | ReportBody::Answered { .. } => {}
         }
     }
@@ -54,6 +60,8 @@ impl Heard {
             .field("failed", self.failed)
             .metric(&[], "Reports", Unit::Count, f64::from(self.reports))
             .metric(&[], "ReportsDropped", Unit::Count, self.dropped as f64)
+            .metric(&[], "DatabaseEvents", Unit::Count, f64::from(self.events))
+            .metric(&[], "DatabaseEventsDropped", Unit::Count, self.dropped_events as f64)
             .metric(&[], "ReportLagMilliseconds", Unit::Milliseconds, self.lag_milliseconds)
             .metric(&[], "DatabasesDown", Unit::Count, f64::from(self.databases_down))
             .metric(&[], "DatabasesUnarchived", Unit::Count, f64::from(self.databases_unarchived));
@@ -112,8 +120,17 @@ pub async fn record<P: Ports>(ports: &P, report: &Report) -> Result<(), PortErro
             ports.agents().command_answer(command_id, outcome).await?;
             Some(known.command.operation_id)
         }
-        ReportBody::Dropped { count } => {
-            tracing::warn!(environment_id = %report.environment_id, count, "the agent dropped reports");
+        ReportBody::Event(event) => {
+            let database = ports.records().database_get(&event.database_id).await?;
+            if database.is_none_or(|database| database.spec.environment_id != report.environment_id) {
+                tracing::warn!(environment_id = %report.environment_id, database_id = %event.database_id, "an event of another environment's database");
+                return Ok(());
+            }
+            ports.agents().event_put(event).await?;
+            None
+        }
+        ReportBody::Dropped { count, events } => {
+            tracing::warn!(environment_id = %report.environment_id, count, events, "the agent dropped reports");
             None
         }
     };
@@ -153,13 +170,21 @@ mod tests {
         for report in [observed(3, true, false), observed(0, false, false), observed(1, false, false), observed(0, false, true)] {
             heard.hear(&report, now);
         }
-        heard.hear(&Report { body: ReportBody::Dropped { count: 5 }, ..observed(0, true, false) }, now);
+        heard.hear(&Report { body: ReportBody::Dropped { count: 5, events: 2 }, ..observed(0, true, false) }, now);
         heard.came_back(Some(4.0));
         heard.came_back(None);
         heard.came_back(Some(2.0));
         let line: Value = serde_json::from_str(&heard.event(now).line("Kiven")).unwrap();
-        let said = ["Reports", "ReportsDropped", "DatabasesDown", "DatabasesUnarchived", "ReportLagMilliseconds", "AgentAwaySeconds"]
-            .map(|name| line[name].clone());
-        assert_eq!(said, [json!(5.0), json!(5.0), json!(1.0), json!(2.0), json!(2000.0), json!(4.0)]);
+        let said = [
+            "Reports",
+            "ReportsDropped",
+            "DatabaseEventsDropped",
+            "DatabasesDown",
+            "DatabasesUnarchived",
+            "ReportLagMilliseconds",
+            "AgentAwaySeconds",
+        ]
+        .map(|name| line[name].clone());
+        assert_eq!(said, [json!(5.0), json!(5.0), json!(2.0), json!(1.0), json!(2.0), json!(2000.0), json!(4.0)]);
     }
 }

@@ -7,8 +7,14 @@ use serde_json::{Value, json};
 
 /// What makes a set of values of an environment.
 pub(crate) fn values(kiven: &Kiven) -> Vec<String> {
-    [format!("environmentId={}", kiven.environment), format!("relayAddress=localhost:{}", kiven.relay.port()), format!("apiUrl=http://{}", kiven.api)]
-        .to_vec()
+    vec![
+        format!("environmentId={}", kiven.environment),
+        format!("relayAddress=localhost:{}", kiven.relay.port()),
+        format!("apiUrl=http://{}", kiven.api),
+        // Hooks are waited for, and without nodes they never run.
+        "installer.enabled=false".to_owned(),
+        "preflight.enabled=false".to_owned(),
+    ]
 }
 
 /// Runs a Helm command on the chart with values.
@@ -50,6 +56,9 @@ async fn sweep(admin: &Admin) {
         (DATABASES, "v1", "Secret"),
         (DATABASES, "v1", "Pod"),
         (DATABASES, "v1", "PersistentVolumeClaim"),
+        (SYSTEM, "apps/v1", "Deployment"),
+        (SYSTEM, "batch/v1", "Job"),
+        (SYSTEM, "v1", "Pod"),
         (SYSTEM, "v1", "ConfigMap"),
         (SYSTEM, "v1", "Secret"),
     ];

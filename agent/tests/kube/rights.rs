@@ -6,6 +6,8 @@ use std::fmt;
 use std::io::{Read, Seek, SeekFrom};
 
 const AGENT: &str = "kiven-agent";
+/// What the names of ServiceAccounts begin with.
+const ACCOUNTS: &str = "system:serviceaccount:kiven-system:";
 
 /// One right: a verb on a resource in a namespace or the whole cluster, where `name` is given on that object alone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,9 +36,14 @@ fn words(value: &Value) -> Vec<String> {
 
 /// Every right that a chart's objects give to the agent.
 pub(crate) fn given(objects: &[Value]) -> BTreeSet<Right> {
+    given_to(objects, AGENT)
+}
+
+/// Every right that a chart's objects give to a ServiceAccount.
+pub(crate) fn given_to(objects: &[Value], account: &str) -> BTreeSet<Right> {
     let mut rights = BTreeSet::new();
     let bindings = objects.iter().filter(|object| matches!(object["kind"].as_str(), Some("RoleBinding" | "ClusterRoleBinding")));
-    for binding in bindings.filter(|binding| words_of(&binding["subjects"], "name").contains(&AGENT.to_owned())) {
+    for binding in bindings.filter(|binding| words_of(&binding["subjects"], "name").contains(&account.to_owned())) {
         let reference = &binding["roleRef"];
         let scope = binding["metadata"]["namespace"].as_str();
         let of_kind = |object: &&Value| object["kind"] == reference["kind"] && object["metadata"]["name"] == reference["name"];
@@ -85,15 +92,23 @@ impl Audit {
         Some(Self { path, from })
     }
 
-    /// Reads what has been written since.
+    /// What the agent has asked for since.
     pub(crate) fn used(&self) -> Used {
+        self.used_by(AGENT)
+    }
+
+    /// What a ServiceAccount has asked for since.
+    pub(crate) fn used_by(&self, account: &str) -> Used {
         let mut file = std::fs::File::open(&self.path).expect("the API server writes its audit log");
         file.seek(SeekFrom::Start(self.from)).unwrap();
         let mut text = String::new();
         file.read_to_string(&mut text).unwrap();
         let mut used = Used::default();
         for line in text.lines() {
-            used.note(&serde_json::from_str(line).expect("an audit event is JSON"));
+            let event: Value = serde_json::from_str(line).expect("an audit event is JSON");
+            if event["user"]["username"].as_str().and_then(|name| name.strip_prefix(ACCOUNTS)) == Some(account) {
+                used.note(&event);
+            }
         }
         used
     }
@@ -136,9 +151,9 @@ impl Used {
         *self.rights.entry(right(&verb, name)).or_default() += 1;
     }
 
-    /// Only what was asked of one resource.
-    pub(crate) fn of_resource(mut self, resource: &str) -> Self {
-        self.rights.retain(|right, _| right.resource == resource);
+    /// What these rights do not cover.
+    pub(crate) fn beyond(mut self, given: &BTreeSet<Right>) -> Self {
+        self.rights.retain(|right, _| !given.contains(right) && !given.contains(&Right { name: None, ..right.clone() }));
         self
     }
 

@@ -12,11 +12,12 @@ use jiff::Timestamp;
 use kiven_model::api::{DatabaseRequest, DatabaseView};
 use kiven_model::database::{Database, DatabaseSpec, Power};
 use kiven_model::environment::{Environment, EnvironmentStatus};
+use kiven_model::event::DatabaseEvent;
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::OperationKind;
 use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Problem, change, request};
 use kiven_operations::{accept_database, accept_undelete};
-use kiven_ports::{Clock, NameClaim, PortError, Ports, Random, Records, Write};
+use kiven_ports::{Agents, Clock, NameClaim, PortError, Ports, Random, Records, Write};
 use serde::Deserialize;
 
 /// How often a change is decided against records that change.
@@ -414,4 +415,10 @@ async fn deleted<P: Ports>(app: &App<P>, caller: &Caller, id: &str) -> Answer<Vi
             Ok(view(StatusCode::ACCEPTED, &started))
         }
     }
+}
+
+/// `GET /v1/databases/{id}/events`
+pub(crate) async fn events<P: Ports>(State(app): State<App<P>>, caller: Caller, Path(id): Path<String>) -> Answer<Json<Vec<DatabaseEvent>>> {
+    let database = app.database(&caller, &id).await?;
+    Ok(Json(app.ports.agents().event_list(&database.id).await?))
 }

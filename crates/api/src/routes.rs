@@ -11,6 +11,7 @@ use kiven_model::api::{
     PlanView, ScheduleView,
 };
 use kiven_model::enrolment::AgentTokenView;
+use kiven_model::event::DatabaseEvent;
 use kiven_model::organization::Role;
 use kiven_model::schedule::{PowerEvent, ScheduleRequest};
 use kiven_ports::Ports;
@@ -159,6 +160,9 @@ fn databases<P: Ports>() -> Vec<Entry<P>> {
             .more(Role::Operator, "to claim it with `claim=true`, which is ignored for others")
             .query::<databases::Reading>()
             .answers::<DatabaseView>(200, "The database as it is."),
+        get("/v1/databases/{id}/events", Role::Viewer, "database_events", "What happened to a database", databases::events::<P>)
+            .about("Seen by its environment's agent: failovers, ends of backups, the archive, nodes, memory, certificates, warnings of the cluster.")
+            .answers::<Vec<DatabaseEvent>>(200, "The newest hundred of the last 90 days, newest first."),
         put(ONE, Role::Operator, "database_put", "Make or change a database", databases::put::<P>)
             .about("Under an id of the caller's. When the name is taken by an equal database that nobody has claimed, that one is answered: the answer's id counts.")
             .more(Role::Admin, "to make a database, and to change more than its power")

@@ -44,6 +44,7 @@ fn environment(seed: u8) -> Environment {
         storage_class: true,
         postgres_versions: vec![18, 17],
         loose_volumes: Vec::new(),
+        cluster: None,
     };
     let text = str::to_owned;
     let connected = Connected { cluster_arn: text("arn"), oidc_issuer: text("issuer"), oidc_provider_arn: text("arn"), agent };

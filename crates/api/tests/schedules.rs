@@ -52,6 +52,7 @@ impl Api {
             storage_class: true,
             postgres_versions: vec![17],
             loose_volumes: Vec::new(),
+            cluster: None,
         };
         let connected = Connected { cluster_arn: String::new(), oidc_issuer: String::new(), oidc_provider_arn: String::new(), agent };
         let environment = Environment {

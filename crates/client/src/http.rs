@@ -6,6 +6,7 @@ use kiven_model::api::{
 };
 use kiven_model::enrolment::AgentTokenView;
 use kiven_model::environment::Farewell;
+use kiven_model::event::DatabaseEvent;
 use kiven_model::names::DatabaseName;
 use kiven_model::schedule::{PowerEvent, ScheduleRequest};
 use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Problem, ScheduleId};
@@ -258,6 +259,13 @@ impl Client {
     /// When there is none, or the API refuses or cannot be reached.
     pub async fn power_events(&self, id: &DatabaseId) -> Result<Vec<PowerEvent>, ClientError> {
         self.get(&format!("/v1/databases/{id}/power-events")).await
+    }
+    /// What happened to a database in its cluster, newest first.
+    ///
+    /// # Errors
+    /// When there is none, or the API refuses or cannot be reached.
+    pub async fn database_events(&self, id: &DatabaseId) -> Result<Vec<DatabaseEvent>, ClientError> {
+        self.get(&format!("/v1/databases/{id}/events")).await
     }
     /// Every power schedule of the organization.
     ///

@@ -71,6 +71,7 @@ async fn call(client: &Client, name: &str, operation: &Value) {
         "database_undelete" => drop(client.database_undelete(&database).await),
         "environment_check" => drop(client.environment_check(&environment).await),
         "environment_orphans" => drop(client.environment_orphans(&environment).await),
+        "database_events" => drop(client.database_events(&database).await),
         "power_events" => drop(client.power_events(&database).await),
         "schedule_list" => drop(client.schedule_list().await),
         "schedule_get" => drop(client.schedule_get(&schedule).await),

@@ -2,6 +2,7 @@
 //!
 //! Invariants of this crate: pure functions over values; no I/O, no clock; a secret's name, never its content.
 pub mod cnpg;
+pub mod events;
 
 use kiven_model::command::SecretRequest;
 use kiven_model::database::{DatabaseSpec, Power};
@@ -55,6 +56,8 @@ pub struct Seen {
     pub backups: Vec<Value>,
     /// The databases' nodes.
     pub nodes: Vec<Value>,
+    /// How full its volumes are, in per cent, by claim, as far as statistics say.
+    pub filled: std::collections::BTreeMap<String, u8>,
 }
 
 /// A kind of database that Kiven can run. CloudNativePG is the first.
@@ -75,4 +78,6 @@ pub trait DataService {
     fn services(&self, generation: &Generation) -> Vec<String>;
     /// What the objects say.
     fn observe(&self, database: &DatabaseId, cluster: &str, seen: &Seen) -> Observation;
+    /// What the objects show of what may have happened.
+    fn sight(&self, cluster: &str, seen: &Seen) -> events::Sight;
 }

@@ -1,5 +1,6 @@
 //! What a look at a customer's account gives, as answered: drift of what Kiven made, and what nothing explains any more.
 use crate::environment::EnvironmentStatus;
+use crate::preflight::{Finding, Isolation};
 use crate::{DatabaseId, Problem};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,19 @@ pub struct CheckView {
     pub drift: Vec<DriftView>,
     /// Kinds that could not be listed, with the reason: drift of these would not be seen.
     pub unseen: Vec<String>,
+    /// What the preflight in the cluster means, the gravest first; none is good.
+    #[serde(default)]
+    pub cluster: Vec<Finding>,
+    /// When the cluster was looked at: at each upgrade of the agent's chart. `None` where it never was.
+    #[serde(default)]
+    pub cluster_checked_at: Option<Timestamp>,
+    /// `enforced`, `not_enforced` or `unknown`: whether network policies keep other pods from databases.
+    #[serde(default = "unknown")]
+    pub network_isolation: String,
+}
+
+fn unknown() -> String {
+    Isolation::Unknown.as_str().to_owned()
 }
 
 /// One thing that is otherwise than Kiven made it.

@@ -93,6 +93,10 @@ codes! {
     ENROLMENT_REFUSED = 411, "The agent's enrolment was refused";
     BACKUP_FAILED = 412, "A backup failed";
     BODY_TOO_LARGE = 413, "The request's body is too large";
+    OPERATOR_IN_THE_WAY = 414, "An operator that is there already cannot be used";
+    MANIFEST_DIFFERS = 415, "A manifest is not the one that was pinned";
+    INSTALL_FAILED = 416, "Operator and plugin could not be installed";
+    CLUSTER_UNFIT = 417, "The cluster lacks something that databases need";
     REPLAY_DIFFERS = 501, "The operation's code and its record differ";
     STEP_STUCK = 502, "A step has used up its attempts";
     UNDO_STUCK = 503, "A step could not be undone";

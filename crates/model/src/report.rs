@@ -1,6 +1,7 @@
 //! What an agent says: facts about itself, observations of databases, answers to commands.
 use crate::command::CommandOutcome;
 use crate::database::Published;
+use crate::event::DatabaseEvent;
 use crate::{DatabaseId, EnvironmentId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,9 @@ pub struct AgentFacts {
     /// Volumes of the databases' namespace whose claim or Cluster is gone, at most [`LOOSE_VOLUMES_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loose_volumes: Vec<LooseVolume>,
+    /// What the chart's preflight found in the cluster, if it has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<crate::preflight::ClusterFacts>,
 }
 
 /// Most volumes without claim or Cluster that an agent names.
@@ -145,10 +149,15 @@ pub enum ReportBody {
         /// How it ended.
         outcome: CommandOutcome,
     },
+    /// Something happened to a database, at the moment it was seen.
+    Event(DatabaseEvent),
     /// Reports that were dropped because the buffer was full.
     Dropped {
         /// How many.
         count: u64,
+        /// How many of them were events: those go after everything that is said again anyway.
+        #[serde(default)]
+        events: u64,
     },
 }
 

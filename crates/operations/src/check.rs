@@ -6,6 +6,7 @@ use kiven_model::api::{CheckView, DriftView};
 use kiven_model::database::Database;
 use kiven_model::environment::{Environment, EnvironmentStatus};
 use kiven_model::lifecycle::DatabaseStatus;
+use kiven_model::preflight::{self, Isolation};
 use kiven_model::{Code, DatabaseId, OperationId, Problem};
 use kiven_ports::account::{Inventory, OwnedResource, ResourceKind, Wanted};
 use kiven_ports::{Agents, Clock, CustomerAccount, PortError, Ports, Random};
@@ -23,13 +24,17 @@ pub async fn check<P: Ports>(ports: &P, environment: Environment, databases: &[D
     };
     let access = access_of(&environment, &nobody).ok_or_else(not_connected)?;
     let agent = ports.agents().agent_get(&environment.id).await?;
+    let cluster = agent.as_ref().and_then(|agent| agent.facts.cluster.as_ref());
     let mut view = CheckView {
         checked_at: ports.clock().now(),
         status: environment.status,
         problem: None,
-        agent_seen_at: agent.map(|agent| agent.seen_at),
+        agent_seen_at: agent.as_ref().map(|agent| agent.seen_at),
         drift: Vec::new(),
         unseen: Vec::new(),
+        cluster: cluster.map(preflight::judge).unwrap_or_default(),
+        cluster_checked_at: cluster.map(|facts| facts.checked_at),
+        network_isolation: cluster.map_or(Isolation::Unknown, |facts| facts.network_isolation).as_str().to_owned(),
     };
     match ports.account().access_prove(&access).await {
         Ok(()) => {}

@@ -1,6 +1,7 @@
 //! Agents: commands to them, and what they have said.
 use crate::PortError;
 use kiven_model::command::{Command, CommandOutcome};
+use kiven_model::event::DatabaseEvent;
 use kiven_model::report::{AgentRecord, Observation};
 use kiven_model::{DatabaseId, EnvironmentId};
 use serde::{Deserialize, Serialize};
@@ -54,4 +55,9 @@ pub trait Agents: Send + Sync {
     fn observation_put(&self, observation: &Observation, order: (u64, u64)) -> impl Future<Output = Result<(), PortError>> + Send;
     /// The newest observation of a generation.
     fn observation_get(&self, database: &DatabaseId, cluster: &str) -> impl Future<Output = Result<Option<Observation>, PortError>> + Send;
+    /// Records what happened to a database; the same event again changes nothing. It goes by itself after
+    /// [`kiven_model::event::DATABASE_EVENT_DAYS`].
+    fn event_put(&self, event: &DatabaseEvent) -> impl Future<Output = Result<(), PortError>> + Send;
+    /// What happened to a database, newest first, at most [`kiven_model::event::DATABASE_EVENTS_MAX`].
+    fn event_list(&self, database: &DatabaseId) -> impl Future<Output = Result<Vec<DatabaseEvent>, PortError>> + Send;
 }

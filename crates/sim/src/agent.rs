@@ -74,6 +74,7 @@ fn facts() -> AgentFacts {
         storage_class: true,
         postgres_versions: vec![17, 16, 15],
         loose_volumes: Vec::new(),
+        cluster: None,
     }
 }
 

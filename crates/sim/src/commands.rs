@@ -2,6 +2,7 @@
 use crate::world::{World, at};
 use jiff::Timestamp;
 use kiven_model::command::{Command, CommandOutcome};
+use kiven_model::event::{DATABASE_EVENTS_MAX, DatabaseEvent};
 use kiven_model::report::{AgentRecord, Observation};
 use kiven_model::{Code, DatabaseId, EnvironmentId, Problem};
 use kiven_ports::agents::{CommandRecord, CommandState};
@@ -17,6 +18,8 @@ pub(crate) struct Inbox {
     commands: Vec<CommandRecord>,
     agents: BTreeMap<EnvironmentId, AgentRecord>,
     observations: BTreeMap<(DatabaseId, String), ((u64, u64), Observation)>,
+    /// By database, time, kind and subject.
+    events: BTreeMap<(DatabaseId, Timestamp, &'static str, String), DatabaseEvent>,
 }
 
 impl Inbox {
@@ -74,6 +77,10 @@ impl Inbox {
         if self.observations.get(&key).is_none_or(|(known, _)| *known < order) {
             self.observations.insert(key, (order, observation.clone()));
         }
+    }
+    pub(crate) fn event_put(&mut self, event: &DatabaseEvent) {
+        let key = (event.database_id.clone(), event.at, event.what.kind(), event.what.subject().to_owned());
+        self.events.insert(key, event.clone());
     }
     /// Commands that still may have an effect.
     pub(crate) fn open(&self) -> Vec<String> {
@@ -133,6 +140,18 @@ impl Agents for World {
     async fn observation_get(&self, database: &DatabaseId, cluster: &str) -> Result<Option<Observation>, PortError> {
         self.effect("observation_get", |state| {
             Ok(state.inbox.observations.get(&(database.clone(), cluster.to_owned())).map(|(_, seen)| seen.clone()))
+        })
+    }
+    async fn event_put(&self, event: &DatabaseEvent) -> Result<(), PortError> {
+        self.effect("event_put", |state| {
+            state.inbox.event_put(event);
+            Ok(())
+        })
+    }
+    async fn event_list(&self, database: &DatabaseId) -> Result<Vec<DatabaseEvent>, PortError> {
+        self.effect("event_list", |state| {
+            let own = state.inbox.events.values().rev().filter(|event| event.database_id == *database);
+            Ok(own.take(DATABASE_EVENTS_MAX).cloned().collect())
         })
     }
 }

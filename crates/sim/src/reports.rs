@@ -32,6 +32,11 @@ impl State {
                 self.inbox.answer(command_id, outcome);
                 Some(operation)
             }
+            ReportBody::Event(event) => {
+                self.store.databases.get(&event.database_id).filter(|d| d.spec.environment_id == report.environment_id)?;
+                self.inbox.event_put(event);
+                None
+            }
             ReportBody::Dropped { .. } => None,
         }
     }

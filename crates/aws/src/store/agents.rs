@@ -4,6 +4,7 @@
 
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, ReturnValue, TransactWriteItem};
 use kiven_model::command::{Command, CommandOutcome};
+use kiven_model::event::{DATABASE_EVENT_DAYS, DATABASE_EVENTS_MAX, DatabaseEvent};
 use kiven_model::report::{AgentRecord, Observation};
 use kiven_model::{DatabaseId, EnvironmentId};
 use kiven_ports::agents::{CommandRecord, CommandState};
@@ -11,7 +12,7 @@ use kiven_ports::{Agents, PortError};
 
 use super::Store;
 use super::item::{Attributes, PAYLOAD_BYTES_MAX, expires, key, number, number_of, pack, text, text_of, unpack};
-use super::names::HEAD;
+use super::names::{HEAD, instant};
 use super::records::{OPERATION_DAYS, Range, unbuilt};
 use crate::error::{is, port_error};
 
@@ -253,5 +254,22 @@ impl Agents for Store {
             Some(item) => unpack(&item, &self.blobs).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    async fn event_put(&self, event: &DatabaseEvent) -> Result<(), PortError> {
+        let sort = format!("EVENT#{}#{}#{}", instant(event.at), event.what.kind(), event.what.subject());
+        let mut item = key(format!("DB#{}", event.database_id), sort);
+        pack(&mut item, event, PAYLOAD_BYTES_MAX, &self.blobs).await?;
+        expires(&mut item, event.at, DATABASE_EVENT_DAYS);
+        // The same event has the same key.
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        put.send().await.map(drop).map_err(|error| port_error("dynamodb:PutItem", error))
+    }
+
+    async fn event_list(&self, database: &DatabaseId) -> Result<Vec<DatabaseEvent>, PortError> {
+        let sort = Some(("begins_with(sk, :sk)", "EVENT#".to_owned()));
+        let range = Range { index: None, partition: format!("DB#{database}"), sort, newest_first: true, items_max: DATABASE_EVENTS_MAX };
+        let items = self.range(range).await?;
+        self.unpack_all(&items).await
     }
 }

@@ -41,7 +41,7 @@ fn zone<'a>(pod: &Value, seen: &'a Seen) -> Option<&'a str> {
     node["metadata"]["labels"]["topology.kubernetes.io/zone"].as_str()
 }
 
-fn instances(seen: &Seen) -> impl Iterator<Item = &Value> {
+pub(super) fn instances(seen: &Seen) -> impl Iterator<Item = &Value> {
     seen.pods.iter().filter(|pod| pod["metadata"]["labels"]["cnpg.io/podRole"] == "instance" && pod["metadata"]["deletionTimestamp"].is_null())
 }
 

@@ -6,7 +6,9 @@ mod network;
 mod observe;
 mod pooler;
 mod services;
+mod sight;
 
+use crate::events::Sight;
 use crate::{DataService, Generation, Seen};
 use kiven_model::DatabaseId;
 use kiven_model::command::{SecretContent, SecretRequest};
@@ -32,6 +34,8 @@ pub const HIBERNATION: &str = "cnpg.io/hibernation";
 pub const PLUGIN: &str = "barman-cloud.cloudnative-pg.io";
 /// The StorageClass that comes with the chart.
 pub const STORAGE_CLASS: &str = "kiven-gp3";
+/// The label of a namespace whose operator Kiven uses although it did not bring it.
+pub const OPERATOR_LABEL: &str = "kiven.io/operator";
 /// The ImageCatalog that comes with the chart: majors and digests, from a registry that the customer may replace.
 pub const IMAGE_CATALOG: &str = "kiven-postgresql";
 /// The database operator's API.
@@ -83,6 +87,10 @@ impl DataService for Cnpg {
     }
     fn observe(&self, database: &DatabaseId, cluster: &str, seen: &Seen) -> Observation {
         observe::observe(database, cluster, seen)
+    }
+
+    fn sight(&self, cluster: &str, seen: &Seen) -> Sight {
+        sight::sight(cluster, seen)
     }
 }
 

@@ -16,6 +16,12 @@ pub(super) fn policy(generation: &Generation) -> Value {
     let mut clients: Vec<Value> = generation.spec.allowed_namespaces.iter().map(|name| namespace(name)).collect();
     clients.push(namespace(DATABASE_NAMESPACE));
     clients.push(namespace(SYSTEM_NAMESPACE));
+    // An operator that the customer runs elsewhere: its pods, in a namespace that the customer's own rights labelled.
+    let operator = json!({
+        "namespaceSelector": { "matchLabels": { super::OPERATOR_LABEL: "true" } },
+        "podSelector": { "matchLabels": { "app.kubernetes.io/name": "cloudnative-pg" } },
+    });
+    clients.push(operator.clone());
     json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -25,7 +31,7 @@ pub(super) fn policy(generation: &Generation) -> Value {
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [
                 { "from": clients, "ports": [tcp(POSTGRES_PORT)] },
-                { "from": [namespace(SYSTEM_NAMESPACE)], "ports": [tcp(INSTANCE_MANAGER_PORT)] },
+                { "from": [namespace(SYSTEM_NAMESPACE), operator], "ports": [tcp(INSTANCE_MANAGER_PORT)] },
             ],
             "egress": [
                 { "ports": [tcp(53), { "port": 53, "protocol": "UDP" }] },

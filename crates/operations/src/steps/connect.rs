@@ -4,6 +4,7 @@ use crate::input::{ConnectInput, EksCluster};
 use jiff::SignedDuration;
 use kiven_durable::{At, Progress, Step, StepError};
 use kiven_model::command::{CommandBody, CommandOutput};
+use kiven_model::preflight;
 use kiven_model::report::AgentFacts;
 use kiven_model::{Code, EnvironmentId, Problem};
 use kiven_ports::account::{Access, AccountNeeds, ClusterFacts};
@@ -160,7 +161,10 @@ impl<P: Ports> Step<P> for HearAgent {
         }
         let target = Target { environment_id: self.environment_id.clone(), database_id: None, cluster: String::new(), fence: 0 };
         match ask(ports, at, at.token(), &target, CommandBody::Inspect).await? {
-            Progress::Done(CommandOutput::Facts(facts)) => Ok(Progress::Done(facts)),
+            Progress::Done(CommandOutput::Facts(facts)) => match facts.cluster.as_ref().and_then(preflight::blocked) {
+                Some(problem) => Err(StepError::Failed(problem)),
+                None => Ok(Progress::Done(facts)),
+            },
             Progress::Done(_) => Err(StepError::Failed(Problem::new(Code::AGENT_FAILED, "the agent answered another question"))),
             Progress::Pending { after, on } => Ok(Progress::Pending { after, on }),
         }

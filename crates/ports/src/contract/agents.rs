@@ -4,6 +4,7 @@ use crate::agents::CommandState;
 use crate::{Agents, PortError};
 use jiff::Timestamp;
 use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
+use kiven_model::event::{DATABASE_EVENTS_MAX, DatabaseEvent, Happening};
 use kiven_model::report::{AgentFacts, AgentRecord, Observation};
 use kiven_model::{Code, DatabaseId, OperationId, Problem};
 
@@ -35,7 +36,8 @@ fn command(key: &str) -> Command {
 pub async fn agents<A: Agents>(agents: &A) -> Result<(), String> {
     commands(agents).await?;
     withdrawal(agents).await?;
-    sayings(agents).await
+    sayings(agents).await?;
+    events(agents).await
 }
 
 async fn commands<A: Agents>(agents: &A) -> Result<(), String> {
@@ -85,6 +87,7 @@ async fn sayings<A: Agents>(agents: &A) -> Result<(), String> {
         storage_class: true,
         postgres_versions: vec![15],
         loose_volumes: Vec::new(),
+        cluster: None,
     };
     let record = |session| AgentRecord { environment_id: values::environment(1).id, session, seen_at: Timestamp::UNIX_EPOCH, facts: facts.clone() };
     for session in [5, 6, 5] {
@@ -118,4 +121,25 @@ async fn sayings<A: Agents>(agents: &A) -> Result<(), String> {
     }
     let seen = agents.observation_get(&observation(0).database_id, "c").await.map_err(failed)?;
     holds(seen.map(|o| o.ready_instances) == Some(2), "observations are ordered by session and sequence")
+}
+
+async fn events<A: Agents>(agents: &A) -> Result<(), String> {
+    let database_id = DatabaseId::from_random([6; 16]);
+    let event = |second: i64, backup: &str| DatabaseEvent {
+        database_id: database_id.clone(),
+        at: Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(second),
+        what: Happening::BackupDone { backup: backup.to_owned() },
+    };
+    for one in [event(2, "b"), event(1, "a"), event(2, "c"), event(2, "b")] {
+        agents.event_put(&one).await.map_err(failed)?;
+    }
+    let read = agents.event_list(&database_id).await.map_err(failed)?;
+    holds(read.len() == 3 && read.last() == Some(&event(1, "a")), "events are read newest first, each once however often it is told")?;
+    for second in 0..DATABASE_EVENTS_MAX as i64 {
+        agents.event_put(&event(10 + second, "later")).await.map_err(failed)?;
+    }
+    let read = agents.event_list(&database_id).await.map_err(failed)?;
+    holds(read.len() == DATABASE_EVENTS_MAX && read.iter().all(|one| one.what.subject() == "later"), "so many events and no more")?;
+    let nobodys = agents.event_list(&DatabaseId::from_random([7; 16])).await.map_err(failed)?;
+    holds(nobodys.is_empty(), "events are their own database's")
 }
