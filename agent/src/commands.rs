@@ -4,7 +4,7 @@ use crate::ledger::Ledger;
 use crate::objects::{api, applicable, apply};
 use crate::runner::CarryOut;
 use crate::watch::World;
-use crate::{archive, backup, maintenance, released, retire, revision, secrets};
+use crate::{archive, backup, maintenance, released, retire, revision, secrets, upgrade};
 use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
 use kiven_model::names::DATABASE_NAMESPACE;
 use kiven_model::{Code, EnvironmentId, Problem};
@@ -70,6 +70,7 @@ impl Commands {
                 self.released.notify_one();
                 Ok(CommandOutcome::Done(CommandOutput::Nothing))
             }
+            CommandBody::MoveComponent { component, version } => upgrade::move_to(&self.client, &self.world, *component, version).await,
             CommandBody::EnsureSecrets { secrets } => Ok(match secrets::ensure(&self.client, secrets).await {
                 Ok(certificates) => CommandOutcome::Done(CommandOutput::Certificates(certificates)),
                 Err(secrets::SecretError::Refused(problem)) => CommandOutcome::Refused(problem),

@@ -32,6 +32,7 @@ pub(crate) fn judge(command: &Command, now: Timestamp, fence: u64) -> Result<(),
         CommandBody::EnsureSecrets { secrets } if secrets.len() > OBJECTS_MAX => Err(refuse("too many Secrets in one command")),
         CommandBody::EnsureSecrets { secrets } => secrets.iter().try_for_each(|s| belongs(command, s.labels.get(DATABASE_LABEL).map(String::as_str))),
         CommandBody::Retire { consent, .. } | CommandBody::Purge { consent, .. } => judge_consent(command, consent),
+        CommandBody::MoveComponent { component, version } => crate::upgrade::listed(*component, version).map(drop),
         CommandBody::Inspect
         | CommandBody::Release
         | CommandBody::Switchover { .. }

@@ -25,6 +25,7 @@ mod secrets;
 mod session;
 mod sql;
 mod strip;
+mod upgrade;
 mod volumes;
 mod warnings;
 mod watch;
@@ -56,6 +57,10 @@ async fn main() -> anyhow::Result<ExitCode> {
 async fn agent(config: &config::Config) -> anyhow::Result<()> {
     let client = kubernetes().await.context("the Kubernetes API server cannot be configured")?;
     let mut terminate = signal(SignalKind::terminate())?;
+    // A released cluster's backups go on, so its plugin's certificates do too.
+    if config.plugin_tls {
+        tokio::spawn(plugin_tls::keep(client.clone()));
+    }
     if released::is(&client, &config.environment_id).await.context("it cannot be read whether this cluster was released")? {
         idle(&mut terminate).await;
         return Ok(());
@@ -64,10 +69,7 @@ async fn agent(config: &config::Config) -> anyhow::Result<()> {
     let world = watch::World::start(client.clone(), Arc::clone(&outbox), config.operator_namespace.clone());
     tokio::spawn(warnings::watch(Arc::clone(&world)));
     let let_go = Arc::new(Notify::new());
-    let commands = commands::Commands::load(client.clone(), config.environment_id.clone(), Arc::clone(&world), Arc::clone(&let_go)).await?;
-    if config.plugin_tls {
-        tokio::spawn(plugin_tls::keep(client));
-    }
+    let commands = commands::Commands::load(client, config.environment_id.clone(), Arc::clone(&world), Arc::clone(&let_go)).await?;
     let runner = runner::Runner::new(commands, Arc::clone(&outbox));
     let stop = async {
         tokio::select! {
@@ -91,7 +93,7 @@ async fn kubernetes() -> anyhow::Result<kube::Client> {
     Ok(kube::Client::try_from(config)?)
 }
 
-/// Released: there, so that its Deployment does not start it over and over, and doing nothing.
+/// Released: there, so that its Deployment does not start it over and over, and doing nothing but what [`agent`] began before.
 async fn idle(terminate: &mut Signal) {
     tracing::info!("this cluster was released: nothing is watched, reported or changed any more");
     terminate.recv().await;

@@ -26,7 +26,7 @@ pub(crate) async fn note(client: &Client, environment: &EnvironmentId) -> kube::
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": NAME },
         "data": {
             "environment_id": environment.as_str(),
-            "about": "Kiven has let this cluster go. Its agent does nothing until this ConfigMap is deleted and the agent restarted.",
+            "about": "Kiven has let this cluster go. Its agent keeps the backup plugin's certificates good and does nothing else until this ConfigMap is deleted and the agent restarted.",
         },
     });
     apply(&maps(client), &map).await.map(drop)

@@ -185,6 +185,19 @@ impl World {
         found.labels().get("topology.kubernetes.io/zone").cloned()
     }
 
+    /// Whether every database is well or paused, as far as everything has been listed.
+    pub(crate) fn settled(&self) -> bool {
+        let rests = |cluster: &Arc<DynamicObject>| {
+            let seen = Seen { cluster: serde_json::to_value(cluster.as_ref()).ok(), ..Seen::default() };
+            let id = cluster.labels().get(DATABASE_LABEL).and_then(|id| DatabaseId::parse(id).ok());
+            id.is_none_or(|id| {
+                let found = Cnpg.observe(&id, &cluster.name_any(), &seen);
+                found.hibernated || found.healthy()
+            })
+        };
+        self.listed.load(Ordering::Relaxed) && self.clusters.state().iter().all(rests)
+    }
+
     /// Brings the runbook to what is there, once the Clusters have been listed.
     pub(crate) async fn keep(&self, runbook: &Runbook) {
         if self.clusters.wait_until_ready().await.is_ok() {
@@ -208,7 +221,7 @@ impl World {
     }
 
     /// What the chart's preflight has written down.
-    async fn preflight(&self) -> Option<ClusterFacts> {
+    async fn preflight(&self) -> Option<Box<ClusterFacts>> {
         let maps = api(&self.client, SYSTEM_NAMESPACE, &resource("", "v1", "ConfigMap", "configmaps"));
         let map = maps.get_opt(PREFLIGHT_MAP).await.ok()??;
         serde_json::from_str(map.data["data"][PREFLIGHT_KEY].as_str()?).ok()

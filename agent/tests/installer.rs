@@ -2,17 +2,22 @@
 //!
 //! Not run by default. It wants a throw-away cluster (no node is needed) in `KUBECONFIG` and the manifests of the listed releases in
 //! the folder `KIVEN_CNPG_MANIFESTS`, which it serves as a mirror: `cargo test -p kiven-agent --test installer`. With
-//! `KIVEN_INSTALLER_KUBECONFIG` the installer itself runs under another identity, such as the chart's ServiceAccount.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test: helpers of integration tests are not known as such")]
+//! `KIVEN_INSTALLER_KUBECONFIG` the installer itself runs under another identity, such as the chart's ServiceAccount. Where
+//! `KIVEN_RENDERED_CHART` names what `helm template` prints, the agent's policy is tried on what was installed.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test: helpers of integration tests are not known as such")]
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+/// How long the API server may take until it enforces a policy that was just applied.
+const POLICY_SECONDS_MAX: u64 = 60;
 const NEWEST: &str = "cnpg-1.29.2.yaml";
 
 /// Serves the folder's files; of the newest operator one byte too many where it is told to lie.
@@ -80,7 +85,9 @@ async fn versions(client: &Client) -> Vec<(String, String)> {
         ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations"),
     ] {
         for object in objects(client, group, kind, plural).list(&Default::default()).await.unwrap().items {
-            if object.annotations().contains_key("kiven.io/release") || object.labels().values().any(|value| value == "kiven-agent") {
+            if object.annotations().contains_key("kiven.io/release")
+                || object.labels().get("app.kubernetes.io/managed-by").is_some_and(|by| by == "kiven-agent")
+            {
                 versions.push((format!("{kind} {}", object.name_any()), object.resource_version().unwrap()));
             }
         }
@@ -142,4 +149,62 @@ async fn on_a_real_api_server() {
     assert!(output.status.success() && said(&output).contains("kept until a maintenance window"), "{}", said(&output));
     let image = ours.get("cnpg-controller-manager").await.unwrap().data["spec"]["template"]["spec"]["containers"][0]["image"].clone();
     assert_eq!(image, "ghcr.io/cloudnative-pg/cloudnative-pg:1.29.1");
+    match std::env::var("KIVEN_RENDERED_CHART") {
+        Ok(rendered) => the_policy_holds_the_agent(&client, &std::fs::read_to_string(rendered).unwrap()).await,
+        Err(_) => println!("\nskipped: the agent's policy over operator and plugin: KIVEN_RENDERED_CHART names no rendered chart"),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Attempt {
+    name: String,
+    deployment: String,
+    patch: Value,
+    refused: Option<String>,
+}
+
+/// Makes the attempts of the table as the agent, on what the installer has installed.
+async fn the_policy_holds_the_agent(client: &Client, rendered: &str) {
+    let table = include_str!("../chart/tests/operator-policy.yaml");
+    let listed = include_str!("../chart/templates/operator-policy.yaml").split("'@").nth(1).unwrap().split('\'').next().unwrap();
+    let attempts: Vec<Attempt> = serde_yaml_ng::from_str(&table.replace("LISTED", listed)).unwrap();
+    for document in serde_yaml_ng::Deserializer::from_str(rendered) {
+        let object = Value::deserialize(document).unwrap();
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        match object["kind"].as_str() {
+            Some("ValidatingAdmissionPolicy") if name == "kiven-agent-operator" => {
+                apply(&objects(client, "admissionregistration.k8s.io", "ValidatingAdmissionPolicy", "validatingadmissionpolicies"), object).await;
+            }
+            Some("ValidatingAdmissionPolicyBinding") if name == "kiven-agent-operator" => {
+                let bindings =
+                    objects(client, "admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings");
+                apply(&bindings, object).await;
+            }
+            Some("Role" | "RoleBinding") if name == "kiven-agent" && object["metadata"]["namespace"] == "kiven-system" => {
+                let kind = object["kind"].as_str().unwrap().to_owned();
+                let plural = if kind == "Role" { "roles" } else { "rolebindings" };
+                apply(&namespaced(client, "kiven-system", "rbac.authorization.k8s.io", &kind, plural), object).await;
+            }
+            _ => {}
+        }
+    }
+    let mut config = kube::Config::infer().await.unwrap();
+    config.auth_info.impersonate = Some("system:serviceaccount:kiven-system:kiven-agent".to_owned());
+    let deployments = namespaced(&Client::try_from(config).unwrap(), "kiven-system", "apps", "Deployment", "deployments");
+    // A policy has its effect a moment after it was applied; until then the first refusal would be a success.
+    let deadline = Instant::now() + Duration::from_secs(POLICY_SECONDS_MAX);
+    let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+    while deployments.patch("barman-cloud", &dry, &Patch::Merge(json!({ "spec": { "replicas": 0 } }))).await.is_ok() {
+        assert!(Instant::now() < deadline, "the policy has no effect");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    for attempt in attempts {
+        let made = deployments.patch(&attempt.deployment, &PatchParams::default(), &Patch::Strategic(&attempt.patch)).await;
+        match (made, attempt.refused) {
+            (Ok(_), None) => {}
+            (Err(kube::Error::Api(status)), Some(part)) => assert!(status.message.contains(&part), "{}: {}", attempt.name, status.message),
+            (made, refused) => panic!("{}: {made:?}, expected {refused:?}", attempt.name),
+        }
+    }
 }

@@ -18,12 +18,12 @@ pub(super) async fn look(client: &Client) -> anyhow::Result<Vec<Found>> {
     Ok(found)
 }
 
-/// Whether a Deployment runs an image of that name; not where nobody may look.
-pub(super) async fn runs(client: &Client, image: &str) -> bool {
+/// Whether a Deployment runs an image of that name.
+pub(super) async fn runs(client: &Client, image: &str) -> anyhow::Result<bool> {
     let mut runs = false;
     let named = |reference: &str| reference.rsplit('/').next().and_then(|last| last.split(['@', ':']).next()) == Some(image);
-    let looked = each(client, |one| runs |= images(&one.data).any(named)).await;
-    runs && looked.is_ok()
+    each(client, |one| runs |= images(&one.data).any(named)).await?;
+    Ok(runs)
 }
 
 async fn each(client: &Client, mut see: impl FnMut(&DynamicObject)) -> anyhow::Result<()> {

@@ -160,3 +160,11 @@ fn the_chart_lets_the_installer_write_these_cluster_wide_objects_and_no_others()
     let listed = role.lines().filter_map(|line| line.strip_prefix("      - ")).map(str::to_owned).collect();
     assert_eq!(wanted, listed);
 }
+
+#[test]
+fn the_policy_of_the_chart_lists_the_digests_of_the_releases() {
+    let policy = include_str!("../../chart/templates/operator-policy.yaml");
+    let listed: Vec<&str> = policy.lines().filter_map(|line| line.trim().strip_prefix("'@")?.split('\'').next()).collect();
+    let digests: Vec<&str> = RELEASES.iter().flat_map(|release| release.images).map(|image| image.digest).collect();
+    assert_eq!(listed, digests);
+}

@@ -23,18 +23,15 @@ const REGISTRY_SECONDS_MAX: u64 = 10;
 /// The label of the nodes that EKS Auto Mode makes.
 const COMPUTE_TYPE: &str = "eks.amazonaws.com/compute-type";
 
-/// Looks and writes down. What cannot be seen is said in the log and left as if it were good: it is the customer's own to give.
+/// Looks and writes down. What cannot be listed ends it, so that nothing is called missing that only was not seen.
 pub(super) async fn look(client: &Client, config: &Config) -> anyhow::Result<()> {
-    let drivers = listed(client, &resource("storage.k8s.io", "v1", "CSIDriver", "csidrivers")).await;
-    let nodes = listed(client, &resource("", "v1", "Node", "nodes")).await;
-    let operators = found::look(client).await.unwrap_or_else(|error| {
-        tracing::warn!(error = format!("{error:#}"), "operators could not be looked for");
-        Vec::new()
-    });
+    let drivers = listed(client, &resource("storage.k8s.io", "v1", "CSIDriver", "csidrivers")).await?;
+    let nodes = listed(client, &resource("", "v1", "Node", "nodes")).await?;
+    let operators = found::look(client).await?;
     let facts = ClusterFacts {
         checked_at: crate::now(),
         volume_drivers: names(&drivers).into_iter().filter(|name| [EBS_DRIVER, AUTO_MODE_DRIVER].contains(&name.as_str())).collect(),
-        snapshot_controller: found::runs(client, "snapshot-controller").await,
+        snapshot_controller: found::runs(client, "snapshot-controller").await?,
         auto_mode: nodes.iter().any(|node| node["metadata"]["labels"][COMPUTE_TYPE] == "auto"),
         zones: zones(&nodes),
         operators: operators
@@ -55,15 +52,9 @@ pub(super) async fn look(client: &Client, config: &Config) -> anyhow::Result<()>
     Ok(())
 }
 
-async fn listed(client: &Client, kind: &kube::api::ApiResource) -> Vec<Value> {
-    let all = Api::<DynamicObject>::all_with(client.clone(), kind).list(&ListParams::default().limit(LISTED_MAX)).await;
-    match all {
-        Ok(list) => list.items.iter().filter_map(|object| serde_json::to_value(object).ok()).collect(),
-        Err(error) => {
-            tracing::warn!(%error, kind = kind.plural, "could not be listed");
-            Vec::new()
-        }
-    }
+async fn listed(client: &Client, kind: &kube::api::ApiResource) -> kube::Result<Vec<Value>> {
+    let all = Api::<DynamicObject>::all_with(client.clone(), kind).list(&ListParams::default().limit(LISTED_MAX)).await?;
+    Ok(all.items.iter().filter_map(|object| serde_json::to_value(object).ok()).collect())
 }
 
 fn names(objects: &[Value]) -> Vec<String> {

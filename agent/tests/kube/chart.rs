@@ -6,6 +6,7 @@ use crate::relay::Kiven;
 use crate::rights::{self, Audit};
 use crate::{installed, operator};
 use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
+use kiven_model::operators::Component;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -143,6 +144,21 @@ async fn with_single_use_tokens_it_needs_two_rights_more_and_uses_them() {
     installed::uninstall(&admin).await;
 }
 
+/// Operator and plugin are asked to move: the one does, the other runs nobody knows what.
+async fn moved(admin: &Admin, kiven: &Kiven) {
+    let ask = async |step: &str, component, version: &str| {
+        let body = CommandBody::MoveComponent { component, version: version.to_owned() };
+        kiven.ask(&Command { database_id: None, ..Database::new(&kiven.environment, "none", 9).command(step, body) }).await
+    };
+    let operator = ask("move-operator", Component::Operator, "1.29.2").await;
+    assert!(matches!(operator, CommandOutcome::Retry(_)), "{operator:?}");
+    let deployment = admin.of(SYSTEM, "apps/v1", "Deployment").get("cnpg-controller-manager").await.unwrap();
+    let image = deployment.data["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default().to_owned();
+    assert!(image.contains(":1.29.2@sha256:"), "{image}");
+    let plugin = ask("move-plugin", Component::Plugin, "0.14.0").await;
+    assert!(matches!(plugin, CommandOutcome::Refused(_)), "{plugin:?}");
+}
+
 #[tokio::test]
 async fn where_it_keeps_the_plugins_certificates_it_has_rights_to_them_and_no_others() {
     let admin = Admin::connect().await;
@@ -169,6 +185,10 @@ async fn where_it_keeps_the_plugins_certificates_it_has_rights_to_them_and_no_ot
             "stringData": { "tls.crt": "old", "tls.key": "old" } });
         secrets.patch(name, &apply, &Patch::Apply(secret)).await.unwrap();
     }
+    operator::install_version(&admin, "1.29.1").await;
+    let settings = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "cnpg-controller-manager-config", "namespace": SYSTEM },
+        "data": { "ENABLE_INSTANCE_MANAGER_INPLACE_UPDATES": "true", "CLUSTERS_ROLLOUT_DELAY": "60" } });
+    admin.of(SYSTEM, "v1", "ConfigMap").patch("cnpg-controller-manager-config", &apply, &Patch::Apply(settings)).await.unwrap();
     let audit = Audit::begin();
     let agent = Agent::start(&admin, &kiven, &[("KIVEN_PLUGIN_TLS", "true".to_owned())]).await;
     until("the plugin reads its certificates again", async || {
@@ -176,6 +196,7 @@ async fn where_it_keeps_the_plugins_certificates_it_has_rights_to_them_and_no_ot
         annotations["kiven.io/certificates-of"].is_string().then_some(())
     })
     .await;
+    moved(&admin, &kiven).await;
     agent.kill();
     for name in kept {
         let certificate = secrets.get(name).await.unwrap().data["data"]["tls.crt"].clone();

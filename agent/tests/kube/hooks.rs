@@ -7,6 +7,7 @@ use crate::{installed, operator};
 use kube::ResourceExt;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -40,12 +41,16 @@ async fn mirror(folder: PathBuf) -> SocketAddr {
 /// As a kubelet for whatever waits in kiven-system: pods of Jobs are run and end, others are ready at once.
 async fn kubelet(admin: Admin) {
     let pods = admin.of(SYSTEM, "v1", "Pod");
+    let mut taken: BTreeSet<String> = BTreeSet::new();
     loop {
         for pod in pods.list(&ListParams::default()).await.unwrap().items {
-            if pod.data["status"]["phase"] == "Pending" {
-                let status = if pod.labels().contains_key("job-name") { run(&admin, &pod).await } else { ready(&pod) };
-                // One that has gone meanwhile needs no status.
-                let _ = pods.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await;
+            if pod.data["status"]["phase"] == "Pending" && taken.insert(pod.name_any()) {
+                let (admin, pods) = (admin.clone(), pods.clone());
+                tokio::spawn(async move {
+                    let status = if pod.labels().contains_key("job-name") { run(&admin, &pod).await } else { ready(&pod) };
+                    // One that has gone meanwhile needs no status.
+                    let _ = pods.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await;
+                });
             }
         }
         tokio::time::sleep(LOOK).await;
@@ -137,10 +142,15 @@ async fn hooks_bring_operator_plugin_and_catalog_and_use_every_right_they_have()
     let address = mirror(manifests()).await;
     let mut values = installed::values(&kiven);
     values.extend(["installer.enabled=true".to_owned(), format!("installer.mirror=http://{address}")]);
+    // One that nobody needs here, so that the installer makes it.
+    admin.remove(&admin.all("apiextensions.k8s.io/v1", "CustomResourceDefinition"), "publications.postgresql.cnpg.io").await;
     let audit = HOOKS.map(|account| (account, Audit::begin()));
-    install(&admin, &values).await.unwrap();
-    assert_eq!(admin.names(DATABASES, "postgresql.cnpg.io/v1", "ImageCatalog").await, ["kiven-postgresql"]);
-    let deployments = admin.names(SYSTEM, "apps/v1", "Deployment").await;
+    let answer = install(&admin, &values).await;
+    let (catalogs, deployments) =
+        (admin.names(DATABASES, "postgresql.cnpg.io/v1", "ImageCatalog").await, admin.names(SYSTEM, "apps/v1", "Deployment").await);
+    take_away(&admin).await;
+    answer.unwrap();
+    assert_eq!(catalogs, ["kiven-postgresql"]);
     assert_eq!(deployments, ["barman-cloud", "cnpg-controller-manager", "kiven-agent"]);
     // They and their rights are gone when they have succeeded.
     assert_eq!(admin.names(SYSTEM, "batch/v1", "Job").await, Vec::<String>::new());
@@ -152,6 +162,5 @@ async fn hooks_bring_operator_plugin_and_catalog_and_use_every_right_they_have()
             rights::equal(&rights::given_to(&objects, account), &audit.used_by(account));
         }
     }
-    take_away(&admin).await;
     installed::uninstall(&admin).await;
 }

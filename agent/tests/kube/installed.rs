@@ -50,6 +50,7 @@ async fn sweep(admin: &Admin) {
         (DATABASES, "postgresql.cnpg.io/v1", "ScheduledBackup"),
         (DATABASES, "postgresql.cnpg.io/v1", "Database"),
         (DATABASES, "postgresql.cnpg.io/v1", "Backup"),
+        (DATABASES, "postgresql.cnpg.io/v1", "ImageCatalog"),
         (DATABASES, "barmancloud.cnpg.io/v1", "ObjectStore"),
         (DATABASES, "networking.k8s.io/v1", "NetworkPolicy"),
         (DATABASES, "v1", "Service"),

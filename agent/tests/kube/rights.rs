@@ -9,6 +9,9 @@ const AGENT: &str = "kiven-agent";
 /// What the names of ServiceAccounts begin with.
 const ACCOUNTS: &str = "system:serviceaccount:kiven-system:";
 
+/// The group of roles and their bindings.
+const RBAC: &str = "rbac.authorization.k8s.io";
+
 /// One right: a verb on a resource in a namespace or the whole cluster, where `name` is given on that object alone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Right {
@@ -142,6 +145,21 @@ impl Used {
         if event["annotations"]["authorization.k8s.io/decision"] == "forbid" {
             self.refused.push(right(&verb, name.clone()).to_string());
             return;
+        }
+        // Two rights are asked for within a request: to write a role with more than its writer has, and to bind it to somebody.
+        if ["patch", "create"].contains(&verb.as_str()) && right(&verb, None).resource.ends_with(RBAC) {
+            let (plural, bound) = (word(&object["resource"]), &event["requestObject"]["roleRef"]);
+            let asked = match plural.strip_suffix("bindings") {
+                Some(kind) => Right { resource: named(RBAC, &format!("{kind}s")), ..right("bind", bound["name"].as_str().map(str::to_owned)) },
+                None => right("escalate", name.clone()),
+            };
+            // A namespace's binding may bind a role of the whole cluster.
+            let asked = if bound["kind"] == "ClusterRole" {
+                Right { scope: "cluster".to_owned(), resource: named(RBAC, "clusterroles"), ..asked }
+            } else {
+                asked
+            };
+            *self.rights.entry(asked).or_default() += 1;
         }
         // An apply that makes its object is asked for the right to create too, which cannot be limited by name.
         if verb == "patch" && code == 201 {

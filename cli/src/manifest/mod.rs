@@ -17,9 +17,9 @@ macro_rules! templates {
 }
 
 /// The chart's templates, in the order in which objects need each other.
-const TEMPLATES: [(&str, &str); 13] = templates! {
+const TEMPLATES: [(&str, &str); 14] = templates! {
     "namespace.yaml" "service-account.yaml" "storage-class.yaml" "rights-cluster.yaml" "rights-databases.yaml" "rights-system.yaml"
-    "rights-operator.yaml" "network-policy.yaml" "agent-token.yaml" "image-catalog.yaml" "installer.yaml" "preflight.yaml" "deployment.yaml"
+    "rights-operator.yaml" "operator-policy.yaml" "network-policy.yaml" "agent-token.yaml" "image-catalog.yaml" "installer.yaml" "preflight.yaml" "deployment.yaml"
 };
 
 /// The chart's values, as far as they are not the same everywhere.

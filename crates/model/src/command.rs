@@ -1,4 +1,5 @@
 //! What an agent is asked to do. A command says which Secret, never what is in it.
+use crate::operators::Component;
 use crate::{DatabaseId, EnvironmentId, OperationId, Problem};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -148,6 +149,13 @@ pub enum CommandBody {
     },
     /// The environment is disconnected: answer, say no more, and touch nothing until it is connected again.
     Release,
+    /// Move operator or plugin forward to this listed release; asked again until it is ready.
+    MoveComponent {
+        /// Which of the two.
+        component: Component,
+        /// Its version.
+        version: String,
+    },
     /// Remove the Cluster, its Secrets and its volumes, once their grace is over by the agent's own clock and annotation.
     Purge {
         /// The CNPG Cluster.
@@ -176,6 +184,7 @@ impl CommandBody {
             Self::TakeBackup { .. } => "take_backup",
             Self::Unretire { .. } => "unretire",
             Self::Release => "release",
+            Self::MoveComponent { .. } => "move_component",
             Self::Purge { .. } => "purge",
         }
     }

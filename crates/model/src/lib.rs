@@ -32,6 +32,7 @@ pub mod runbook;
 pub mod schedule;
 pub mod schema;
 pub mod sizing;
+pub mod upgrade;
 pub mod uri;
 
 pub use ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId, ScheduleId};

@@ -2,6 +2,7 @@
 //!
 //! This is the one place where versions, addresses and digests stand. The installer applies nothing else, and the agent moves
 //! nothing to an image that is not here.
+use jiff::civil::{Date, date};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -91,6 +92,8 @@ pub struct Release {
     pub sha256: &'static str,
     /// Every image that the manifest names.
     pub images: &'static [Image],
+    /// The day on which it was listed: the rings count from it.
+    pub listed_on: Date,
 }
 
 impl Release {
@@ -114,6 +117,7 @@ pub const RELEASES: &[Release] = &[
         url: "https://raw.githubusercontent.com/cloudnative-pg/cloudnative-pg/v1.29.1/releases/cnpg-1.29.1.yaml",
         file: "cnpg-1.29.1.yaml",
         sha256: "e0c5ff41bf5b01c0775bf225929b8423d543cd23e9742e4274fe7de8499cf93a",
+        listed_on: date(2026, 11, 23),
         images: &[Image {
             named: "ghcr.io/cloudnative-pg/cloudnative-pg",
             repository: "cloudnative-pg/cloudnative-pg",
@@ -128,6 +132,7 @@ pub const RELEASES: &[Release] = &[
         url: "https://raw.githubusercontent.com/cloudnative-pg/cloudnative-pg/v1.29.2/releases/cnpg-1.29.2.yaml",
         file: "cnpg-1.29.2.yaml",
         sha256: "856312bb13e64c5b03861092eac9045e45f7b7d601aafe75a9016260a762ac8a",
+        listed_on: date(2026, 11, 23),
         images: &[Image {
             named: "ghcr.io/cloudnative-pg/cloudnative-pg",
             repository: "cloudnative-pg/cloudnative-pg",
@@ -141,6 +146,7 @@ pub const RELEASES: &[Release] = &[
         url: "https://raw.githubusercontent.com/cloudnative-pg/plugin-barman-cloud/v0.14.0/manifest.yaml",
         file: "plugin-barman-cloud-v0.14.0.yaml",
         sha256: "691e598b4591e83e23586d3394a8fedef429586a01d1a1b56ab8b80e9fa6ccb0",
+        listed_on: date(2026, 11, 23),
         // The manifest at the tag names images of a test build; the release's own are run.
         images: &[
             Image {

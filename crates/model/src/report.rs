@@ -36,7 +36,7 @@ pub struct AgentFacts {
     pub loose_volumes: Vec<LooseVolume>,
     /// What the chart's preflight found in the cluster, if it has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster: Option<crate::preflight::ClusterFacts>,
+    pub cluster: Option<Box<crate::preflight::ClusterFacts>>,
 }
 
 /// Most volumes without claim or Cluster that an agent names.

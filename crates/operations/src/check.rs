@@ -24,7 +24,7 @@ pub async fn check<P: Ports>(ports: &P, environment: Environment, databases: &[D
     };
     let access = access_of(&environment, &nobody).ok_or_else(not_connected)?;
     let agent = ports.agents().agent_get(&environment.id).await?;
-    let cluster = agent.as_ref().and_then(|agent| agent.facts.cluster.as_ref());
+    let cluster = agent.as_ref().and_then(|agent| agent.facts.cluster.as_deref());
     let mut view = CheckView {
         checked_at: ports.clock().now(),
         status: environment.status,

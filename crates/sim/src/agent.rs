@@ -82,7 +82,7 @@ fn facts() -> AgentFacts {
 fn of_the_environment(body: &CommandBody) -> CommandOutcome {
     match body {
         CommandBody::Inspect => CommandOutcome::Done(CommandOutput::Facts(facts())),
-        CommandBody::Release => done(),
+        CommandBody::Release | CommandBody::MoveComponent { .. } => done(),
         _ => refused("no database"),
     }
 }
@@ -176,7 +176,7 @@ impl State {
         *fence = command.fence;
         let id = database.as_str();
         match &command.body {
-            CommandBody::Inspect | CommandBody::Release => of_the_environment(&command.body),
+            CommandBody::Inspect | CommandBody::Release | CommandBody::MoveComponent { .. } => of_the_environment(&command.body),
             CommandBody::EnsureSecrets { secrets } => self.ensure_secrets(id, secrets),
             CommandBody::Apply { objects, consent } => {
                 let consent = consent.as_ref().is_some_and(|consent| consent.database_id.as_str() == id);

@@ -17,6 +17,8 @@ const LOOK_MS: u64 = 100;
 const STOP_MAX: Duration = Duration::from_secs(10);
 /// Whose requests the audit log holds: ServiceAccounts of the chart, the agent's and its hooks'.
 const ACCOUNTS: [&str; 4] = ["kiven-agent", "kiven-installer", "kiven-catalog", "kiven-preflight"];
+/// The group of roles and their bindings.
+const RBAC: &str = "rbac.authorization.k8s.io";
 /// Whose tokens the API server takes: its own in-cluster address, as most distributions have it.
 const ISSUER: &str = "https://kubernetes.default.svc";
 
@@ -119,7 +121,12 @@ fn audit_policy() -> String {
     let users = ACCOUNTS.map(|account| format!("system:serviceaccount:kiven-system:{account}"));
     json!({
         "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
-        "rules": [{ "level": "Metadata", "users": users }, { "level": "None" }],
+        // What a binding binds is in its body.
+        "rules": [
+            { "level": "Request", "users": users, "resources": [{ "group": RBAC, "resources": ["clusterrolebindings", "rolebindings"] }] },
+            { "level": "Metadata", "users": users },
+            { "level": "None" },
+        ],
     })
     .to_string()
 }

@@ -161,7 +161,7 @@ impl<P: Ports> Step<P> for HearAgent {
         }
         let target = Target { environment_id: self.environment_id.clone(), database_id: None, cluster: String::new(), fence: 0 };
         match ask(ports, at, at.token(), &target, CommandBody::Inspect).await? {
-            Progress::Done(CommandOutput::Facts(facts)) => match facts.cluster.as_ref().and_then(preflight::blocked) {
+            Progress::Done(CommandOutput::Facts(facts)) => match facts.cluster.as_deref().and_then(preflight::blocked) {
                 Some(problem) => Err(StepError::Failed(problem)),
                 None => Ok(Progress::Done(facts)),
             },
