@@ -65,6 +65,15 @@ fn sets() -> Vec<(&'static str, Values)> {
                 set("proxySecret", "--proxy-secret", "proxy"),
             ],
         ),
+        ("an operator of one's own", vec![set("operatorNamespace", "--operator-namespace", "cnpg-system")]),
+        (
+            "a mirror",
+            vec![
+                set("installer.mirror", "--installer-mirror", "https://mirror.example/kiven"),
+                set("installer.registry", "--installer-registry", "registry.example"),
+                set("installer.waitSeconds", "--installer-wait-seconds", "600"),
+            ],
+        ),
         ("a private authority", vec![set("privateCaConfigMap", "--private-ca-config-map", "corporate")]),
         (
             "another registry",
@@ -83,6 +92,8 @@ fn sets() -> Vec<(&'static str, Values)> {
             "everything managed elsewhere",
             vec![
                 ("storageClass.create=false".to_owned(), "--no-storage-class", String::new()),
+                ("installer.enabled=false".to_owned(), "--no-installer", String::new()),
+                ("preflight.enabled=false".to_owned(), "--no-preflight", String::new()),
                 ("createDatabaseNamespace=false".to_owned(), "--no-database-namespace", String::new()),
                 ("networkPolicy.create=false".to_owned(), "--no-network-policy", String::new()),
                 set("image.tag", "--image-tag", "9.9.9"),
@@ -92,25 +103,12 @@ fn sets() -> Vec<(&'static str, Values)> {
             ],
         ),
         (
-            "an installer behind a mirror",
-            vec![
-                set("installer.mirror", "--installer-mirror", "https://mirror.example/kiven"),
-                set("installer.registry", "--installer-registry", "registry.example"),
-                (
-                    "installer.env[0].name=HTTPS_PROXY,installer.env[0].value=http://proxy.example:3128".to_owned(),
-                    "--installer-env",
-                    "HTTPS_PROXY=http://proxy.example:3128".to_owned(),
-                ),
-                set("imagePullSecrets[0].name", "--image-pull-secret", "registry"),
-            ],
-        ),
-        ("an operator of one's own", vec![set("operatorNamespace", "--operator-namespace", "cnpg-system")]),
-        (
-            "no hooks",
-            vec![
-                ("installer.enabled=false".to_owned(), "--no-installer", String::new()),
-                ("preflight.enabled=false".to_owned(), "--no-preflight", String::new()),
-            ],
+            "an installer behind a proxy",
+            vec![(
+                "installer.env[0].name=HTTPS_PROXY,installer.env[0].value=http://proxy.example:3128".to_owned(),
+                "--installer-env",
+                "HTTPS_PROXY=http://proxy.example:3128".to_owned(),
+            )],
         ),
         ("a key of one's own", vec![set("storageClass.kmsKeyId", "--kms-key-id", "arn:aws:kms:eu-west-1:000000000000:key/k")]),
     ]

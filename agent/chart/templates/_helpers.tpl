@@ -46,19 +46,17 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{/* Pods of the chart's hooks. */}}
 {{- define "kiven.installer.pod" -}}
 restartPolicy: Never
-{{- with .Values.imagePullSecrets }}
-imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+imagePullSecrets: {{ .Values.imagePullSecrets | toJson }}
 securityContext:
   runAsNonRoot: true
   runAsUser: 65532
   runAsGroup: 65532
   seccompProfile:
     type: RuntimeDefault
-{{- end }}
+{{- end -}}
+
 {{- define "kiven.installer.container" -}}
-image: {{ include "kiven.image" . }}
+image: {{ include "kiven.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 # What stands in the way is the last line of the log, and so the pod's last word.
 terminationMessagePolicy: FallbackToLogsOnError
@@ -70,12 +68,16 @@ securityContext:
 resources:
   requests: { cpu: 50m, memory: 64Mi }
   limits: { memory: 128Mi }
-{{- end }}
+{{- end -}}
+
+{{/* The hook that brings operator and plugin; it and its rights are gone when it has succeeded. */}}
 {{- define "kiven.installer.hook" -}}
 helm.sh/hook: pre-install,pre-upgrade
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
-{{- end }}
+{{- end -}}
+
+{{/* The hooks that say which PostgreSQL there is and look at the cluster, after the release is there; likewise. */}}
 {{- define "kiven.after.hook" -}}
 helm.sh/hook: post-install,post-upgrade
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
-{{- end }}
+{{- end -}}

@@ -6,7 +6,8 @@ use crate::relay::Kiven;
 use crate::rights::{self, Audit};
 use crate::{installed, operator};
 use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
-use kube::api::PostParams;
+use kiven_model::operators::Component;
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -138,7 +139,72 @@ async fn with_single_use_tokens_it_needs_two_rights_more_and_uses_them() {
     installed::install(&values);
     assert!(before.is_string() && kept().await == before);
     if let Some(audit) = audit {
-        rights::equal(&more, &audit.used().of_resource("secrets"));
+        rights::equal(&more, &audit.used().beyond(&plain));
     }
+    installed::uninstall(&admin).await;
+}
+
+/// Operator and plugin are asked to move: the one does, the other runs nobody knows what.
+async fn moved(admin: &Admin, kiven: &Kiven) {
+    let ask = async |step: &str, component, version: &str| {
+        let body = CommandBody::MoveComponent { component, version: version.to_owned() };
+        kiven.ask(&Command { database_id: None, ..Database::new(&kiven.environment, "none", 9).command(step, body) }).await
+    };
+    let operator = ask("move-operator", Component::Operator, "1.29.2").await;
+    assert!(matches!(operator, CommandOutcome::Retry(_)), "{operator:?}");
+    let deployment = admin.of(SYSTEM, "apps/v1", "Deployment").get("cnpg-controller-manager").await.unwrap();
+    let image = deployment.data["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default().to_owned();
+    assert!(image.contains(":1.29.2@sha256:"), "{image}");
+    let plugin = ask("move-plugin", Component::Plugin, "0.14.0").await;
+    assert!(matches!(plugin, CommandOutcome::Refused(_)), "{plugin:?}");
+}
+
+#[tokio::test]
+async fn where_it_keeps_the_plugins_certificates_it_has_rights_to_them_and_no_others() {
+    let admin = Admin::connect().await;
+    let kiven = Kiven::start(&admin, "").await;
+    let plain = rights::given(&installed::rendered(&installed::values(&kiven)));
+    let values = with(&installed::values(&kiven), &["installer.enabled=true"]);
+    let more: BTreeSet<rights::Right> = rights::given(&installed::rendered(&values)).difference(&plain).cloned().collect();
+    installed::with_values(&["upgrade", "--install", "kiven-agent", "--create-namespace", "--no-hooks"], &values).unwrap();
+    let labels = json!({ "app": "barman-cloud" });
+    let template = json!({ "metadata": { "labels": labels }, "spec": { "containers": [{ "name": "plugin", "image": "plugin" }] } });
+    let plugin = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "barman-cloud", "namespace": SYSTEM },
+        "spec": { "replicas": 0, "selector": { "matchLabels": labels }, "template": template },
+    });
+    let deployments = admin.of(SYSTEM, "apps/v1", "Deployment");
+    let secrets = admin.of(SYSTEM, "v1", "Secret");
+    let apply = PatchParams::apply("kiven-tests").force();
+    deployments.patch("barman-cloud", &apply, &Patch::Apply(plugin)).await.unwrap();
+    let kept = ["kiven-plugin-authority", "barman-cloud-server-tls", "barman-cloud-client-tls"];
+    for name in kept {
+        // What cannot be read is as good as expired.
+        let secret = json!({ "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+            "metadata": { "name": name, "namespace": SYSTEM, "labels": { "app.kubernetes.io/managed-by": "kiven-agent" } },
+            "stringData": { "tls.crt": "old", "tls.key": "old" } });
+        secrets.patch(name, &apply, &Patch::Apply(secret)).await.unwrap();
+    }
+    operator::install_version(&admin, "1.29.1").await;
+    let settings = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "cnpg-controller-manager-config", "namespace": SYSTEM },
+        "data": { "ENABLE_INSTANCE_MANAGER_INPLACE_UPDATES": "true", "CLUSTERS_ROLLOUT_DELAY": "60" } });
+    admin.of(SYSTEM, "v1", "ConfigMap").patch("cnpg-controller-manager-config", &apply, &Patch::Apply(settings)).await.unwrap();
+    let audit = Audit::begin();
+    let agent = Agent::start(&admin, &kiven, &[("KIVEN_PLUGIN_TLS", "true".to_owned())]).await;
+    until("the plugin reads its certificates again", async || {
+        let annotations = deployments.get("barman-cloud").await.unwrap().data["spec"]["template"]["metadata"]["annotations"].clone();
+        annotations["kiven.io/certificates-of"].is_string().then_some(())
+    })
+    .await;
+    moved(&admin, &kiven).await;
+    agent.kill();
+    for name in kept {
+        let certificate = secrets.get(name).await.unwrap().data["data"]["tls.crt"].clone();
+        assert_ne!(certificate, json!("b2xk"), "{name} is not renewed");
+    }
+    if let Some(audit) = audit {
+        rights::equal(&more, &audit.used().beyond(&plain));
+    }
+    admin.remove(&deployments, "barman-cloud").await;
     installed::uninstall(&admin).await;
 }

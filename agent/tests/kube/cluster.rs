@@ -162,7 +162,7 @@ impl Admin {
 }
 
 /// Reference manifests: `KIVEN_CNPG_MANIFESTS`, or the folder beside the checkout.
-fn manifests() -> PathBuf {
+pub(crate) fn manifests() -> PathBuf {
     let named = variable("KIVEN_CNPG_MANIFESTS").map(PathBuf::from);
     named.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/cnpg"))
 }

@@ -7,8 +7,14 @@ use serde_json::{Value, json};
 
 /// What makes a set of values of an environment.
 pub(crate) fn values(kiven: &Kiven) -> Vec<String> {
-    [format!("environmentId={}", kiven.environment), format!("relayAddress=localhost:{}", kiven.relay.port()), format!("apiUrl=http://{}", kiven.api)]
-        .to_vec()
+    vec![
+        format!("environmentId={}", kiven.environment),
+        format!("relayAddress=localhost:{}", kiven.relay.port()),
+        format!("apiUrl=http://{}", kiven.api),
+        // Hooks are waited for, and without nodes they never run.
+        "installer.enabled=false".to_owned(),
+        "preflight.enabled=false".to_owned(),
+    ]
 }
 
 /// Runs a Helm command on the chart with values.
@@ -44,12 +50,16 @@ async fn sweep(admin: &Admin) {
         (DATABASES, "postgresql.cnpg.io/v1", "ScheduledBackup"),
         (DATABASES, "postgresql.cnpg.io/v1", "Database"),
         (DATABASES, "postgresql.cnpg.io/v1", "Backup"),
+        (DATABASES, "postgresql.cnpg.io/v1", "ImageCatalog"),
         (DATABASES, "barmancloud.cnpg.io/v1", "ObjectStore"),
         (DATABASES, "networking.k8s.io/v1", "NetworkPolicy"),
         (DATABASES, "v1", "Service"),
         (DATABASES, "v1", "Secret"),
         (DATABASES, "v1", "Pod"),
         (DATABASES, "v1", "PersistentVolumeClaim"),
+        (SYSTEM, "apps/v1", "Deployment"),
+        (SYSTEM, "batch/v1", "Job"),
+        (SYSTEM, "v1", "Pod"),
         (SYSTEM, "v1", "ConfigMap"),
         (SYSTEM, "v1", "Secret"),
     ];

@@ -8,6 +8,7 @@ mod cluster;
 mod commands;
 mod conformance;
 mod database;
+mod hooks;
 mod installed;
 mod operator;
 mod partition;

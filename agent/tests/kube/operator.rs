@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 const CNPG: &str = "postgresql.cnpg.io/v1";
 /// The operator's release.
-pub(crate) const VERSION: &str = "1.30.0";
+pub(crate) const VERSION: &str = "1.29.2";
 /// Where the instances are.
 const ZONES: [&str; 2] = ["eu-west-1a", "eu-west-1b"];
 
@@ -26,10 +26,15 @@ fn ready() -> Value {
 
 /// An operator whose pod is ready, as far as its Deployment says.
 pub(crate) async fn install(admin: &Admin) {
+    install_version(admin, VERSION).await;
+}
+
+/// The same of another release.
+pub(crate) async fn install_version(admin: &Admin, version: &str) {
     let labels = json!({ "app.kubernetes.io/name": "cloudnative-pg" });
     let name = "cnpg-controller-manager";
     let template = json!({ "metadata": { "labels": labels }, "spec": { "containers": [
-        { "name": "manager", "image": format!("ghcr.io/cloudnative-pg/cloudnative-pg:{VERSION}") }
+        { "name": "manager", "image": format!("ghcr.io/cloudnative-pg/cloudnative-pg:{version}") }
     ] } });
     let deployments = admin.of(SYSTEM, "apps/v1", "Deployment");
     if deployments.get_opt(name).await.unwrap().is_none() {

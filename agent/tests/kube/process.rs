@@ -27,7 +27,7 @@ impl Agent {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         for (name, audiences) in [("api-token", json!([])), ("kiven-token", json!(["kiven"]))] {
-            std::fs::write(at(name), token(admin, &audiences).await).unwrap();
+            std::fs::write(at(name), token(admin, "kiven-agent", &audiences).await).unwrap();
         }
         std::fs::write(at("kubeconfig"), kubeconfig(admin, server, &at("ca.crt"), &at("api-token")).to_string()).unwrap();
         let log = std::fs::File::create(at("log")).unwrap();
@@ -79,17 +79,18 @@ impl Drop for Agent {
 }
 
 /// A token as a kubelet projects it.
-async fn token(admin: &Admin, audiences: &Value) -> String {
+pub(crate) async fn token(admin: &Admin, account: &str, audiences: &Value) -> String {
     let request = json!({
         "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": {},
         "spec": { "audiences": audiences, "expirationSeconds": TOKEN_SECONDS },
     });
     let accounts = admin.api(Some(SYSTEM), &resource("v1", "ServiceAccount"));
-    let answer: Value = accounts.create_subresource("token", "kiven-agent", &PostParams::default(), &request).await.unwrap();
+    let answer: Value = accounts.create_subresource("token", account, &PostParams::default(), &request).await.unwrap();
     answer["status"]["token"].as_str().unwrap().to_owned()
 }
 
-fn kubeconfig(admin: &Admin, server: &str, authority: &Path, token: &Path) -> Value {
+/// A way to the API server with a token that is in a file.
+pub(crate) fn kubeconfig(admin: &Admin, server: &str, authority: &Path, token: &Path) -> Value {
     let mut cluster = json!({ "server": server });
     if let Some(roots) = &admin.config.root_cert {
         let pem: String = roots.iter().map(|der| pem(der)).collect();

@@ -9,6 +9,7 @@ use hyper_util::service::TowerToHyperService;
 use jiff::{SignedDuration, Timestamp};
 use kiven_model::command::{Command, CommandOutcome};
 use kiven_model::enrolment::{EnrolRequest, EnrolResponse};
+use kiven_model::event::DatabaseEvent;
 use kiven_model::report::{AgentFacts, Observation, Report, ReportBody};
 use kiven_model::{Code, EnvironmentId, Problem};
 use kiven_proto::v1::agent_relay_service_server::{AgentRelayService, AgentRelayServiceServer};
@@ -38,6 +39,7 @@ pub(crate) struct Talk {
     pub(crate) answers: BTreeMap<String, CommandOutcome>,
     pub(crate) observed: BTreeMap<String, Observation>,
     pub(crate) facts: Option<AgentFacts>,
+    pub(crate) events: Vec<DatabaseEvent>,
     pub(crate) sessions: u32,
     pub(crate) enrolments: u32,
 }
@@ -254,6 +256,7 @@ fn note(talk: &mut Talk, body: ReportBody) {
             talk.asked.remove(&command_id);
             talk.answers.insert(command_id, outcome);
         }
+        ReportBody::Event(event) => talk.events.push(event),
         ReportBody::Dropped { .. } => {}
     }
 }

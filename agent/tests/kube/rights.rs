@@ -6,6 +6,11 @@ use std::fmt;
 use std::io::{Read, Seek, SeekFrom};
 
 const AGENT: &str = "kiven-agent";
+/// What the names of ServiceAccounts begin with.
+const ACCOUNTS: &str = "system:serviceaccount:kiven-system:";
+
+/// The group of roles and their bindings.
+const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// One right: a verb on a resource in a namespace or the whole cluster, where `name` is given on that object alone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,9 +39,14 @@ fn words(value: &Value) -> Vec<String> {
 
 /// Every right that a chart's objects give to the agent.
 pub(crate) fn given(objects: &[Value]) -> BTreeSet<Right> {
+    given_to(objects, AGENT)
+}
+
+/// Every right that a chart's objects give to a ServiceAccount.
+pub(crate) fn given_to(objects: &[Value], account: &str) -> BTreeSet<Right> {
     let mut rights = BTreeSet::new();
     let bindings = objects.iter().filter(|object| matches!(object["kind"].as_str(), Some("RoleBinding" | "ClusterRoleBinding")));
-    for binding in bindings.filter(|binding| words_of(&binding["subjects"], "name").contains(&AGENT.to_owned())) {
+    for binding in bindings.filter(|binding| words_of(&binding["subjects"], "name").contains(&account.to_owned())) {
         let reference = &binding["roleRef"];
         let scope = binding["metadata"]["namespace"].as_str();
         let of_kind = |object: &&Value| object["kind"] == reference["kind"] && object["metadata"]["name"] == reference["name"];
@@ -85,15 +95,23 @@ impl Audit {
         Some(Self { path, from })
     }
 
-    /// Reads what has been written since.
+    /// What the agent has asked for since.
     pub(crate) fn used(&self) -> Used {
+        self.used_by(AGENT)
+    }
+
+    /// What a ServiceAccount has asked for since.
+    pub(crate) fn used_by(&self, account: &str) -> Used {
         let mut file = std::fs::File::open(&self.path).expect("the API server writes its audit log");
         file.seek(SeekFrom::Start(self.from)).unwrap();
         let mut text = String::new();
         file.read_to_string(&mut text).unwrap();
         let mut used = Used::default();
         for line in text.lines() {
-            used.note(&serde_json::from_str(line).expect("an audit event is JSON"));
+            let event: Value = serde_json::from_str(line).expect("an audit event is JSON");
+            if event["user"]["username"].as_str().and_then(|name| name.strip_prefix(ACCOUNTS)) == Some(account) {
+                used.note(&event);
+            }
         }
         used
     }
@@ -128,6 +146,21 @@ impl Used {
             self.refused.push(right(&verb, name.clone()).to_string());
             return;
         }
+        // Two rights are asked for within a request: to write a role with more than its writer has, and to bind it to somebody.
+        if ["patch", "create"].contains(&verb.as_str()) && right(&verb, None).resource.ends_with(RBAC) {
+            let (plural, bound) = (word(&object["resource"]), &event["requestObject"]["roleRef"]);
+            let asked = match plural.strip_suffix("bindings") {
+                Some(kind) => Right { resource: named(RBAC, &format!("{kind}s")), ..right("bind", bound["name"].as_str().map(str::to_owned)) },
+                None => right("escalate", name.clone()),
+            };
+            // A namespace's binding may bind a role of the whole cluster.
+            let asked = if bound["kind"] == "ClusterRole" {
+                Right { scope: "cluster".to_owned(), resource: named(RBAC, "clusterroles"), ..asked }
+            } else {
+                asked
+            };
+            *self.rights.entry(asked).or_default() += 1;
+        }
         // An apply that makes its object is asked for the right to create too, which cannot be limited by name.
         if verb == "patch" && code == 201 {
             *self.rights.entry(right("create", None)).or_default() += 1;
@@ -136,9 +169,9 @@ impl Used {
         *self.rights.entry(right(&verb, name)).or_default() += 1;
     }
 
-    /// Only what was asked of one resource.
-    pub(crate) fn of_resource(mut self, resource: &str) -> Self {
-        self.rights.retain(|right, _| right.resource == resource);
+    /// What these rights do not cover.
+    pub(crate) fn beyond(mut self, given: &BTreeSet<Right>) -> Self {
+        self.rights.retain(|right, _| !given.contains(right) && !given.contains(&Right { name: None, ..right.clone() }));
         self
     }
 

@@ -12,9 +12,6 @@ const APP_VERSION: &str = "0.1.0";
 /// The release's name, where Helm would ask for one.
 const RELEASE: &str = "kiven-agent";
 
-/// How long operator and plugin may take to be ready: `installer.waitSeconds`.
-const INSTALLER_WAIT_SECONDS: &str = "240";
-
 macro_rules! templates {
     ($($name:literal)*) => { [$(($name, include_str!(concat!("../../../agent/chart/templates/", $name)))),*] };
 }
@@ -22,8 +19,7 @@ macro_rules! templates {
 /// The chart's templates, in the order in which objects need each other.
 const TEMPLATES: [(&str, &str); 14] = templates! {
     "namespace.yaml" "service-account.yaml" "storage-class.yaml" "rights-cluster.yaml" "rights-databases.yaml" "rights-system.yaml"
-    "rights-operator.yaml" "operator-policy.yaml" "network-policy.yaml" "installer.yaml" "agent-token.yaml" "image-catalog.yaml"
-    "deployment.yaml" "preflight.yaml"
+    "rights-operator.yaml" "operator-policy.yaml" "network-policy.yaml" "agent-token.yaml" "image-catalog.yaml" "installer.yaml" "preflight.yaml" "deployment.yaml"
 };
 
 /// The chart's values, as far as they are not the same everywhere.
@@ -81,27 +77,30 @@ pub(crate) struct Values {
     #[arg(long = "postgresql-image", value_name = "MAJOR=IMAGE", value_parser = major_and_image,
         default_values = ["17=ghcr.io/cloudnative-pg/postgresql:17-system-trixie", "18=ghcr.io/cloudnative-pg/postgresql:18-system-trixie"])]
     postgresql_images: Vec<(u32, String)>,
-    /// The namespace of an operator that you run yourself and that Kiven is to use.
+    /// The KMS key of volumes; the account's default EBS key when empty.
     #[arg(long, default_value = "")]
-    operator_namespace: String,
-    /// A web server of your own with the manifests of operator and plugin.
+    kms_key_id: String,
+    /// Operator, plugin and the plugin's TLS Secrets are brought to kiven-system by yourself.
+    #[arg(long)]
+    no_installer: bool,
+    /// A web server of your own that holds the operator's manifests; their origin when empty.
     #[arg(long, default_value = "")]
     installer_mirror: String,
-    /// A registry with the images of operator and plugin.
+    /// A registry that holds the operator's images under the same repositories; ghcr.io when empty.
     #[arg(long, default_value = "")]
     installer_registry: String,
     /// An environment variable of installer and preflight: HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE.
     #[arg(long = "installer-env", value_name = "NAME=VALUE", value_parser = name_and_value)]
     installer_env: Vec<(String, String)>,
-    /// Operator, plugin and the plugin's TLS Secrets are yours to bring.
-    #[arg(long)]
-    no_installer: bool,
+    /// How long operator and plugin may take to be ready.
+    #[arg(long, default_value_t = 240)]
+    installer_wait_seconds: u32,
     /// The cluster is not looked at.
     #[arg(long)]
     no_preflight: bool,
-    /// The KMS key of volumes; the account's default EBS key when empty.
+    /// The namespace of an operator that you run yourself and that Kiven is to use.
     #[arg(long, default_value = "")]
-    kms_key_id: String,
+    operator_namespace: String,
     /// The StorageClass kiven-gp3 is managed elsewhere.
     #[arg(long)]
     no_storage_class: bool,
@@ -148,61 +147,66 @@ fn port_of(address: &str) -> String {
     address.rsplit(':').next().unwrap_or_default().to_owned()
 }
 
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
 impl Values {
-    fn agent_image(&self) -> String {
-        if self.image_digest.is_empty() { format!("{}:{}", self.image, self.image_tag) } else { format!("{}@{}", self.image, self.image_digest) }
+    /// `kiven.image`.
+    fn whole_image(&self) -> String {
+        let Self { image, image_tag, image_digest, .. } = self;
+        if image_digest.is_empty() { format!("{image}:{image_tag}") } else { format!("{image}@{image_digest}") }
     }
 
-    /// The pods of the chart's hooks: `kiven.installer.pod`.
+    fn pull_secrets(&self) -> String {
+        json!(self.image_pull_secrets.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>()).to_string()
+    }
+
+    /// `kiven.installer.pod`.
     fn hook_pod(&self) -> Vec<String> {
-        let secrets = self.image_pull_secrets.iter().map(|name| format!("  - name: {}", quoted(name)));
-        let secrets = (!self.image_pull_secrets.is_empty()).then(|| "imagePullSecrets:".to_owned()).into_iter().chain(secrets);
-        let context = [
-            "securityContext:",
-            "  runAsNonRoot: true",
-            "  runAsUser: 65532",
-            "  runAsGroup: 65532",
-            "  seccompProfile:",
-            "    type: RuntimeDefault",
-        ];
-        ["restartPolicy: Never".to_owned()].into_iter().chain(secrets).chain(context.map(str::to_owned)).collect()
+        let secrets = self.pull_secrets();
+        lines(&format!(
+            "restartPolicy: Never\nimagePullSecrets: {secrets}\nsecurityContext:\n  runAsNonRoot: true\n  runAsUser: 65532\n  runAsGroup: 65532\n  \
+             seccompProfile:\n    type: RuntimeDefault"
+        ))
     }
 
-    /// Their containers: `kiven.installer.container`.
+    /// `kiven.installer.container`.
     fn hook_container(&self) -> Vec<String> {
-        let (image, policy) = (format!("image: {}", self.agent_image()), format!("imagePullPolicy: {}", self.image_pull_policy));
-        let same = [
-            "terminationMessagePolicy: FallbackToLogsOnError",
-            "securityContext:",
-            "  allowPrivilegeEscalation: false",
-            "  readOnlyRootFilesystem: true",
-            "  capabilities:",
-            "    drop: [\"ALL\"]",
-            "resources:",
-            "  requests: { cpu: 50m, memory: 64Mi }",
-            "  limits: { memory: 128Mi }",
-        ];
-        [image, policy].into_iter().chain(same.map(str::to_owned)).collect()
+        let (image, policy) = (quoted(&self.whole_image()), &self.image_pull_policy);
+        lines(&format!(
+            "image: {image}\nimagePullPolicy: {policy}\nterminationMessagePolicy: FallbackToLogsOnError\nsecurityContext:\n  \
+             allowPrivilegeEscalation: false\n  readOnlyRootFilesystem: true\n  capabilities:\n    drop: [\"ALL\"]\nresources:\n  \
+             requests: {{ cpu: 50m, memory: 64Mi }}\n  limits: {{ memory: 128Mi }}"
+        ))
+    }
+
+    fn images_by_major(&self) -> String {
+        json!(self.postgresql_images.iter().map(|(major, image)| (major.to_string(), image)).collect::<BTreeMap<_, _>>()).to_string()
     }
 }
 
+/// The annotations of a hook.
 fn hook(when: &str) -> Vec<String> {
-    vec![format!("helm.sh/hook: {when}"), "helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded".to_owned()]
+    lines(&format!("helm.sh/hook: {when}\nhelm.sh/hook-delete-policy: before-hook-creation,hook-succeeded"))
 }
 
 /// What each expression of the templates comes to. A new one in a template is added here; until it is, a test fails.
 impl Known for Values {
     fn value(&self, expression: &str) -> Option<String> {
-        let image = self.agent_image();
         Some(match expression {
             r#"include "kiven.namespace" ."# => "kiven-system".to_owned(),
-            r#"include "kiven.image" . | quote"# => quoted(&image),
+            r#"include "kiven.image" . | quote"# => quoted(&self.whole_image()),
+            r#"include "kiven.installer.pullSecrets" . | quote"# => quoted(&self.image_pull_secrets.join(",")),
+            ".Values.postgresql.images | toJson | quote" => quoted(&self.images_by_major()),
+            ".Values.installer.mirror | quote" => quoted(&self.installer_mirror),
+            ".Values.installer.registry | quote" => quoted(&self.installer_registry),
+            ".Values.installer.waitSeconds | quote" => quoted(&self.installer_wait_seconds.to_string()),
+            ".Values.operatorNamespace | quote" => quoted(&self.operator_namespace),
             r#"include "kiven.relayPort" ."# => port_of(&self.relay_address),
             r#"include "kiven.proxyPort" ."# => port_of(&self.proxy_url),
             ".Values.image.pullPolicy" => self.image_pull_policy.clone(),
-            ".Values.imagePullSecrets | toJson" => {
-                json!(self.image_pull_secrets.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>()).to_string()
-            }
+            ".Values.imagePullSecrets | toJson" => self.pull_secrets(),
             ".Values.resources | toJson" => json!({ "limits": { "memory": "48Mi" }, "requests": { "cpu": "10m", "memory": "24Mi" } }).to_string(),
             ".Values.environmentId | quote" => quoted(&self.environment_id),
             ".Values.relayAddress | quote" => quoted(&self.relay_address),
@@ -217,15 +221,6 @@ impl Known for Values {
             // A token is never typed on a command line: whoever has one makes its Secret.
             ".Values.agentToken | quote" => quoted(""),
             ".Values.storageClass.kmsKeyId | quote" => quoted(&self.kms_key_id),
-            ".Values.operatorNamespace | quote" => quoted(&self.operator_namespace),
-            ".Values.installer.mirror | quote" => quoted(&self.installer_mirror),
-            ".Values.installer.registry | quote" => quoted(&self.installer_registry),
-            ".Values.installer.waitSeconds | quote" => quoted(INSTALLER_WAIT_SECONDS),
-            r#"include "kiven.installer.pullSecrets" . | quote"# => quoted(&self.image_pull_secrets.join(",")),
-            ".Values.postgresql.images | toJson | quote" => {
-                let images: BTreeMap<String, &String> = self.postgresql_images.iter().map(|(major, image)| (major.to_string(), image)).collect();
-                quoted(&json!(images).to_string())
-            }
             _ => return None,
         })
     }
@@ -237,10 +232,10 @@ impl Known for Values {
                 format!("app.kubernetes.io/instance: {RELEASE}"),
                 format!("app.kubernetes.io/version: {}", quoted(APP_VERSION)),
             ],
-            r#"include "kiven.installer.hook" ."# => hook("pre-install,pre-upgrade"),
-            r#"include "kiven.after.hook" ."# => hook("post-install,post-upgrade"),
             r#"include "kiven.installer.pod" ."# => self.hook_pod(),
             r#"include "kiven.installer.container" ."# => self.hook_container(),
+            r#"include "kiven.installer.hook" ."# => hook("pre-install,pre-upgrade"),
+            r#"include "kiven.after.hook" ."# => hook("post-install,post-upgrade"),
             "toYaml .Values.installer.env" => {
                 let entry = |(name, value): &(String, String)| [format!("- name: {}", quoted(name)), format!("  value: {}", quoted(value))];
                 self.installer_env.iter().flat_map(entry).collect()
@@ -257,15 +252,15 @@ impl Known for Values {
         Some(match condition {
             r#"eq .Values.agentEnrolment "token""# => self.agent_enrolment == "token",
             ".Values.agentToken" => false,
+            ".Values.proxyUrl" => !self.proxy_url.is_empty(),
+            ".Values.proxySecret" => !self.proxy_secret.is_empty(),
+            ".Values.privateCaConfigMap" => !self.private_ca_config_map.is_empty(),
             ".Values.installer.enabled" => !self.no_installer,
             "not .Values.installer.enabled" => self.no_installer,
             "and .Values.installer.enabled (not .Values.operatorNamespace)" => !self.no_installer && self.operator_namespace.is_empty(),
             ".Values.installer.env" => !self.installer_env.is_empty(),
-            ".Values.operatorNamespace" => !self.operator_namespace.is_empty(),
             ".Values.preflight.enabled" => !self.no_preflight,
-            ".Values.proxyUrl" => !self.proxy_url.is_empty(),
-            ".Values.proxySecret" => !self.proxy_secret.is_empty(),
-            ".Values.privateCaConfigMap" => !self.private_ca_config_map.is_empty(),
+            ".Values.operatorNamespace" => !self.operator_namespace.is_empty(),
             ".Values.networkPolicy.create" => !self.no_network_policy,
             ".Values.storageClass.create" => !self.no_storage_class,
             ".Values.storageClass.kmsKeyId" => !self.kms_key_id.is_empty(),

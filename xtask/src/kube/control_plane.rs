@@ -15,8 +15,10 @@ const READY_MAX: Duration = Duration::from_secs(60);
 const LOOK_MS: u64 = 100;
 /// How long a part may take to end by itself.
 const STOP_MAX: Duration = Duration::from_secs(10);
-/// Whose requests the audit log holds.
-const AGENT: &str = "system:serviceaccount:kiven-system:kiven-agent";
+/// Whose requests the audit log holds: ServiceAccounts of the chart, the agent's and its hooks'.
+const ACCOUNTS: [&str; 4] = ["kiven-agent", "kiven-installer", "kiven-catalog", "kiven-preflight"];
+/// The group of roles and their bindings.
+const RBAC: &str = "rbac.authorization.k8s.io";
 /// Whose tokens the API server takes: its own in-cluster address, as most distributions have it.
 const ISSUER: &str = "https://kubernetes.default.svc";
 
@@ -114,11 +116,17 @@ impl Files<'_> {
     }
 }
 
-/// Everything that the agent asks for, and nothing of others. The start of a watch counts: its end may never come.
+/// Everything that the agent and its hooks ask for, and nothing of others. The start of a watch counts: its end may never come.
 fn audit_policy() -> String {
+    let users = ACCOUNTS.map(|account| format!("system:serviceaccount:kiven-system:{account}"));
     json!({
         "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
-        "rules": [{ "level": "Metadata", "users": [AGENT] }, { "level": "None" }],
+        // What a binding binds is in its body.
+        "rules": [
+            { "level": "Request", "users": users, "resources": [{ "group": RBAC, "resources": ["clusterrolebindings", "rolebindings"] }] },
+            { "level": "Metadata", "users": users },
+            { "level": "None" },
+        ],
     })
     .to_string()
 }
