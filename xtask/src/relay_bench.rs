@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 /// Agents at once.
 const AGENTS: usize = 10_000;
+/// Commands that are recorded for them.
+const COMMANDS_PER_SECOND: usize = 1_000;
 /// What is promised, as the figure's place, its name for people and its bounds.
 const PROMISES: [Promise; 4] = [
     Promise { pointer: "/kib_each_idle", what: "memory of an idle agent, KiB", least: 0.0, most: 40.0 },
@@ -24,7 +26,7 @@ struct Promise {
 pub(crate) fn run() -> Result<Value> {
     let folder = crate::local::release_of(&["-p", "kiven-relay", "--bin", "kiven-relay", "--example", "agents"])?;
     let mut fleet = Command::new(folder.join("examples/agents"));
-    fleet.arg(folder.join("kiven-relay")).arg(AGENTS.to_string()).stdin(Stdio::null()).stderr(Stdio::inherit());
+    fleet.arg(folder.join("kiven-relay")).args([AGENTS.to_string(), COMMANDS_PER_SECOND.to_string()]).stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = fleet.output().context("the agents cannot be started")?;
     ensure!(output.status.success(), "the agents did not come to their end");
     let figures: Value = serde_json::from_slice(&output.stdout).context("the agents say no figures")?;

@@ -2,7 +2,8 @@
 //!
 //! `cargo xtask bench relay` runs it. The relay is the shipped program with the shipped SDK clients. Records and queue are a double
 //! in this process that speaks DynamoDB's and SQS's wire for the few requests a relay makes: an emulation on SQLite would be what is
-//! measured. The first argument is the relay's program, the second the number of agents.
+//! measured. The first argument is the relay's program, the second the number of agents, the third how many commands a
+//! second are recorded for them.
 mod authority;
 mod fleet;
 mod records;
@@ -15,8 +16,7 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Commands a second, and for how long.
-const COMMANDS_PER_SECOND: usize = 1_000;
+/// For how long commands are recorded.
 const COMMANDS_SECONDS: usize = 20;
 /// Commands are recorded in bursts of this time.
 const BURST: Duration = Duration::from_millis(10);
@@ -30,7 +30,8 @@ const FILES_BESIDE: u64 = 512;
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, program, agents] = &arguments[..] else { anyhow::bail!("wants the relay's program and the number of agents") };
+    let [_, program, agents, rate] = &arguments[..] else { anyhow::bail!("wants the relay's program, the number of agents, and commands a second") };
+    let rate: usize = rate.parse().context("the rate of commands is no number")?;
     let agents: usize = agents.parse().context("the number of agents is not one")?;
     raise_files(agents as u64 + FILES_BESIDE)?;
     let folder = std::env::temp_dir().join(format!("kiven-bench-relay-{}", std::process::id()));
@@ -52,7 +53,7 @@ async fn main() -> anyhow::Result<()> {
     let idle_cores = (relay.cpu_seconds()? - idle_cpu) / sent.elapsed().as_secs_f64();
     let each = |kib: u64| (kib.saturating_sub(empty_kib)) as f64 / agents as f64;
     eprintln!("{agents} agents connected in {connect_seconds:.1} s, {:.1} KiB each, {idle_cores:.3} cores idle", each(idle_kib));
-    let commands = commands(&records, &fleet, &relay).await?;
+    let commands = commands(&records, &fleet, &relay, rate).await?;
     let busy_kib = relay.rss_kib()?;
     relay.kill()?;
     fleet.await_connected(0, WAIT_MAX).await?;
@@ -77,12 +78,12 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// Records commands at a steady rate, each for another agent, and waits until all are answered.
-async fn commands(records: &records::Records, fleet: &Fleet, relay: &Relay) -> anyhow::Result<serde_json::Value> {
-    let total = COMMANDS_PER_SECOND * COMMANDS_SECONDS;
+async fn commands(records: &records::Records, fleet: &Fleet, relay: &Relay, rate: usize) -> anyhow::Result<serde_json::Value> {
+    let total = rate * COMMANDS_SECONDS;
     let (began, cpu) = (Instant::now(), relay.cpu_seconds()?);
     let mut recorded = 0;
     while recorded < total {
-        let due = usize::try_from(began.elapsed().as_millis())? * COMMANDS_PER_SECOND / 1_000;
+        let due = usize::try_from(began.elapsed().as_millis())? * rate / 1_000;
         let until = due.min(total);
         for (number, environment) in (recorded..until).zip(fleet.environments.iter().cycle().skip(recorded % fleet.environments.len())) {
             records.command(environment, number);
