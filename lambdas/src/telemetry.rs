@@ -7,7 +7,7 @@
 //! | `OperationsEnded` | Kind and Outcome; Outcome | worker |
 //! | `ProvisionsEnded`, `ProvisionsFailed` | | worker |
 //! | `RingLagMilliseconds`, `SchedulesDecided` | | worker |
-//! | `Reports`, `ReportsDropped`, `CommandsRefused`, `PostgresErrors`, `ReportLagMilliseconds`, `AgentAwaySeconds`, `DatabasesDown`, `DatabasesUnarchived` | | reports |
+//! | `Reports`, `ReportsDropped`, `CommandsRefused`, `DatabaseEvents`, `DatabaseEventsDropped`, `PostgresErrors`, `ReportLagMilliseconds`, `AgentAwaySeconds`, `DatabasesDown`, `DatabasesUnarchived` | | reports |
 //! | `OperationsDue`, `SchedulesDue`, `SweepMilliseconds` | | sweep |
 //! | `Enrolments` | Outcome | enrol |
 //! | `RequestMilliseconds` | | api |
