@@ -5,6 +5,7 @@ use kiven_data_services::DataService;
 use kiven_data_services::cnpg::{Cnpg, DATABASE_LABEL};
 use kiven_model::command::{Command, CommandBody, Consent, SecretContent, SecretRequest};
 use kiven_model::database::Power;
+use kiven_model::operators::Component;
 use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId};
 use serde_json::{Value, json};
 
@@ -164,6 +165,9 @@ fn kinds() -> Vec<Attack> {
             o["spec"]["selector"] = json!({ "cnpg.io/cluster": generation(7, "bank").names().cluster })
         }),
         object("open door", "NetworkPolicy", |o| o["spec"]["ingress"] = json!([{ "ports": [{ "port": 5432 }] }])),
+        object("door for any operator", "NetworkPolicy", |o| {
+            o["spec"]["ingress"] = json!([{ "from": [{ "namespaceSelector": {}, "podSelector": { "matchLabels": { "app.kubernetes.io/name": "cloudnative-pg" } } }], "ports": [{ "port": 5432 }] }]);
+        }),
         object("open way out", "NetworkPolicy", |o| o["spec"]["egress"] = json!([{ "to": [{ "ipBlock": { "cidr": "0.0.0.0/0" } }] }])),
         object("policy before another", "NetworkPolicy", |o| {
             o["spec"]["podSelector"]["matchLabels"][DATABASE_LABEL] = json!(DatabaseId::from_random([7; 16]))
@@ -222,6 +226,9 @@ fn ends() -> Vec<Attack> {
         attack("backup under another name", CommandBody::TakeBackup { cluster: own.clone(), name: "evil".into() }),
         attack("switch another over", CommandBody::Switchover { cluster: foreign.clone(), away_from_zone: "a".into() }),
         attack("renew another's certificate", CommandBody::RenewCertificate { cluster: foreign, replaces: "x".into() }),
+        attack("operator that is not listed", CommandBody::MoveComponent { component: Component::Operator, version: "9.9.9".into() }),
+        attack("operator known to be bad", CommandBody::MoveComponent { component: Component::Operator, version: "1.30.0".into() }),
+        attack("operator of somebody else", CommandBody::MoveComponent { component: Component::Operator, version: "1.29.2".into() }),
         secrets("Secret of another", vec![secret("shop-x", 7)]),
         secrets("Secret of another name", vec![secret(&format!("{own}x"), 2), secret("bank-server", 2)]),
         secrets("too many Secrets", vec![secret("x", 2); 11]),

@@ -16,6 +16,7 @@ use kiven_fake_kube::{Config, Server, Storage, system_clock};
 use kiven_model::api::DatabaseRequest;
 use kiven_model::command::CommandOutcome;
 use kiven_model::database::Power;
+use kiven_model::names::SYSTEM_NAMESPACE;
 use kiven_model::report::{Report, ReportBody};
 use kiven_model::{DatabaseId, EnvironmentId, OperationId, request};
 use kiven_proto::v1::{SessionRequest, SessionResponse, Welcome, session_request, session_response};
@@ -151,7 +152,7 @@ impl Played {
     async fn start(client: Client) -> Self {
         furnish(&client).await;
         let outbox = Arc::new(Outbox::default());
-        let world = World::start(client.clone(), Arc::clone(&outbox), "kiven-system".to_owned());
+        let world = World::start(client.clone(), Arc::clone(&outbox), SYSTEM_NAMESPACE.to_owned());
         let commands = Commands::load(client.clone(), environment(), world, Arc::new(Notify::new())).await.unwrap();
         let runner = Runner::new(commands, Arc::clone(&outbox));
         let ((say, incoming), (out, heard)) = (mpsc::channel(16), mpsc::channel(64));

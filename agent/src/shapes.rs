@@ -1,6 +1,6 @@
 //! What an object may look like at all: every field that Kiven builds, and the values that matter. What is not named is refused.
 use crate::guardrails::refuse;
-use kiven_data_services::cnpg::{DATABASE_LABEL, IMAGE_CATALOG, OPERATOR_LABEL, PLUGIN, agent_grants};
+use kiven_data_services::cnpg::{DATABASE_LABEL, IMAGE_CATALOG, PLUGIN, agent_grants, operator_elsewhere};
 use kiven_model::command::Command;
 use kiven_model::{Problem, parameters};
 use serde_json::Value;
@@ -229,12 +229,12 @@ fn judge_network(command: &Command, spec: &Value) -> Result<(), Problem> {
     }
     let rules = |direction: &str| spec[direction].as_array().cloned().unwrap_or_default();
     let named = |peer: &Value| peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"].is_string();
-    // The customer's own operator, in the namespace that the customer's own rights labelled.
-    let operator = |peer: &Value| peer["namespaceSelector"]["matchLabels"][OPERATOR_LABEL] == "true";
     let peers = |rule: &Value, side: &str| rule[side].as_array().cloned().unwrap_or_default();
+    // The operator's own pods, where the customer has labelled their namespace.
+    let operator = operator_elsewhere();
     for rule in rules("ingress") {
         let from = peers(&rule, "from");
-        if from.is_empty() || !from.iter().all(|peer| named(peer) || operator(peer)) {
+        if from.is_empty() || !from.iter().all(|peer| named(peer) || *peer == operator) {
             return Err(refuse("a NetworkPolicy that lets in from anywhere"));
         }
     }

@@ -140,7 +140,7 @@ async fn refused(scene: &Scene, shop: &Database) {
     let mut fewer = shop.objects()[1].1.clone();
     fewer.iter_mut().filter(|object| object["kind"] == "Cluster").for_each(|cluster| cluster["spec"]["instances"] = json!(1));
     let mut odd = shop.objects()[1].1.clone();
-    odd.iter_mut().filter(|object| object["kind"] == "Cluster").for_each(|cluster| cluster["spec"]["minSyncReplicas"] = json!("many"));
+    odd.iter_mut().filter(|object| object["kind"] == "Cluster").for_each(|cluster| cluster["spec"]["stopDelay"] = json!("many"));
     for (step, objects, code) in [("fewer", fewer, Code::AGENT_REFUSED), ("odd", odd, Code::AGENT_FAILED)] {
         match scene.kiven.ask(&shop.apply(step, objects)).await {
             CommandOutcome::Refused(problem) => assert_eq!(problem.code, code, "{step}: {problem}"),

@@ -206,13 +206,22 @@ impl AgentRelayService for Stream {
         request.peer_certs().ok_or_else(|| Status::unauthenticated("no certificate"))?;
         let (out, outgoing) = mpsc::channel(OUTGOING_MAX);
         self.talk.send_modify(|talk| talk.sessions += 1);
-        tokio::spawn(converse(Arc::clone(&self.talk), request.into_inner(), out));
+        // Epochs grow over every test: what an agent remembers of them outlives a relay.
+        let epoch = u64::try_from(Timestamp::now().as_millisecond()).unwrap();
+        let welcome = session_response::Message::Welcome(kiven_proto::v1::Welcome { epoch });
+        out.send(Ok(SessionResponse { message: Some(welcome) })).await.unwrap();
+        tokio::spawn(converse(Arc::clone(&self.talk), epoch, request.into_inner(), out));
         Ok(Response::new(ReceiverStream::new(outgoing)))
     }
 }
 
 /// One session: every command that is asked and not answered goes out once, every report is acknowledged.
-async fn converse(talk: Arc<watch::Sender<Talk>>, mut incoming: Streaming<SessionRequest>, out: mpsc::Sender<Result<SessionResponse, Status>>) {
+async fn converse(
+    talk: Arc<watch::Sender<Talk>>,
+    epoch: u64,
+    mut incoming: Streaming<SessionRequest>,
+    out: mpsc::Sender<Result<SessionResponse, Status>>,
+) {
     let mut changed = talk.subscribe();
     let mut sent: BTreeSet<String> = BTreeSet::new();
     loop {
@@ -225,7 +234,7 @@ async fn converse(talk: Arc<watch::Sender<Talk>>, mut incoming: Streaming<Sessio
         for command in due {
             let body = serde_json::to_vec(&command).unwrap();
             sent.insert(command.id.clone());
-            let message = session_response::Message::Command(kiven_proto::v1::Command { id: command.id, body });
+            let message = session_response::Message::Command(kiven_proto::v1::Command { id: command.id, body, epoch });
             if out.send(Ok(SessionResponse { message: Some(message) })).await.is_err() {
                 return;
             }

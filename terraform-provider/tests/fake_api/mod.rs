@@ -376,6 +376,7 @@ impl World {
             storage_class: true,
             postgres_versions: vec![16, 15],
             loose_volumes: Vec::new(),
+            cluster: None,
         };
         environment.connected =
             (!unwinds).then(|| Connected { cluster_arn: String::new(), oidc_issuer: String::new(), oidc_provider_arn: String::new(), agent });

@@ -49,6 +49,7 @@ pub fn server_certificate(cluster: &str) -> String {
 }
 
 pub use cluster::agent_grants;
+pub use network::operator_elsewhere;
 pub use observe::certificate_ends_at;
 
 /// The CloudNativePG plugin.

@@ -9,6 +9,15 @@ const INSTANCE_MANAGER_PORT: u16 = 8000;
 /// Where EC2 instances ask for their credentials; no database ever needs it.
 const METADATA_ADDRESS: &str = "169.254.169.254/32";
 
+/// The pods of an operator that the customer runs elsewhere, in a namespace that the customer's own rights have labelled.
+#[must_use]
+pub fn operator_elsewhere() -> Value {
+    json!({
+        "namespaceSelector": { "matchLabels": { super::OPERATOR_LABEL: "true" } },
+        "podSelector": { "matchLabels": { "app.kubernetes.io/name": "cloudnative-pg" } },
+    })
+}
+
 pub(super) fn policy(generation: &Generation) -> Value {
     let names = generation.names();
     let tcp = |port: u16| json!({ "port": port, "protocol": "TCP" });
@@ -16,11 +25,7 @@ pub(super) fn policy(generation: &Generation) -> Value {
     let mut clients: Vec<Value> = generation.spec.allowed_namespaces.iter().map(|name| namespace(name)).collect();
     clients.push(namespace(DATABASE_NAMESPACE));
     clients.push(namespace(SYSTEM_NAMESPACE));
-    // An operator that the customer runs elsewhere: its pods, in a namespace that the customer's own rights labelled.
-    let operator = json!({
-        "namespaceSelector": { "matchLabels": { super::OPERATOR_LABEL: "true" } },
-        "podSelector": { "matchLabels": { "app.kubernetes.io/name": "cloudnative-pg" } },
-    });
+    let operator = operator_elsewhere();
     clients.push(operator.clone());
     json!({
         "apiVersion": "networking.k8s.io/v1",
