@@ -74,6 +74,14 @@ fn sets() -> Vec<(&'static str, Values)> {
                 set("installer.waitSeconds", "--installer-wait-seconds", "600"),
             ],
         ),
+        (
+            "trusted readers",
+            ["MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=", "MCowBQYDK2VwAyEAPUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw="]
+                .iter()
+                .enumerate()
+                .map(|(at, key)| (format!("trustedReaders[{at}]={key}"), "--trusted-reader", (*key).to_owned()))
+                .collect(),
+        ),
         ("a private authority", vec![set("privateCaConfigMap", "--private-ca-config-map", "corporate")]),
         (
             "another registry",

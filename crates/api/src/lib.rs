@@ -14,6 +14,7 @@ mod document;
 mod environments;
 mod examples;
 mod extract;
+mod log_sessions;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 mod operations;

@@ -2,6 +2,7 @@
 use crate::command::CommandOutcome;
 use crate::database::Published;
 use crate::event::DatabaseEvent;
+use crate::logs::SealedBatch;
 use crate::{DatabaseId, EnvironmentId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -185,6 +186,8 @@ pub enum ReportBody {
     Event(DatabaseEvent),
     /// What PostgreSQL logged; the first to be dropped when the buffer is full.
     Logged(LogCounts),
+    /// Lines of a log, sealed to the reader of a session; dropped as [`ReportBody::Logged`] is.
+    Sealed(SealedBatch),
     /// Reports that were dropped because the buffer was full.
     Dropped {
         /// How many.

@@ -5,10 +5,11 @@ use kiven_model::database::Database;
 use kiven_model::enrolment::AgentToken;
 use kiven_model::environment::Environment;
 use kiven_model::ids::ApiKeyId;
+use kiven_model::logs::LogSession;
 use kiven_model::operation::{Operation, OperationEvent, StepRecord};
 use kiven_model::organization::{ApiKey, Organization};
 use kiven_model::schedule::{PowerEvent, Schedule, ScheduledPower};
-use kiven_model::{DatabaseId, EnvironmentId, OperationId, OrganizationId, ScheduleId};
+use kiven_model::{DatabaseId, EnvironmentId, LogSessionId, OperationId, OrganizationId, ScheduleId};
 use std::future::Future;
 
 /// Most writes in one transaction.
@@ -112,6 +113,13 @@ pub enum Write {
         /// The fence.
         expected: Option<u64>,
     },
+    /// A reader's session on a log; it leaves the list when it is closed, and goes by itself some time after its end.
+    LogSession {
+        /// The whole record.
+        record: Box<LogSession>,
+        /// The fence.
+        expected: Option<u64>,
+    },
     /// A database leaves its schedule.
     ScheduledPowerGone {
         /// Which database.
@@ -173,6 +181,10 @@ pub trait Records: Send + Sync {
     fn schedule_get(&self, id: &ScheduleId) -> impl Future<Output = Result<Option<Schedule>, PortError>> + Send;
     /// An organization's schedules, oldest first.
     fn schedule_list(&self, organization: &OrganizationId) -> impl Future<Output = Result<Vec<Schedule>, PortError>> + Send;
+    /// Reads a reader's session; one that is over may still be there.
+    fn log_session_get(&self, id: &LogSessionId) -> impl Future<Output = Result<Option<LogSession>, PortError>> + Send;
+    /// An organization's sessions that are not closed, oldest first; those that have ended by themselves may still be there.
+    fn log_session_list(&self, organization: &OrganizationId) -> impl Future<Output = Result<Vec<LogSession>, PortError>> + Send;
     /// What its schedule remembers of a database; `None` when it is in no schedule.
     fn scheduled_power_get(&self, id: &DatabaseId) -> impl Future<Output = Result<Option<ScheduledPower>, PortError>> + Send;
     /// What schedules decided about a database, newest first, at most [`kiven_model::schedule::POWER_EVENTS_MAX`].

@@ -169,6 +169,9 @@ impl State {
         let Some(database) = &command.database_id else {
             return of_the_environment(&command.body);
         };
+        if command.body.is_for_a_reader() {
+            return done();
+        }
         let fence = self.agent.fences.entry(database.clone()).or_insert(0);
         if command.fence < *fence {
             return refused("the command is of an older operation");
@@ -176,7 +179,11 @@ impl State {
         *fence = command.fence;
         let id = database.as_str();
         match &command.body {
-            CommandBody::Inspect | CommandBody::Release | CommandBody::MoveComponent { .. } => of_the_environment(&command.body),
+            CommandBody::Inspect
+            | CommandBody::Release
+            | CommandBody::MoveComponent { .. }
+            | CommandBody::ReadLogs(_)
+            | CommandBody::EndLogs { .. } => of_the_environment(&command.body),
             CommandBody::EnsureSecrets { secrets } => self.ensure_secrets(id, secrets),
             CommandBody::Apply { objects, consent } => {
                 let consent = consent.as_ref().is_some_and(|consent| consent.database_id.as_str() == id);

@@ -16,12 +16,14 @@
 //! | command | `CMD#id` | `HEAD` | |
 //! | open command | `CMDS#environment` | `OPEN#n` | due while pending, in partitions of its own |
 //! | who serves an environment's agent | `CMDS#environment` | `OWNER` | |
+//! | reader's session on a log, sealed batch | `LOGS#id` | `HEAD`, `BATCH#n` | owned until it is closed |
 //!
 //! `expires_at` is the table's time to live: of everything about operations that are over and databases that are gone.
 
 mod agents;
 mod blobs;
 mod item;
+mod logs;
 mod names;
 mod queue;
 mod records;

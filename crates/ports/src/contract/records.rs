@@ -28,6 +28,7 @@ pub async fn records<R: Records>(store: &R) -> Result<(), String> {
     operations(store).await?;
     isolation(store).await?;
     agent_tokens(store).await?;
+    super::logs::sessions(store).await?;
     super::schedules::schedules(store).await
 }
 
