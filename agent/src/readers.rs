@@ -212,7 +212,8 @@ impl Tail {
             let params = LogParams { container: Some(CONTAINER.to_owned()), follow: filter.follow, since_seconds, ..LogParams::default() };
             match pods.log_stream(&instance.pod, &params).await {
                 Ok(stream) => {
-                    let mut lines = LineReader::new(std::pin::pin!(stream));
+                    let stream = std::pin::pin!(stream);
+                    let mut lines = LineReader::new(stream);
                     while let Some(read) = lines.next().await {
                         let Read::Line(line) = read else {
                             waiting.drop_one();

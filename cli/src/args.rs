@@ -1,4 +1,5 @@
 //! What can be typed: the command line's grammar, its help and its exit codes.
+use crate::logs::Logs;
 use crate::manifest::Values;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -68,6 +69,8 @@ pub(crate) enum Api {
     /// Look at power schedules, and delete them.
     #[command(subcommand, visible_alias = "schedule")]
     Schedules(Schedules),
+    /// Read what PostgreSQL logs, live: sealed by the database's agent, opened here and nowhere in between.
+    Logs(Logs),
     /// List the plans on offer.
     Plans,
     /// Open psql on a database of the local stack.

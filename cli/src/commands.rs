@@ -2,7 +2,7 @@
 use crate::args::{Api, Databases, Disconnect, Environments, Maintenance, Operations, Schedules};
 use crate::fail::Fail;
 use crate::show::{self, Names};
-use crate::{environment, local_state, psql, runbook, say, show_schedules};
+use crate::{environment, local_state, logs, psql, runbook, say, show_schedules};
 use kiven_client::{Client, Followed, credentials_path};
 use kiven_model::api::{DatabaseView, EnvironmentView, OperationView, ScheduleView};
 use kiven_model::environment::{EnvironmentStatus, Farewell};
@@ -59,6 +59,10 @@ pub(crate) async fn run(client: &Client, command: Api, json: bool) -> Result<(),
             let schedule = teller.schedule(&schedule).await?;
             client.schedule_delete(&schedule.id).await?;
             teller.tell(&schedule, || format!("{} is deleted; the power of its databases stays as it is\n", schedule.id))
+        }
+        Api::Logs(asked) => {
+            let database = teller.database(&asked.database).await?;
+            logs::read(client, &database, &asked, json, now()).await
         }
         Api::Plans => {
             let list = client.plan_list().await?;

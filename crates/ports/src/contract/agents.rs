@@ -151,7 +151,7 @@ async fn batches<A: Agents>(agents: &A) -> Result<(), String> {
     };
     let listed = async |after| {
         let found = agents.log_batch_list(&session, after).await.map_err(failed)?;
-        Ok::<Vec<u64>, String>(found.into_iter().map(|batch| batch.sequence).collect())
+        Ok::<Vec<u64>, String>(found.into_iter().map(|batch: SealedBatch| batch.sequence).collect())
     };
     holds(listed(0).await?.is_empty(), "a session begins without batches")?;
     let until = Timestamp::constant(4_000_000_000, 0);

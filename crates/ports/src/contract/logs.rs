@@ -13,7 +13,7 @@ fn put(record: &LogSession, expected: Option<u64>) -> Vec<Write> {
 
 /// The part of the suite about readers' sessions.
 pub(super) async fn sessions<R: Records>(store: &R) -> Result<(), String> {
-    let at = |second| Timestamp::constant(4_000_000_000 + second, 0);
+    let at = |second| Timestamp::constant(4_000_000_000_i64 + second, 0);
     let (Some(first), Some(second)) = (values::log_session(SEED, 30, at(0)), values::log_session(SEED, 31, at(1))) else {
         return Err("sample sessions are valid".to_owned());
     };
