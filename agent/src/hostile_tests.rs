@@ -162,7 +162,7 @@ impl Played {
     async fn start(client: Client) -> Self {
         furnish(&client).await;
         let outbox = Arc::new(Outbox::default());
-        let world = World::start(client.clone(), Arc::clone(&outbox), SYSTEM_NAMESPACE.to_owned());
+        let world = World::start(client.clone(), Arc::clone(&outbox), SYSTEM_NAMESPACE.to_owned(), true);
         let readers = Readers::new(client.clone(), Arc::clone(&outbox), vec![trusted_reader()]);
         let commands = Commands::load(client.clone(), environment(), world, readers, Arc::new(Notify::new())).await.unwrap();
         let runner = Runner::new(commands, Arc::clone(&outbox));

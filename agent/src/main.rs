@@ -81,7 +81,7 @@ async fn agent(config: &config::Config) -> anyhow::Result<()> {
         return Ok(());
     }
     let outbox = Arc::new(outbox::Outbox::default());
-    let world = watch::World::start(client.clone(), Arc::clone(&outbox), config.operator_namespace.clone());
+    let world = watch::World::start(client.clone(), Arc::clone(&outbox), config.operator_namespace.clone(), config.plugin_tls);
     tokio::spawn(warnings::watch(Arc::clone(&world)));
     tokio::spawn(logs::follow_for_ever(client.clone(), Arc::clone(&outbox)));
     let let_go = Arc::new(Notify::new());

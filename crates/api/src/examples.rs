@@ -3,6 +3,7 @@ use kiven_model::api::{BackupRequest, ConnectionRequest, DatabaseRequest, Deleti
 use kiven_model::DatabaseId;
 use kiven_model::logs::{LogFilter, LogSessionRequest, LogSeverity};
 use kiven_model::schedule::{ScheduleRequest, WindowRequest};
+use kiven_model::upgrade::UpgradesRequest;
 
 pub(crate) fn environment() -> EnvironmentRequest {
     EnvironmentRequest {
@@ -64,4 +65,8 @@ pub(crate) fn log_session() -> LogSessionRequest {
         certificate: None,
         filter: LogFilter { instance: Some("1".to_owned()), severity: LogSeverity::Warning, since_seconds: 600, follow: true },
     }
+}
+
+pub(crate) fn upgrades() -> UpgradesRequest {
+    UpgradesRequest { paused: true }
 }

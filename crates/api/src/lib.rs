@@ -22,6 +22,7 @@ mod plans;
 mod route;
 mod routes;
 mod schedules;
+mod upgrades;
 
 use axum::Router;
 use kiven_model::api::Backend;

@@ -1,7 +1,7 @@
 //! The one table of routes. The router, the role check, the OpenAPI document and the golden table of roles come from it: a
 //! route without a role or without words does not compile, one without an answer or a fixture fails a test.
 use crate::route::{Entry, Route, delete, get, post, put};
-use crate::{App, agent_tokens, answer, auth, databases, disconnect, document, environments, examples, log_sessions, operations, plans, schedules};
+use crate::{App, agent_tokens, answer, auth, databases, disconnect, document, environments, examples, log_sessions, operations, plans, schedules, upgrades};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
@@ -15,6 +15,7 @@ use kiven_model::event::DatabaseEvent;
 use kiven_model::logs::{LogBatches, LogSessionRequest, LogSessionView};
 use kiven_model::organization::Role;
 use kiven_model::schedule::{PowerEvent, ScheduleRequest};
+use kiven_model::upgrade::UpgradesRequest;
 use kiven_ports::Ports;
 #[cfg(feature = "openapi")]
 use {
@@ -128,6 +129,15 @@ fn environments<P: Ports>() -> Vec<Entry<P>> {
             .about("Node groups, roles and buckets in the account that carry the organization's tags and belong to no database or environment, and volumes that nothing in the cluster uses. Looks at the account, which takes seconds.")
             .answers::<OrphansView>(200, "Every orphan, with what it costs a month at most.")
             .refuses(&[Code::ENVIRONMENT_NOT_READY, Code::ACCESS_DENIED]),
+        post("/v1/environments/{id}/upgrade", Role::Operator, "environment_upgrade", "Move operator and plugin now", upgrades::upgrade::<P>)
+            .about("To their next listed releases, at any hour and whether upgrades are paused or not. Every database stays up: their instances follow the operator in place.")
+            .answers::<EnvironmentView>(200, "There is nothing newer.")
+            .answers::<EnvironmentView>(202, STARTED)
+            .refuses(&[Code::OPERATION_RUNNING, Code::ENVIRONMENT_NOT_READY]),
+        put("/v1/environments/{id}/upgrades", Role::Admin, "environment_upgrades_put", "Pause upgrades, or let them go on", upgrades::put::<P>)
+            .about("While they are not paused, operator and plugin move by themselves to listed releases, in rings, when the maintenance windows of all running databases are open.")
+            .body::<UpgradesRequest>(&examples::upgrades(), &[])
+            .answers::<EnvironmentView>(200, "It is as asked for."),
         post(TOKENS, Role::Admin, "agent_token_create", "Make a token for an agent", agent_tokens::create::<P>)
             .about("For environments whose `agent_enrolment` is `token`. The token is in this answer and nowhere else: Kiven keeps its SHA-256. It is good for one enrolment within the hour.")
             .answers::<AgentTokenView>(201, "The token.")

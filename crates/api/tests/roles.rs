@@ -41,6 +41,8 @@ fn environment(seed: u8) -> Environment {
         agent_version: "0".to_owned(),
         kubernetes_version: "1.34".to_owned(),
         operator_version: Some("1.28.0".to_owned()),
+        plugin_version: None,
+        upgradable: false,
         storage_class: true,
         postgres_versions: vec![18, 17],
         loose_volumes: Vec::new(),

@@ -10,6 +10,7 @@ use kiven_model::event::DatabaseEvent;
 use kiven_model::logs::{LogBatches, LogSessionRequest, LogSessionView};
 use kiven_model::names::DatabaseName;
 use kiven_model::schedule::{PowerEvent, ScheduleRequest};
+use kiven_model::upgrade::UpgradesRequest;
 use kiven_model::{Code, DatabaseId, EnvironmentId, LogSessionId, OperationId, Problem, ScheduleId};
 use reqwest::{Method, Response, StatusCode};
 use serde::Serialize;
@@ -122,6 +123,20 @@ impl Client {
     /// When there is no such environment or it has no connection, or the API refuses or cannot be reached.
     pub async fn environment_check(&self, id: &EnvironmentId) -> Result<CheckView, ClientError> {
         self.change::<(), _>(Method::POST, &format!("/v1/environments/{id}/check"), None).await
+    }
+    /// Moves operator and plugin to their next listed releases now.
+    ///
+    /// # Errors
+    /// When something changes a database, another upgrade runs, or the API refuses or cannot be reached.
+    pub async fn environment_upgrade(&self, id: &EnvironmentId) -> Result<EnvironmentView, ClientError> {
+        self.change::<(), _>(Method::POST, &format!("/v1/environments/{id}/upgrade"), None).await
+    }
+    /// Keeps operator and plugin from moving by themselves, or lets them.
+    ///
+    /// # Errors
+    /// When there is no such environment, or the API refuses or cannot be reached.
+    pub async fn environment_upgrades_put(&self, id: &EnvironmentId, request: &UpgradesRequest) -> Result<EnvironmentView, ClientError> {
+        self.change(Method::PUT, &format!("/v1/environments/{id}/upgrades"), Some(request)).await
     }
     /// What Kiven made in an environment's account and nothing explains any more.
     ///

@@ -9,6 +9,7 @@ use kiven_model::environment::Farewell;
 use kiven_model::logs::LogSessionRequest;
 use kiven_model::names::DatabaseName;
 use kiven_model::schedule::ScheduleRequest;
+use kiven_model::upgrade::UpgradesRequest;
 use kiven_model::{DatabaseId, EnvironmentId, LogSessionId, OperationId, ScheduleId};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -72,6 +73,8 @@ async fn call(client: &Client, name: &str, operation: &Value) {
         "database_resume" => drop(client.database_resume(&database).await),
         "database_undelete" => drop(client.database_undelete(&database).await),
         "environment_check" => drop(client.environment_check(&environment).await),
+        "environment_upgrade" => drop(client.environment_upgrade(&environment).await),
+        "environment_upgrades_put" => drop(client.environment_upgrades_put(&environment, &example::<UpgradesRequest>(operation)).await),
         "environment_orphans" => drop(client.environment_orphans(&environment).await),
         "database_events" => drop(client.database_events(&database).await),
         "power_events" => drop(client.power_events(&database).await),

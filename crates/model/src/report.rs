@@ -28,6 +28,12 @@ pub struct AgentFacts {
     pub kubernetes_version: String,
     /// The operator's version; `None` when there is none ready.
     pub operator_version: Option<String>,
+    /// The backup plugin's version; `None` when there is none ready in the agent's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin_version: Option<String>,
+    /// Whether Kiven's installer brought operator and plugin, so that they are Kiven's to move.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub upgradable: bool,
     /// Whether the StorageClass for databases is there.
     pub storage_class: bool,
     /// The PostgreSQL majors whose images it may use, newest first.

@@ -73,6 +73,11 @@ pub enum Write {
         /// The instant.
         before: Timestamp,
     },
+    /// Stops every environment's operator and plugin where they are, or lets them move again; not fenced.
+    UpgradesStopped {
+        /// Why they stay; `None` lets them move.
+        reason: Option<String>,
+    },
     /// A database.
     Database {
         /// The whole record.
@@ -159,6 +164,8 @@ pub trait Records: Send + Sync {
     fn database_names(&self, environment: &EnvironmentId) -> impl Future<Output = Result<Vec<String>, PortError>> + Send;
     /// Reads an environment.
     fn environment_get(&self, id: &EnvironmentId) -> impl Future<Output = Result<Option<Environment>, PortError>> + Send;
+    /// Why no operator or plugin moves by itself anywhere; `None` when they do.
+    fn upgrades_stopped(&self) -> impl Future<Output = Result<Option<String>, PortError>> + Send;
     /// Reads an agent's token by its SHA-256; one that has expired may still be there.
     fn agent_token_get(&self, environment: &EnvironmentId, sha256: &str) -> impl Future<Output = Result<Option<AgentToken>, PortError>> + Send;
     /// An organization's environments, by name.

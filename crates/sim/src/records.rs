@@ -35,6 +35,7 @@ pub(crate) struct Store {
     agent_tokens: BTreeMap<(EnvironmentId, String), AgentToken>,
     pub(crate) sessions: BTreeMap<EnvironmentId, Served>,
     log_sessions: BTreeMap<LogSessionId, LogSession>,
+    upgrades_stopped: Option<String>,
 }
 
 fn refused(why: impl Into<String>) -> PortError {
@@ -73,6 +74,7 @@ fn item(write: &Write) -> String {
         Write::Schedule { record, .. } => record.id.to_string(),
         Write::ScheduleGone { id, .. } => id.to_string(),
         Write::LogSession { record, .. } => record.id.to_string(),
+        Write::UpgradesStopped { .. } => "the stop of upgrades".to_owned(),
         Write::ScheduledPower { record, .. } => format!("{}/power", record.database_id),
         Write::ScheduledPowerGone { id, .. } => format!("{id}/power"),
         Write::PowerEvent(id, event) => format!("{id}/power/{}", event.at),
@@ -91,7 +93,12 @@ impl Store {
 
     fn check(&self, write: &Write) -> Result<(), PortError> {
         match write {
-            Write::Organization(_) | Write::ApiKey(_) | Write::NameFreed { .. } | Write::PowerEvent(..) | Write::AgentsRevoked { .. } => Ok(()),
+            Write::Organization(_)
+            | Write::ApiKey(_)
+            | Write::NameFreed { .. }
+            | Write::PowerEvent(..)
+            | Write::AgentsRevoked { .. }
+            | Write::UpgradesStopped { .. } => Ok(()),
             Write::Environment { record, expected } => {
                 fence("the environment", self.environments.get(&record.id).map(|e| e.version), *expected, record.version)
             }
@@ -174,6 +181,7 @@ impl Store {
             Write::Step(id, step) => drop(self.steps.entry(id).or_default().insert(step.key.clone(), *step)),
             Write::Event(id, event) => drop(self.events.entry(id).or_default().insert(event.sequence, *event)),
             Write::Schedule { record, .. } => drop(self.schedules.insert(record.id.clone(), *record)),
+            Write::UpgradesStopped { reason } => self.upgrades_stopped = reason,
             Write::LogSession { record, .. } => drop(self.log_sessions.insert(record.id.clone(), *record)),
             Write::ScheduleGone { id, .. } => drop(self.schedules.remove(&id)),
             Write::ScheduledPower { record, .. } => drop(self.powers.insert(record.database_id.clone(), *record)),
@@ -305,6 +313,9 @@ impl Records for World {
             list.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
             Ok(list)
         })
+    }
+    async fn upgrades_stopped(&self) -> Result<Option<String>, PortError> {
+        self.call("upgrades_stopped", |state| Ok(state.store.upgrades_stopped.clone()))
     }
     async fn log_session_get(&self, id: &LogSessionId) -> Result<Option<LogSession>, PortError> {
         self.call("log_session_get", |state| Ok(state.store.log_sessions.get(id).cloned()))

@@ -165,6 +165,7 @@ impl Store {
                 pack(&mut item, &*record, PAYLOAD_BYTES_MAX, &self.blobs).await?;
                 self.put(item, Fence::None)?
             }
+            Write::UpgradesStopped { reason } => self.prepare_stop(reason)?,
             Write::LogSession { record, expected } => self.prepare_log_session(*record, expected).await?,
             Write::Schedule { record, expected } => self.prepare_schedule(*record, expected).await?,
             Write::ScheduleGone { id, expected } => self.delete(super::schedules::schedule_key(&id), "version = :fence", number(expected))?,
@@ -434,6 +435,10 @@ impl Records for Store {
 
     async fn schedule_list(&self, organization: &OrganizationId) -> Result<Vec<Schedule>, PortError> {
         self.owned(organization, "SCHED", false, usize::MAX).await
+    }
+
+    async fn upgrades_stopped(&self) -> Result<Option<String>, PortError> {
+        self.stop().await
     }
 
     async fn log_session_get(&self, id: &LogSessionId) -> Result<Option<LogSession>, PortError> {

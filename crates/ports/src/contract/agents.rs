@@ -191,6 +191,8 @@ async fn sayings<A: Agents>(agents: &A) -> Result<(), String> {
         agent_version: "1".into(),
         kubernetes_version: "1.34".into(),
         operator_version: Some("1.30.0".into()),
+        plugin_version: Some("0.14.0".into()),
+        upgradable: true,
         storage_class: true,
         postgres_versions: vec![15],
         loose_volumes: Vec::new(),
