@@ -153,19 +153,20 @@ struct Tail {
 impl Tail {
     async fn run(mut self) {
         let (mut look, mut beat) = (tokio::time::interval(LOOK), tokio::time::interval(BEAT));
-        let (mut followed, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        let mut followed = BTreeSet::new();
         let mut following: JoinSet<String> = JoinSet::new();
         // The first batch is empty: the reader learns by it that somebody reads.
-        let mut say = true;
+        let (mut say, mut looked) = (true, false);
         let why = loop {
             tokio::select! {
-                _ = look.tick(), if self.filter.follow || seen.is_empty() => {
+                _ = look.tick(), if self.filter.follow || !looked => {
                     for instance in instances_of(&self.client, &self.database).await.into_iter().filter(|instance| self.filter.wants(&instance.pod)) {
                         if followed.len() < INSTANCES_MAX && followed.insert(instance.uid.clone()) {
-                            let since = self.since(seen.insert(instance.uid.clone()));
+                            let since = self.since(!looked);
                             following.spawn(self.follow(instance, since));
                         }
                     }
+                    looked = true;
                 }
                 // One that ended is read again by the next look, where its pod is still there.
                 Some(Ok(uid)) = following.join_next() => drop(followed.remove(&uid)),
@@ -173,7 +174,7 @@ impl Tail {
                     if let Some(why) = self.over() {
                         break why;
                     }
-                    if !self.filter.follow && !seen.is_empty() && following.is_empty() && self.waiting.is_empty() {
+                    if !self.filter.follow && looked && following.is_empty() && self.waiting.is_empty() {
                         break "that is all there is";
                     }
                     if (say || !self.waiting.is_empty()) && self.outbox.sealed() < SEALED_WAITING_MAX {
@@ -187,11 +188,9 @@ impl Tail {
         tracing::info!(session_id = %self.session, why, bytes = self.bytes, "a log is no longer read");
     }
 
-    /// From when an instance's log is read: as the reader asks at first, else from when it was last looked for.
-    fn since(&self, first_time: bool) -> u64 {
-        let least = LOOK.as_secs();
-        let asked = u64::from(self.filter.since_seconds.min(SINCE_SECONDS_MAX));
-        if first_time && crate::now() < self.opened_at + SignedDuration::from_secs(1) { asked.max(1) } else { least }
+    /// From so many seconds ago an instance's log is read: as the reader asks at first, else from when it was last looked for.
+    fn since(&self, at_first: bool) -> u64 {
+        if at_first { u64::from(self.filter.since_seconds.clamp(1, SINCE_SECONDS_MAX)) } else { LOOK.as_secs() }
     }
 
     fn over(&self) -> Option<&'static str> {

@@ -135,6 +135,21 @@ pub(crate) struct Maintenance {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct Upgrade {
+    /// Its name or id.
+    pub(crate) environment: String,
+    /// Nothing moves by itself from now on.
+    #[arg(long, conflicts_with_all = ["resume", "no_wait"])]
+    pub(crate) pause: bool,
+    /// Operator and plugin move by themselves again, in their databases' maintenance windows.
+    #[arg(long, conflicts_with = "no_wait")]
+    pub(crate) resume: bool,
+    /// Return as soon as the operation is accepted.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Disconnect {
     /// Its name or id.
     pub(crate) environment: String,
@@ -210,6 +225,8 @@ pub(crate) enum Environments {
         /// Its name or id.
         environment: String,
     },
+    /// Move operator and plugin to their next listed releases now, or keep them from moving by themselves.
+    Upgrade(Upgrade),
     /// Disconnect it. While it has databases, choose what becomes of them.
     Disconnect(Disconnect),
     /// What Kiven made in its account and nothing explains any more, with what it costs.

@@ -30,6 +30,8 @@ pub const KEPT_MINUTES: i64 = 10;
 /// Hexadecimal characters of an X25519 key and of an Ed25519 signature.
 const KEY_CHARACTERS: usize = 64;
 const SIGNATURE_CHARACTERS: usize = 128;
+/// What every Ed25519 key's SubjectPublicKeyInfo begins with in base64.
+const PUBLIC_KEY_PREFIX: &str = "MCowBQYDK2VwAyEA";
 /// Longest name of an instance.
 const INSTANCE_CHARACTERS_MAX: usize = 63;
 
@@ -156,6 +158,22 @@ fn is_hexadecimal(text: &str, characters: usize) -> bool {
     text.len() == characters && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
+/// Whether a text may be an Ed25519 key's SubjectPublicKeyInfo in base64; whether it is one is the agent's to see.
+fn is_public_key(text: &str) -> bool {
+    let inner = text.strip_prefix(PUBLIC_KEY_PREFIX).and_then(|rest| rest.strip_suffix('='));
+    inner.is_some_and(|inner| inner.len() == 43 && inner.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/'))
+}
+
+/// Whether a text is a name as Kubernetes has them.
+fn is_instance(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !name.is_empty()
+        && name.len() <= INSTANCE_CHARACTERS_MAX
+        && name.bytes().all(inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
 impl LogSessionRequest {
     /// When it ends, once it is seen to be valid.
     ///
@@ -180,6 +198,9 @@ impl LogSessionRequest {
             breaks("expires_at_seconds", "it is not within the next hour", "Ask for less, and open another session when it has ended.");
         }
         if let Some(certificate) = &self.certificate {
+            if !is_public_key(&certificate.public_key) {
+                breaks("certificate.public_key", "it is no Ed25519 public key", "As it stands between the lines of a PEM file.");
+            }
             if !is_hexadecimal(&certificate.signature, SIGNATURE_CHARACTERS) {
                 breaks("certificate.signature", "it is no Ed25519 signature", "128 hexadecimal characters; `kiven logs --reader-key FILE` signs.");
             }
@@ -187,10 +208,7 @@ impl LogSessionRequest {
                 breaks("expires_at_seconds", "a certificate needs it", "It is part of what is signed.");
             }
         }
-        let named = |name: &String| {
-            !name.is_empty() && name.len() <= INSTANCE_CHARACTERS_MAX && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        };
-        if self.filter.instance.as_ref().is_some_and(|name| !named(name)) {
+        if self.filter.instance.as_ref().is_some_and(|name| !is_instance(name)) {
             breaks("filter.instance", "it is no instance", "A pod's name, or the number at its end.");
         }
         if self.filter.since_seconds > SINCE_SECONDS_MAX {
@@ -355,7 +373,7 @@ mod tests {
 
     #[test]
     fn each_rule_names_its_field() {
-        let certificate = || ReaderCertificate { public_key: "k".to_owned(), signature: "0a".repeat(64) };
+        let certificate = || ReaderCertificate { public_key: "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=".to_owned(), signature: "0a".repeat(64) };
         check(|_| {}, None);
         check(|asked| asked.reader_key = "0A".repeat(32), Some("reader_key"));
         check(|asked| asked.reader_key.push('0'), Some("reader_key"));

@@ -91,7 +91,7 @@ impl State {
     fn of_the_environment(&mut self, body: &CommandBody) -> CommandOutcome {
         match body {
             CommandBody::Inspect => CommandOutcome::Done(CommandOutput::Facts(self.facts())),
-            CommandBody::Release => done(),
+            CommandBody::Release | CommandBody::ReadLogs(_) | CommandBody::EndLogs { .. } => done(),
             CommandBody::MoveComponent { component, version } => self.move_component(*component, version),
             _ => refused("no database"),
         }
@@ -196,12 +196,10 @@ impl State {
         if at(self.now) > command.not_after {
             return CommandOutcome::Refused(Problem::new(Code::COMMAND_EXPIRED, "the command came too late"));
         }
-        let Some(database) = &command.database_id else {
+        // A reader changes nothing: no fence orders it.
+        let Some(database) = command.database_id.as_ref().filter(|_| !command.body.is_for_a_reader()) else {
             return self.of_the_environment(&command.body);
         };
-        if command.body.is_for_a_reader() {
-            return done();
-        }
         let fence = self.agent.fences.entry(database.clone()).or_insert(0);
         if command.fence < *fence {
             return refused("the command is of an older operation");
