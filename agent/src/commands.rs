@@ -3,6 +3,7 @@ use crate::epochs::Epochs;
 use crate::guardrails::{judge, judge_transition};
 use crate::ledger::Ledger;
 use crate::objects::{api, applicable, apply};
+use crate::readers::Readers;
 use crate::runner::CarryOut;
 use crate::watch::World;
 use crate::{archive, backup, maintenance, released, retire, revision, secrets, upgrade};
@@ -20,6 +21,7 @@ pub(crate) struct Commands {
     client: Client,
     environment: EnvironmentId,
     world: Arc<World>,
+    readers: Arc<Readers>,
     /// Locked to read or write it, never through an effect.
     ledger: Mutex<Ledger>,
     epochs: Epochs,
@@ -43,10 +45,16 @@ impl Drop for Claim<'_> {
 
 impl Commands {
     /// Reads what is remembered of earlier commands.
-    pub(crate) async fn load(client: Client, environment: EnvironmentId, world: Arc<World>, released: Arc<Notify>) -> kube::Result<Self> {
+    pub(crate) async fn load(
+        client: Client,
+        environment: EnvironmentId,
+        world: Arc<World>,
+        readers: Arc<Readers>,
+        released: Arc<Notify>,
+    ) -> kube::Result<Self> {
         let ledger = Ledger::load(&client).await?;
         let (epochs, ledger) = (Epochs::from(ledger.epoch()), Mutex::new(ledger));
-        Ok(Self { client, environment, world, ledger, epochs, applying: std::sync::Mutex::default(), released })
+        Ok(Self { client, environment, world, readers, ledger, epochs, applying: std::sync::Mutex::default(), released })
     }
 
     /// The answer without an effect, if there is one; else the fence is remembered and the effect may begin.
@@ -55,8 +63,14 @@ impl Commands {
             return Ok(Some(CommandOutcome::Refused(Problem::new(Code::AGENT_REFUSED, "the command is another environment's"))));
         }
         let mut ledger = self.ledger.lock().await;
-        if let Err(problem) = judge(command, crate::now(), ledger.fence_of(command)) {
+        // A reader changes nothing: no operation is older or newer than it, and nothing of it is remembered.
+        let is_for_a_reader = command.body.is_for_a_reader();
+        let fence = if is_for_a_reader { 0 } else { ledger.fence_of(command) };
+        if let Err(problem) = judge(command, crate::now(), fence) {
             return Ok(Some(CommandOutcome::Refused(problem)));
+        }
+        if is_for_a_reader {
+            return Ok(None);
         }
         ledger.begin(&self.client, command, self.epochs.newest()).await?;
         Ok(None)
@@ -100,6 +114,8 @@ impl Commands {
             }
             CommandBody::TakeBackup { cluster, name } => backup::take(&self.client, command, cluster, name).await,
             CommandBody::Unretire { cluster } => retire::unretire(&self.client, command, cluster).await,
+            CommandBody::ReadLogs(reading) => Ok(self.readers.read(command, reading)),
+            CommandBody::EndLogs { session_id } => Ok(self.readers.end(session_id)),
             CommandBody::Purge { cluster, .. } => retire::purge(&self.client, command, cluster).await,
         }
     }
@@ -139,7 +155,8 @@ impl CarryOut for Commands {
     }
 
     async fn carry_out(&self, command: &Command) -> CommandOutcome {
-        if let Some(outcome) = self.ledger.lock().await.end_of(&command.id) {
+        let is_for_a_reader = command.body.is_for_a_reader();
+        if !is_for_a_reader && let Some(outcome) = self.ledger.lock().await.end_of(&command.id) {
             return outcome;
         }
         kiven_failpoint::pass("agent", "received", step_of(command));
@@ -148,7 +165,7 @@ impl CarryOut for Commands {
             Err(error) => failed(&error),
         };
         kiven_failpoint::pass("agent", "done", step_of(command));
-        if let Err(error) = self.ledger.lock().await.end(&self.client, &command.id, &outcome).await {
+        if !is_for_a_reader && let Err(error) = self.ledger.lock().await.end(&self.client, &command.id, &outcome).await {
             tracing::warn!(%error, command_id = command.id, "the end of a command could not be remembered");
         }
         tracing::info!(command_id = command.id, kind = command.body.name(), outcome = label(&outcome), "command ended");

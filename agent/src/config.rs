@@ -3,6 +3,7 @@ use crate::proxy::Proxy;
 use anyhow::{Context, bail};
 use kiven_model::EnvironmentId;
 use kiven_model::names::SYSTEM_NAMESPACE;
+use kiven_seal::TrustedKey;
 use std::path::PathBuf;
 
 /// What the chart sets.
@@ -30,6 +31,9 @@ pub(crate) struct Config {
     pub(crate) operator_namespace: String,
     /// `KIVEN_PLUGIN_TLS`: whether the backup plugin's certificates are the agent's to renew. Set where the installer made them.
     pub(crate) plugin_tls: bool,
+    /// `KIVEN_TRUSTED_READERS`: the customer's keys, with commas between; where there are any, logs are sealed only to keys that one
+    /// of them has signed.
+    pub(crate) trusted_readers: Vec<TrustedKey>,
 }
 
 impl Config {
@@ -52,6 +56,7 @@ impl Config {
             aws_region: lookup("KIVEN_AWS_REGION").filter(|value| !value.is_empty()).unwrap_or_else(|| "$REGION".to_owned()),
             operator_namespace: lookup("KIVEN_OPERATOR_NAMESPACE").filter(|value| !value.is_empty()).unwrap_or_else(|| SYSTEM_NAMESPACE.to_owned()),
             plugin_tls: value("KIVEN_PLUGIN_TLS") == "true",
+            trusted_readers: trusted_readers(&value("KIVEN_TRUSTED_READERS"))?,
         })
     }
 
@@ -73,9 +78,23 @@ impl Config {
     }
 }
 
+/// One that cannot be read ends the agent: to leave it out could mean to trust everybody.
+fn trusted_readers(text: &str) -> anyhow::Result<Vec<TrustedKey>> {
+    let keys = text.split(',').map(str::trim).filter(|key| !key.is_empty());
+    keys.map(TrustedKey::parse).collect::<Result<_, _>>().context("KIVEN_TRUSTED_READERS, from the chart's trustedReaders")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trusted_reader_that_cannot_be_read_is_not_left_out() {
+        assert!(trusted_readers("").unwrap().is_empty());
+        let key = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+        assert_eq!(trusted_readers(&format!("{key}, {key}")).unwrap().len(), 2);
+        assert!(trusted_readers(&format!("{key},MCow")).is_err());
+    }
 
     #[test]
     fn all_missing_variables_are_named_together() {

@@ -63,6 +63,8 @@ pub(crate) fn judge(command: &Command, now: Timestamp, fence: u64) -> Result<(),
         | CommandBody::HandOver { .. }
         | CommandBody::Discard { .. }
         | CommandBody::TakeBackup { .. }
+        | CommandBody::ReadLogs(_)
+        | CommandBody::EndLogs { .. }
         | CommandBody::Unretire { .. } => Ok(()),
     }
 }

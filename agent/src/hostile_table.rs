@@ -1,12 +1,13 @@
 //! The table of what a compromised control plane tries. A row's name stands on the page `docs/security/guardrails.md`.
-use crate::hostile_tests::{EPOCH, environment, generation, objects_of};
+use crate::hostile_tests::{EPOCH, customer, environment, generation, objects_of};
 use jiff::{SignedDuration, Timestamp};
 use kiven_data_services::DataService;
 use kiven_data_services::cnpg::{Cnpg, DATABASE_LABEL};
 use kiven_model::command::{Command, CommandBody, Consent, SecretContent, SecretRequest};
 use kiven_model::database::Power;
+use kiven_model::logs::{LogFilter, LogReading, statement};
 use kiven_model::operators::Component;
-use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId};
+use kiven_model::{Code, DatabaseId, EnvironmentId, LogSessionId, OperationId};
 use serde_json::{Value, json};
 
 /// How a row ends.
@@ -282,7 +283,44 @@ fn replayed() -> Attack {
     Attack { name: "replayed", command: wire(&command), verdict: Verdict::Refused(Code::COMMAND_EXPIRED) }
 }
 
+/// Reading what people wrote into a log.
+fn readers() -> Vec<Attack> {
+    let expires_at = Timestamp::from_second(later().as_second() - 60).unwrap();
+    let own = DatabaseId::from_random([2; 16]);
+    let reading = |seed: u8| LogReading {
+        session_id: LogSessionId::from_random([seed; 16]),
+        reader_key: kiven_seal::Reader::generate().public_key(),
+        certificate: None,
+        filter: LogFilter { follow: true, ..LogFilter::default() },
+        expires_at,
+        lease_until: expires_at,
+    };
+    let signed = |reading: LogReading, database: &DatabaseId| {
+        let text = statement(database, &reading.session_id, &reading.reader_key, reading.expires_at.as_second());
+        LogReading { certificate: Some(customer().certify(&text)), ..reading }
+    };
+    let read = |name, reading: LogReading, code| Attack { verdict: Verdict::Refused(code), ..attack(name, CommandBody::ReadLogs(Box::new(reading))) };
+    let allowed = |name, reading: LogReading| Attack { verdict: Verdict::Allowed, ..attack(name, CommandBody::ReadLogs(Box::new(reading))) };
+    let (first, second, untrusted) = (signed(reading(1), &own), signed(reading(2), &own), Code::READER_UNTRUSTED);
+    let exchanged = LogReading { reader_key: kiven_seal::Reader::generate().public_key(), ..first.clone() };
+    let past = Timestamp::from_second(crate::now().as_second() - 1).unwrap();
+    vec![
+        read("log for an uncertified key", reading(3), untrusted),
+        read("log for an exchanged key", exchanged, untrusted),
+        read("log of another database", signed(reading(4), &DatabaseId::from_random([7; 16])), untrusted),
+        read("log after its time", signed(LogReading { expires_at: past, ..reading(5) }, &own), Code::COMMAND_EXPIRED),
+        Attack {
+            verdict: Verdict::Refused(Code::AGENT_REFUSED),
+            ..changed("log of no database", CommandBody::ReadLogs(Box::new(first.clone())), |command| command.database_id = None)
+        },
+        allowed("log for a certified key", first.clone()),
+        allowed("log for a second reader", second),
+        read("log for another key of an open session", signed(LogReading { reader_key: reading(1).reader_key, ..first }, &own), Code::AGENT_REFUSED),
+        read("log for too many", signed(reading(6), &own), Code::TOO_MANY_READERS),
+    ]
+}
+
 /// Everything that is tried, in this order.
 pub(crate) fn attacks() -> Vec<Attack> {
-    [envelopes(), fields(), kinds(), ends()].into_iter().flatten().collect()
+    [envelopes(), fields(), kinds(), ends(), readers()].into_iter().flatten().collect()
 }

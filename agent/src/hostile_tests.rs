@@ -6,6 +6,7 @@ use crate::commands::Commands;
 use crate::hostile_table::{Attack, Verdict, attacks};
 use crate::objects::{APPLICABLE, api, apply, resource};
 use crate::outbox::Outbox;
+use crate::readers::Readers;
 use crate::runner::Runner;
 use crate::session::Talk;
 use crate::watch::World;
@@ -36,6 +37,15 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 pub(crate) const EPOCH: u64 = 5;
 /// What the agent itself writes in its own namespace: what it remembers.
 const LEDGER: &str = "kiven-agent-commands";
+
+/// The customer's key, which the control plane has not.
+pub(crate) fn customer() -> kiven_seal::SigningKey {
+    kiven_seal::SigningKey::parse(crate::readers::tests::CUSTOMER.as_bytes()).unwrap()
+}
+
+fn trusted_reader() -> kiven_seal::TrustedKey {
+    kiven_seal::TrustedKey::parse(&customer().public_key()).unwrap()
+}
 
 pub(crate) fn environment() -> EnvironmentId {
     EnvironmentId::from_random([1; 16])
@@ -152,8 +162,9 @@ impl Played {
     async fn start(client: Client) -> Self {
         furnish(&client).await;
         let outbox = Arc::new(Outbox::default());
-        let world = World::start(client.clone(), Arc::clone(&outbox), SYSTEM_NAMESPACE.to_owned());
-        let commands = Commands::load(client.clone(), environment(), world, Arc::new(Notify::new())).await.unwrap();
+        let world = World::start(client.clone(), Arc::clone(&outbox), SYSTEM_NAMESPACE.to_owned(), true);
+        let readers = Readers::new(client.clone(), Arc::clone(&outbox), vec![trusted_reader()]);
+        let commands = Commands::load(client.clone(), environment(), world, readers, Arc::new(Notify::new())).await.unwrap();
         let runner = Runner::new(commands, Arc::clone(&outbox));
         let ((say, incoming), (out, heard)) = (mpsc::channel(16), mpsc::channel(64));
         let talk = tokio::spawn(async move {

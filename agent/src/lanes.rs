@@ -9,8 +9,13 @@ pub(crate) const RUNNING_MAX: usize = 16;
 /// Most commands that run or wait; beyond it the stream is not read.
 pub(crate) const ADMITTED_MAX: usize = 64;
 
-/// A database, or `None` for the commands that are about no database.
-type Lane = Option<DatabaseId>;
+/// A database, or `None` for the commands that are about no database. Readers have one of their own: they change nothing, and
+/// somebody reads because something else takes long.
+type Lane = (Option<DatabaseId>, bool);
+
+fn lane(command: &Command) -> Lane {
+    (command.database_id.clone(), command.body.is_for_a_reader())
+}
 
 /// Commands that run or wait.
 #[derive(Default)]
@@ -31,7 +36,7 @@ impl Lanes {
         if self.closed || !self.ids.insert(command.id.clone()) {
             return false;
         }
-        match self.waiting.entry(command.database_id.clone()) {
+        match self.waiting.entry(lane(&command)) {
             Entry::Occupied(mut lane) => lane.get_mut().push_back(command),
             Entry::Vacant(lane) => {
                 self.turns.push_back(lane.key().clone());
@@ -63,7 +68,7 @@ impl Lanes {
             return;
         }
         self.running -= 1;
-        let Entry::Occupied(lane) = self.waiting.entry(command.database_id.clone()) else { return };
+        let Entry::Occupied(lane) = self.waiting.entry(lane(command)) else { return };
         if lane.get().is_empty() {
             lane.remove();
         } else {

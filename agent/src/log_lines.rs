@@ -2,7 +2,10 @@
 //!
 //! Only words of PostgreSQL's own leave: a list. Whatever is quoted, follows a colon, is a number or is not in the list is `?`, and
 //! what SQL itself raises (`P0001`) has no text at all.
+use jiff::Timestamp;
+use kiven_model::logs::LogSeverity;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// Words of PostgreSQL's messages. A word that is missing costs a `?`; a customer's word costs more.
 const WORDS: &str = "a aborted accept access acquire active administrator after already ambiguous an and any archive archiver are argument \
@@ -50,6 +53,9 @@ struct Line<'a> {
     logger: std::borrow::Cow<'a, str>,
     #[serde(borrow)]
     record: Option<Record<'a>>,
+    /// Whatever it is: a line is not passed over for the form of its time.
+    #[serde(borrow, default)]
+    ts: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -62,9 +68,17 @@ struct Record<'a> {
     message: std::borrow::Cow<'a, str>,
 }
 
+/// How serious a line is, and when it was written as far as it says so; `None` for one that is not PostgreSQL's.
+pub(crate) fn weigh(line: &[u8]) -> Option<(LogSeverity, Option<Timestamp>)> {
+    let Line { logger, record, ts } = serde_json::from_slice(line).ok()?;
+    let record = record.filter(|_| logger == "postgres")?;
+    let at = ts.and_then(|ts| ts.get().trim_matches('"').parse().ok());
+    Some((LogSeverity::read(&record.error_severity), at))
+}
+
 /// The kind of a line; `None` for one that is not PostgreSQL's.
 pub(crate) fn read_line(line: &[u8]) -> Option<Kind> {
-    let Line { logger, record } = serde_json::from_slice(line).ok()?;
+    let Line { logger, record, ts: _ } = serde_json::from_slice(line).ok()?;
     let record = record.filter(|_| logger == "postgres")?;
     // Neither is a customer's to choose, and neither is believed.
     let severity = SEVERITIES.iter().find(|known| record.error_severity.starts_with(*known))?;

@@ -1,8 +1,10 @@
-//! PostgreSQL's logs, read where they are written: what leaves the cluster is severity, SQLSTATE, a template and a count.
+//! PostgreSQL's logs, read where they are written: what leaves the cluster unasked is severity, SQLSTATE, a template and a count.
+//! What a person reads live goes another way, sealed to that person: [`crate::readers`].
+use crate::line_reader::{LineReader, Read};
 use crate::log_lines::{Kind, read_line};
 use crate::objects::{api, resource};
 use crate::outbox::Outbox;
-use futures_util::{AsyncBufRead, AsyncBufReadExt};
+use futures_util::AsyncBufRead;
 use k8s_openapi::api::core::v1::Pod;
 use kiven_data_services::cnpg::DATABASE_LABEL;
 use kiven_model::DatabaseId;
@@ -22,14 +24,12 @@ const LOOK: Duration = Duration::from_secs(10);
 const REPORT: Duration = Duration::from_secs(60);
 /// Most instances whose logs are read at once: each is a connection to the API server.
 const FOLLOWED_MAX: usize = 64;
-/// Longest line that is looked at, in bytes; a longer one is uncounted.
-const LINE_BYTES_MAX: usize = 16 * 1024;
 /// Most lines of one instance that are looked at in a second; the others are uncounted.
 const LINES_PER_SECOND_MAX: u32 = 200;
 /// Instances of CloudNativePG, and no poolers.
 const INSTANCES: &str = "cnpg.io/podRole=instance";
 /// The container that PostgreSQL runs in.
-const CONTAINER: &str = "postgres";
+pub(crate) const CONTAINER: &str = "postgres";
 
 /// What was counted since the last report, by database and Cluster.
 type Counts = BTreeMap<(DatabaseId, String), Tally>;
@@ -58,11 +58,11 @@ impl Tally {
 
 /// One instance, whose logs are read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Instance {
-    uid: String,
-    pod: String,
+pub(crate) struct Instance {
+    pub(crate) uid: String,
+    pub(crate) pod: String,
     cluster: String,
-    database: DatabaseId,
+    pub(crate) database: DatabaseId,
 }
 
 /// Reads the logs of every instance, and reports once a minute what was in them.
@@ -75,7 +75,7 @@ pub(crate) async fn follow_for_ever(client: Client, outbox: Arc<Outbox>) {
         tokio::select! {
             _ = look.tick() => {
                 followed.retain(|_, task| !task.is_finished());
-                for instance in instances(&client).await.into_iter().take(FOLLOWED_MAX) {
+                for instance in instances(&client, INSTANCES).await.into_iter().take(FOLLOWED_MAX) {
                     followed.entry(instance.uid.clone()).or_insert_with(|| tasks.spawn(follow(client.clone(), instance, Arc::clone(&counts))));
                 }
             }
@@ -91,10 +91,15 @@ pub(crate) async fn follow_for_ever(client: Client, outbox: Arc<Outbox>) {
     }
 }
 
-/// Running instances of databases.
-async fn instances(client: &Client) -> Vec<Instance> {
+/// Running instances of one database.
+pub(crate) async fn instances_of(client: &Client, database: &DatabaseId) -> Vec<Instance> {
+    instances(client, &format!("{INSTANCES},{DATABASE_LABEL}={database}")).await
+}
+
+/// Running instances of databases, by a selector.
+async fn instances(client: &Client, selector: &str) -> Vec<Instance> {
     let pods = api(client, DATABASE_NAMESPACE, &resource("", "v1", "Pod", "pods"));
-    let Ok(found) = pods.list(&ListParams::default().labels(INSTANCES)).await else { return Vec::new() };
+    let Ok(found) = pods.list(&ListParams::default().labels(selector)).await else { return Vec::new() };
     let instance = |pod: kube::api::DynamicObject| {
         let running = pod.data["status"]["phase"] == "Running" && pod.metadata.deletion_timestamp.is_none();
         let (labels, uid) = (pod.labels(), pod.uid()?);
@@ -133,44 +138,30 @@ enum Line {
     Uncounted,
 }
 
-/// Reads lines in bounded memory and at a bounded pace; what is not PostgreSQL's is passed over.
-async fn read<R: AsyncBufRead + Unpin>(mut stream: R, mut tell: impl FnMut(Line)) {
-    let (mut line, mut too_long) = (Vec::new(), false);
+/// Reads lines at a bounded pace; what is not PostgreSQL's is passed over.
+async fn read<R: AsyncBufRead + Unpin>(stream: R, mut tell: impl FnMut(Line)) {
+    let mut reader = LineReader::new(stream);
     let (mut second, mut lines) = (Instant::now(), 0);
-    loop {
-        let (taken, ended) = match stream.fill_buf().await {
-            Ok([]) | Err(_) => return,
-            Ok(bytes) => {
-                let end = bytes.iter().position(|byte| *byte == b'\n');
-                let part = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
-                too_long |= line.len() + part.len() > LINE_BYTES_MAX;
-                if !too_long {
-                    line.extend_from_slice(part);
-                }
-                (part.len() + usize::from(end.is_some()), end.is_some())
-            }
-        };
-        stream.consume_unpin(taken);
-        if !ended {
-            continue;
-        }
+    while let Some(read) = reader.next().await {
         if second.elapsed() >= Duration::from_secs(1) {
             (second, lines) = (Instant::now(), 0);
         }
         lines += 1;
-        if too_long || lines > LINES_PER_SECOND_MAX {
-            tell(Line::Uncounted);
-        } else if let Some(kind) = read_line(&line) {
-            tell(Line::Of(kind));
+        match read {
+            Read::Line(line) if lines <= LINES_PER_SECOND_MAX => {
+                if let Some(kind) = read_line(line) {
+                    tell(Line::Of(kind));
+                }
+            }
+            Read::Line(_) | Read::TooLong => tell(Line::Uncounted),
         }
-        line.clear();
-        too_long = false;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::line_reader::LINE_BYTES_MAX;
     use serde_json::json;
 
     fn line(message: &str) -> String {

@@ -16,6 +16,7 @@ mod hostile_tests;
 mod installer;
 mod lanes;
 mod ledger;
+mod line_reader;
 mod log_lines;
 mod logs;
 mod maintenance;
@@ -23,6 +24,7 @@ mod objects;
 mod outbox;
 mod plugin_tls;
 mod proxy;
+mod readers;
 mod released;
 mod retire;
 mod revision;
@@ -35,6 +37,7 @@ mod sql;
 mod strip;
 mod upgrade;
 mod volumes;
+mod waiting;
 mod warnings;
 mod watch;
 
@@ -78,11 +81,12 @@ async fn agent(config: &config::Config) -> anyhow::Result<()> {
         return Ok(());
     }
     let outbox = Arc::new(outbox::Outbox::default());
-    let world = watch::World::start(client.clone(), Arc::clone(&outbox), config.operator_namespace.clone());
+    let world = watch::World::start(client.clone(), Arc::clone(&outbox), config.operator_namespace.clone(), config.plugin_tls);
     tokio::spawn(warnings::watch(Arc::clone(&world)));
     tokio::spawn(logs::follow_for_ever(client.clone(), Arc::clone(&outbox)));
     let let_go = Arc::new(Notify::new());
-    let commands = commands::Commands::load(client, config.environment_id.clone(), Arc::clone(&world), Arc::clone(&let_go)).await?;
+    let readers = readers::Readers::new(client.clone(), Arc::clone(&outbox), config.trusted_readers.clone());
+    let commands = commands::Commands::load(client, config.environment_id.clone(), Arc::clone(&world), readers, Arc::clone(&let_go)).await?;
     let runner = runner::Runner::new(commands, Arc::clone(&outbox));
     let stop = async {
         let answered_within = tokio::select! {

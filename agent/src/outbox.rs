@@ -42,7 +42,7 @@ enum Worth {
 
 fn worth(body: &ReportBody) -> Worth {
     match body {
-        ReportBody::Logged(_) => Worth::Counted,
+        ReportBody::Logged(_) | ReportBody::Sealed(_) => Worth::Counted,
         ReportBody::Observed(_) | ReportBody::Facts(_) => Worth::Repeated,
         ReportBody::Event(_) => Worth::Event,
         ReportBody::Answered { .. } | ReportBody::Dropped { .. } => Worth::Answer,
@@ -113,6 +113,13 @@ impl Outbox {
     pub(crate) fn has_waiting(&self) -> bool {
         let inner = self.inner();
         inner.dropped > 0 || !inner.waiting.is_empty()
+    }
+
+    /// Batches of logs that wait or are unacknowledged: while the relay is away no more of them are made.
+    pub(crate) fn sealed(&self) -> usize {
+        let inner = self.inner();
+        let is_batch = |body: &ReportBody| matches!(body, ReportBody::Sealed(_));
+        inner.waiting.iter().filter(|body| is_batch(body)).count() + inner.sent.iter().filter(|(_, body)| is_batch(body)).count()
     }
 
     /// Returns when no answer waits or is unacknowledged.

@@ -45,6 +45,8 @@ pub(crate) struct World {
     nodes: Store<DynamicObject>,
     /// Where the operator runs.
     operator_namespace: String,
+    /// Whether Kiven's installer brought operator and plugin.
+    upgradable: bool,
     changed: Arc<Notify>,
     /// What was last said of each Cluster.
     said: Mutex<BTreeMap<String, Observation>>,
@@ -61,7 +63,7 @@ impl World {
         &self.client
     }
     /// Starts the watches and the task that reports changes.
-    pub(crate) fn start(client: Client, outbox: Arc<Outbox>, operator_namespace: String) -> Arc<Self> {
+    pub(crate) fn start(client: Client, outbox: Arc<Outbox>, operator_namespace: String, upgradable: bool) -> Arc<Self> {
         let changed = Arc::new(Notify::new());
         let cnpg = |kind, plural| watch(&client, &resource("postgresql.cnpg.io", "v1", kind, plural), &changed);
         let core = |kind, plural| watch(&client, &resource("", "v1", kind, plural), &changed);
@@ -76,6 +78,7 @@ impl World {
             nodes: watch_nodes(&client, &changed),
             client: client.clone(),
             operator_namespace,
+            upgradable,
             changed,
             said: Mutex::default(),
             known: Mutex::default(),
@@ -213,6 +216,8 @@ impl World {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             kubernetes_version: version,
             operator_version: self.operator_version().await,
+            plugin_version: self.plugin_version().await,
+            upgradable: self.upgradable,
             storage_class: matches!(classes.get_opt(STORAGE_CLASS).await, Ok(Some(_))),
             postgres_versions: self.postgres_versions().await,
             loose_volumes: volumes::loose(&self.client, &self.claims, &self.clusters).await,
@@ -235,6 +240,16 @@ impl World {
         let ready = found.into_iter().find(|d| d.data["status"]["readyReplicas"].as_u64().unwrap_or(0) > 0)?;
         let image = ready.data["spec"]["template"]["spec"]["containers"][0]["image"].as_str()?.to_owned();
         version_of_image(Component::Operator, &image)
+    }
+
+    /// The version in the image of the ready plugin in the agent's own namespace.
+    async fn plugin_version(&self) -> Option<String> {
+        let deployments = api(&self.client, SYSTEM_NAMESPACE, &resource("apps", "v1", "Deployment", "deployments"));
+        let named = ListParams::default().fields(&format!("metadata.name={}", Component::Plugin.deployment()));
+        let found = deployments.list(&named).await.ok()?.items.into_iter().next()?;
+        let ready = found.data["status"]["readyReplicas"].as_u64().unwrap_or(0) > 0;
+        let image = found.data["spec"]["template"]["spec"]["containers"][0]["image"].as_str().filter(|_| ready)?;
+        version_of_image(Component::Plugin, image)
     }
 
     /// The majors in the ImageCatalog that the chart brings, newest first.

@@ -1,4 +1,5 @@
 //! What can be typed: the command line's grammar, its help and its exit codes.
+use crate::logs::Logs;
 use crate::manifest::Values;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -68,6 +69,8 @@ pub(crate) enum Api {
     /// Look at power schedules, and delete them.
     #[command(subcommand, visible_alias = "schedule")]
     Schedules(Schedules),
+    /// Read what PostgreSQL logs, live: sealed by the database's agent, opened here and nowhere in between.
+    Logs(Logs),
     /// List the plans on offer.
     Plans,
     /// Open psql on a database of the local stack.
@@ -129,6 +132,21 @@ pub(crate) struct Maintenance {
     /// At once, also outside of the maintenance window; inside of it Kiven does by itself what is needed.
     #[arg(long)]
     pub(crate) now: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Upgrade {
+    /// Its name or id.
+    pub(crate) environment: String,
+    /// Nothing moves by itself from now on.
+    #[arg(long, conflicts_with_all = ["resume", "no_wait"])]
+    pub(crate) pause: bool,
+    /// Operator and plugin move by themselves again, in their databases' maintenance windows.
+    #[arg(long, conflicts_with = "no_wait")]
+    pub(crate) resume: bool,
+    /// Return as soon as the operation is accepted.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -207,6 +225,8 @@ pub(crate) enum Environments {
         /// Its name or id.
         environment: String,
     },
+    /// Move operator and plugin to their next listed releases now, or keep them from moving by themselves.
+    Upgrade(Upgrade),
     /// Disconnect it. While it has databases, choose what becomes of them.
     Disconnect(Disconnect),
     /// What Kiven made in its account and nothing explains any more, with what it costs.

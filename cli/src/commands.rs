@@ -1,13 +1,14 @@
 //! What each command asks of the API, and how its answer is told.
-use crate::args::{Api, Databases, Disconnect, Environments, Maintenance, Operations, Schedules};
+use crate::args::{Api, Databases, Disconnect, Environments, Maintenance, Operations, Schedules, Upgrade};
 use crate::fail::Fail;
 use crate::show::{self, Names};
-use crate::{environment, local_state, psql, runbook, say, show_schedules};
+use crate::{environment, local_state, logs, psql, runbook, say, show_schedules};
 use kiven_client::{Client, Followed, credentials_path};
 use kiven_model::api::{DatabaseView, EnvironmentView, OperationView, ScheduleView};
 use kiven_model::environment::{EnvironmentStatus, Farewell};
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::{OperationEvent, OperationKind, OperationStatus};
+use kiven_model::upgrade::UpgradesRequest;
 use kiven_model::{DatabaseId, EnvironmentId, OperationId, ScheduleId};
 use serde::Serialize;
 use std::io::IsTerminal;
@@ -59,6 +60,10 @@ pub(crate) async fn run(client: &Client, command: Api, json: bool) -> Result<(),
             let schedule = teller.schedule(&schedule).await?;
             client.schedule_delete(&schedule.id).await?;
             teller.tell(&schedule, || format!("{} is deleted; the power of its databases stays as it is\n", schedule.id))
+        }
+        Api::Logs(asked) => {
+            let database = teller.database(&asked.database).await?;
+            logs::read(client, &database, &asked, json, now()).await
         }
         Api::Plans => {
             let list = client.plan_list().await?;
@@ -115,12 +120,29 @@ impl Teller<'_> {
                 let made = self.client.agent_token_create(&environment.id).await?;
                 self.tell(&made, || format!("{}\n", made.token))
             }
+            Environments::Upgrade(asked) => self.upgrade(&asked).await,
             Environments::Disconnect(asked) => self.disconnect(&asked).await,
             Environments::Orphans { environment } => {
                 let environment = self.environment(&environment).await?;
                 let found = self.client.environment_orphans(&environment.id).await?;
                 self.tell(&found, || show::orphans(&found))
             }
+        }
+    }
+
+    /// Moves operator and plugin, or says whether they move by themselves.
+    async fn upgrade(&self, asked: &Upgrade) -> Result<(), Fail> {
+        let environment = self.environment(&asked.environment).await?;
+        if asked.pause || asked.resume {
+            let answer = self.client.environment_upgrades_put(&environment.id, &UpgradesRequest { paused: asked.pause }).await?;
+            let words = if asked.pause { "stay until they are moved by hand" } else { "move by themselves, in maintenance windows" };
+            return self.tell(&answer, || format!("operator and plugin of {} {words}\n", answer.name));
+        }
+        let answer = self.client.environment_upgrade(&environment.id).await?;
+        match &answer.upgrades.running {
+            Some(id) if !asked.no_wait => self.follow(id).await,
+            Some(id) => self.tell(&answer, || format!("operator and plugin of {} move; follow it: kiven operations watch {id}\n", answer.name)),
+            None => self.tell(&answer, || format!("there is nothing newer for {}\n", answer.name)),
         }
     }
 

@@ -2,13 +2,15 @@
 //!
 //! Invariants of this package:
 //! - it never prints a key or a password, and never puts one on a command line: psql gets the name of a password file;
-//! - with `--json` standard output holds exactly one JSON value; everything for people goes to standard error;
+//! - with `--json` standard output holds exactly one JSON value (of `kiven logs` one a line); everything for people goes to standard error;
 //! - whatever it waits for has a bound, and giving up changes nothing: operations go on by themselves.
 mod args;
 mod commands;
 mod dev;
 mod fail;
 mod local_state;
+mod log_chain;
+mod logs;
 mod manifest;
 mod psql;
 mod runbook;

@@ -49,6 +49,10 @@ fn both_are_the_same_objects() {
     }
 }
 
+/// Public keys of RFC 8032's first two examples.
+const TRUSTED: [&str; 2] =
+    ["MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=", "MCowBQYDK2VwAyEAPUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw="];
+
 type Values = Vec<(String, &'static str, String)>;
 
 fn sets() -> Vec<(&'static str, Values)> {
@@ -74,6 +78,7 @@ fn sets() -> Vec<(&'static str, Values)> {
                 set("installer.waitSeconds", "--installer-wait-seconds", "600"),
             ],
         ),
+        ("trusted readers", vec![set("trustedReaders[0]", "--trusted-reader", TRUSTED[0]), set("trustedReaders[1]", "--trusted-reader", TRUSTED[1])]),
         ("a private authority", vec![set("privateCaConfigMap", "--private-ca-config-map", "corporate")]),
         (
             "another registry",

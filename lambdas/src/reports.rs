@@ -1,11 +1,12 @@
 //! What an agent said, recorded; the doorbell rings only for an operation that waits for it.
 use crate::telemetry::{Event, Unit, milliseconds};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kiven_model::OperationId;
 use kiven_model::command::CommandOutcome;
 use kiven_model::environment::EnvironmentStatus;
+use kiven_model::logs::{KEPT_MINUTES, SEALED_BYTES_MAX, SealedBatch};
 use kiven_model::report::{AgentRecord, LogCount, LogCounts, Observation, Report, ReportBody};
-use kiven_ports::{Agents, Doorbell, PortError, Ports, Records};
+use kiven_ports::{Agents, Clock, Doorbell, PortError, Ports, Records};
 use std::time::Duration;
 
 /// What a batch of reports said, for its wide event.
@@ -18,6 +19,7 @@ pub struct Heard {
     dropped_events: u64,
     events: u32,
     postgres_errors: u64,
+    log_batches: u32,
     databases_down: u32,
     databases_unarchived: u32,
     lag_milliseconds: f64,
@@ -46,6 +48,7 @@ impl Heard {
             ReportBody::Logged(logged) => {
                 self.postgres_errors += logged.kinds.iter().filter(|kind| is_error(&kind.severity)).map(|kind| kind.count).sum::<u64>()
             }
+            ReportBody::Sealed(_) => self.log_batches += 1,
             ReportBody::Facts(_) | ReportBody::Answered { .. } => {}
         }
     }
@@ -74,6 +77,7 @@ impl Heard {
             .metric(&[], "DatabaseEvents", Unit::Count, f64::from(self.events))
             .metric(&[], "DatabaseEventsDropped", Unit::Count, self.dropped_events as f64)
             .metric(&[], "PostgresErrors", Unit::Count, self.postgres_errors as f64)
+            .field("log_batches", self.log_batches)
             .metric(&[], "ReportLagMilliseconds", Unit::Milliseconds, self.lag_milliseconds)
             .metric(&[], "DatabasesDown", Unit::Count, f64::from(self.databases_down))
             .metric(&[], "DatabasesUnarchived", Unit::Count, f64::from(self.databases_unarchived));
@@ -130,10 +134,15 @@ pub async fn record<P: Ports>(ports: &P, report: &Report) -> Result<(), PortErro
                 return Ok(());
             };
             ports.agents().command_answer(command_id, outcome).await?;
-            Some(known.command.operation_id)
+            // A reader asks by themselves.
+            (!known.command.body.is_for_a_reader()).then_some(known.command.operation_id)
         }
         ReportBody::Logged(logged) => {
             tell_logs(report, logged);
+            None
+        }
+        ReportBody::Sealed(batch) => {
+            keep(ports, report, batch).await?;
             None
         }
         ReportBody::Event(event) => {
@@ -152,6 +161,25 @@ pub async fn record<P: Ports>(ports: &P, report: &Report) -> Result<(), PortErro
     };
     if let Some(operation) = waiting {
         ring(ports, &operation).await;
+    }
+    Ok(())
+}
+
+/// Keeps a sealed batch for the reader whose session it is; there is nothing in it that could be looked at.
+async fn keep<P: Ports>(ports: &P, report: &Report, batch: &SealedBatch) -> Result<(), PortError> {
+    let session = ports.records().log_session_get(&batch.session_id).await?;
+    let theirs = |environment, database| environment == &report.environment_id && database == &batch.database_id;
+    match session {
+        Some(session) if batch.sealed.len() <= SEALED_BYTES_MAX && theirs(&session.environment_id, &session.database_id) => {
+            let now = ports.clock().now();
+            // What was on its way when the reader left is nobody's any more.
+            if session.open_at(now) {
+                ports.agents().log_batch_put(batch, session.expires_at + SignedDuration::from_mins(KEPT_MINUTES)).await?;
+            }
+        }
+        Some(_) | None => {
+            tracing::warn!(environment_id = %report.environment_id, session_id = %batch.session_id, "a batch of no session of this environment, or too large");
+        }
     }
     Ok(())
 }

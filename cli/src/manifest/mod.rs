@@ -58,6 +58,10 @@ pub(crate) struct Values {
     /// The ConfigMap whose `ca.crt` is trusted for the relay and the API too.
     #[arg(long, default_value = "")]
     private_ca_config_map: String,
+    /// An Ed25519 public key of yours, as it stands between the lines of a PEM file: only readers whose key one of them has signed
+    /// see what PostgreSQL logs.
+    #[arg(long = "trusted-reader", value_name = "KEY", value_parser = trusted_reader)]
+    trusted_readers: Vec<String>,
     /// The agent's image, without tag.
     #[arg(long, default_value = "ghcr.io/kiven/agent")]
     image: String,
@@ -127,6 +131,10 @@ fn proxy(text: &str) -> Result<String, String> {
         _ if text.is_empty() => Ok(String::new()),
         _ => Err("it is http://host:port; credentials go into a Secret (--proxy-secret)".to_owned()),
     }
+}
+
+fn trusted_reader(text: &str) -> Result<String, String> {
+    kiven_seal::TrustedKey::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn major_and_image(text: &str) -> Result<(u32, String), String> {
@@ -217,6 +225,7 @@ impl Known for Values {
             ".Values.noProxy | quote" => quoted(&self.no_proxy),
             ".Values.proxySecret | quote" => quoted(&self.proxy_secret),
             ".Values.privateCaConfigMap | quote" => quoted(&self.private_ca_config_map),
+            r#"join "," .Values.trustedReaders | quote"# => quoted(&self.trusted_readers.join(",")),
             ".Values.agentTokenSecret | quote" => quoted(&self.agent_token_secret),
             // A token is never typed on a command line: whoever has one makes its Secret.
             ".Values.agentToken | quote" => quoted(""),
@@ -254,6 +263,7 @@ impl Known for Values {
             ".Values.agentToken" => false,
             ".Values.proxyUrl" => !self.proxy_url.is_empty(),
             ".Values.proxySecret" => !self.proxy_secret.is_empty(),
+            ".Values.trustedReaders" => !self.trusted_readers.is_empty(),
             ".Values.privateCaConfigMap" => !self.private_ca_config_map.is_empty(),
             ".Values.installer.enabled" => !self.no_installer,
             "not .Values.installer.enabled" => self.no_installer,

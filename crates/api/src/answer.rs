@@ -52,6 +52,10 @@ pub(crate) fn status(code: Code) -> StatusCode {
         | Code::NOT_RELEASABLE
         | Code::CLUSTER_TAKEN
         | Code::IN_ANOTHER_SCHEDULE
+        | Code::READER_UNTRUSTED
+        | Code::TOO_MANY_READERS
+        | Code::AGENT_REFUSED
+        | Code::COMMAND_EXPIRED
         | Code::NOT_CANCELLABLE => StatusCode::CONFLICT,
         Code::METHOD_UNKNOWN => StatusCode::METHOD_NOT_ALLOWED,
         Code::BODY_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,

@@ -1,6 +1,9 @@
 //! Whole valid bodies, shown in the OpenAPI document and used by the table of roles.
 use kiven_model::api::{BackupRequest, ConnectionRequest, DatabaseRequest, DeletionRequest, EnvironmentRequest, PoolerRequest};
+use kiven_model::DatabaseId;
+use kiven_model::logs::{LogFilter, LogSessionRequest, LogSeverity};
 use kiven_model::schedule::{ScheduleRequest, WindowRequest};
+use kiven_model::upgrade::UpgradesRequest;
 
 pub(crate) fn environment() -> EnvironmentRequest {
     EnvironmentRequest {
@@ -51,4 +54,19 @@ pub(crate) fn schedule() -> ScheduleRequest {
         ready_by: Some(true),
         ..ScheduleRequest::default()
     }
+}
+
+pub(crate) fn log_session() -> LogSessionRequest {
+    LogSessionRequest {
+        database_id: DatabaseId::from_random([0; 16]),
+        // The public key of RFC 7748's first example.
+        reader_key: "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a".to_owned(),
+        expires_at_seconds: None,
+        certificate: None,
+        filter: LogFilter { instance: Some("1".to_owned()), severity: LogSeverity::Warning, since_seconds: 600, follow: true },
+    }
+}
+
+pub(crate) fn upgrades() -> UpgradesRequest {
+    UpgradesRequest { paused: true }
 }

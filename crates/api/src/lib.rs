@@ -14,6 +14,7 @@ mod document;
 mod environments;
 mod examples;
 mod extract;
+mod log_sessions;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 mod operations;
@@ -21,6 +22,7 @@ mod plans;
 mod route;
 mod routes;
 mod schedules;
+mod upgrades;
 
 use axum::Router;
 use kiven_model::api::Backend;

@@ -1,7 +1,7 @@
 //! The one table of routes. The router, the role check, the OpenAPI document and the golden table of roles come from it: a
 //! route without a role or without words does not compile, one without an answer or a fixture fails a test.
 use crate::route::{Entry, Route, delete, get, post, put};
-use crate::{App, agent_tokens, answer, auth, databases, disconnect, document, environments, examples, operations, plans, schedules};
+use crate::{App, agent_tokens, answer, auth, databases, disconnect, document, environments, examples, log_sessions, operations, plans, schedules, upgrades};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
@@ -12,13 +12,15 @@ use kiven_model::api::{
 };
 use kiven_model::enrolment::AgentTokenView;
 use kiven_model::event::DatabaseEvent;
+use kiven_model::logs::{LogBatches, LogSessionRequest, LogSessionView};
 use kiven_model::organization::Role;
 use kiven_model::schedule::{PowerEvent, ScheduleRequest};
+use kiven_model::upgrade::UpgradesRequest;
 use kiven_ports::Ports;
 #[cfg(feature = "openapi")]
 use {
     crate::route::Shape,
-    kiven_model::{DatabaseId, EnvironmentId, OperationId, ScheduleId},
+    kiven_model::{DatabaseId, EnvironmentId, LogSessionId, OperationId, ScheduleId},
 };
 
 /// The rules that a database's body can break.
@@ -81,12 +83,13 @@ pub(crate) fn collections() -> Vec<(&'static str, Shape)> {
         ("databases", Shape::of::<DatabaseId>()),
         ("operations", Shape::of::<OperationId>()),
         ("schedules", Shape::of::<ScheduleId>()),
+        ("log-sessions", Shape::of::<LogSessionId>()),
     ]
 }
 
 /// Every route with its handler.
 fn table<P: Ports>() -> Vec<Entry<P>> {
-    [account(), environments(), databases(), schedules(), operations()].into_iter().flatten().collect()
+    [account(), environments(), databases(), logs(), schedules(), operations()].into_iter().flatten().collect()
 }
 
 fn account<P: Ports>() -> Vec<Entry<P>> {
@@ -126,6 +129,15 @@ fn environments<P: Ports>() -> Vec<Entry<P>> {
             .about("Node groups, roles and buckets in the account that carry the organization's tags and belong to no database or environment, and volumes that nothing in the cluster uses. Looks at the account, which takes seconds.")
             .answers::<OrphansView>(200, "Every orphan, with what it costs a month at most.")
             .refuses(&[Code::ENVIRONMENT_NOT_READY, Code::ACCESS_DENIED]),
+        post("/v1/environments/{id}/upgrade", Role::Operator, "environment_upgrade", "Move operator and plugin now", upgrades::upgrade::<P>)
+            .about("To their next listed releases, at any hour and whether upgrades are paused or not. Every database stays up: their instances follow the operator in place.")
+            .answers::<EnvironmentView>(200, "There is nothing newer.")
+            .answers::<EnvironmentView>(202, STARTED)
+            .refuses(&[Code::OPERATION_RUNNING, Code::ENVIRONMENT_NOT_READY]),
+        put("/v1/environments/{id}/upgrades", Role::Admin, "environment_upgrades_put", "Pause upgrades, or let them go on", upgrades::put::<P>)
+            .about("While they are not paused, operator and plugin move by themselves to listed releases, in rings, when the maintenance windows of all running databases are open.")
+            .body::<UpgradesRequest>(&examples::upgrades(), &[])
+            .answers::<EnvironmentView>(200, "It is as asked for."),
         post(TOKENS, Role::Admin, "agent_token_create", "Make a token for an agent", agent_tokens::create::<P>)
             .about("For environments whose `agent_enrolment` is `token`. The token is in this answer and nowhere else: Kiven keeps its SHA-256. It is good for one enrolment within the hour.")
             .answers::<AgentTokenView>(201, "The token.")
@@ -197,6 +209,24 @@ fn databases<P: Ports>() -> Vec<Entry<P>> {
             .about("From the same authority: `ca_certificate` stays, and so do open connections.")
             .answers::<DatabaseView>(202, STARTED)
             .refuses(DATABASE_BUSY),
+    ]
+}
+
+fn logs<P: Ports>() -> Vec<Entry<P>> {
+    const ONE: &str = "/v1/log-sessions/{id}";
+    vec![
+        put(ONE, Role::Operator, "log_session_put", "Read a database's log", log_sessions::put::<P>)
+            .about("Under an id of the caller's. The database's agent seals what PostgreSQL logs to `reader_key`: Kiven passes it on and cannot read it. The session ends an hour later, or a minute after its reader has last asked for batches. Where the agent's chart has `trustedReaders`, the key needs the customer's certificate.")
+            .creates()
+            .body::<LogSessionRequest>(&examples::log_session(), &[Code::LOG_SESSION_INVALID, Code::ID_INVALID, Code::NEVER_CHANGEABLE])
+            .answers::<LogSessionView>(200, "The agent has been told, now or before.")
+            .refuses(&[Code::WRONG_STATE, Code::ENVIRONMENT_NOT_READY, Code::TOO_MANY_READERS]),
+        get("/v1/log-sessions/{id}/batches", Role::Operator, "log_session_batches", "What was read since", log_sessions::batches::<P>)
+            .about("Asking is what keeps the session open. What comes is in order; a gap shows inside of the seal.")
+            .query::<log_sessions::After>()
+            .answers::<LogBatches>(200, "Sealed batches after `after`, at most 20.")
+            .refuses(&[Code::READER_UNTRUSTED, Code::AGENT_REFUSED, Code::COMMAND_EXPIRED, Code::TOO_MANY_READERS]),
+        delete(ONE, Role::Operator, "log_session_delete", "Stop reading", log_sessions::delete::<P>).answers_nothing(204, "It is over."),
     ]
 }
 

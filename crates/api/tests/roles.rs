@@ -15,7 +15,7 @@ use kiven_model::organization::{ApiKey, Organization, Role, api_key_text};
 use kiven_model::report::AgentFacts;
 use kiven_model::schedule::ScheduledPower;
 use kiven_model::{EnvironmentId, OrganizationId, request};
-use kiven_ports::{Records, Write, contract};
+use kiven_ports::{Clock, Records, Write, contract};
 use kiven_sim::{Odds, World};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -41,6 +41,8 @@ fn environment(seed: u8) -> Environment {
         agent_version: "0".to_owned(),
         kubernetes_version: "1.34".to_owned(),
         operator_version: Some("1.28.0".to_owned()),
+        plugin_version: None,
+        upgradable: false,
         storage_class: true,
         postgres_versions: vec![18, 17],
         loose_volumes: Vec::new(),
@@ -92,6 +94,17 @@ fn fixture(collection: &str, seed: u8) -> Option<(String, Vec<Write>)> {
                 Write::ScheduledPower { record: power, expected: None },
             ];
             Some((record.id.to_string(), writes))
+        }
+        "log-sessions" => {
+            // It is open now: worlds begin at one instant.
+            let session = Box::new(contract::log_session(seed, 40, World::new(7, Odds::default()).now()).unwrap());
+            let database = Box::new(database(seed));
+            let writes = vec![
+                environment_write,
+                Write::Database { record: database, expected: None },
+                Write::LogSession { record: session.clone(), expected: None },
+            ];
+            Some((session.id.to_string(), writes))
         }
         _ => None,
     }
@@ -151,6 +164,9 @@ fn body(route: &Route) -> Option<Value> {
     let mut body = route.body.as_ref()?.example.clone();
     if body.get("environment_id").is_some() {
         body["environment_id"] = json!(environment(OWN).id);
+    }
+    if body.get("database_id").is_some() {
+        body["database_id"] = json!(database(OWN).id);
     }
     if body.get("database_ids").is_some() {
         body["database_ids"] = json!([database(OWN).id]);

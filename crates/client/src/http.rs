@@ -7,9 +7,11 @@ use kiven_model::api::{
 use kiven_model::enrolment::AgentTokenView;
 use kiven_model::environment::Farewell;
 use kiven_model::event::DatabaseEvent;
+use kiven_model::logs::{LogBatches, LogSessionRequest, LogSessionView};
 use kiven_model::names::DatabaseName;
 use kiven_model::schedule::{PowerEvent, ScheduleRequest};
-use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Problem, ScheduleId};
+use kiven_model::upgrade::UpgradesRequest;
+use kiven_model::{Code, DatabaseId, EnvironmentId, LogSessionId, OperationId, Problem, ScheduleId};
 use reqwest::{Method, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -121,6 +123,20 @@ impl Client {
     /// When there is no such environment or it has no connection, or the API refuses or cannot be reached.
     pub async fn environment_check(&self, id: &EnvironmentId) -> Result<CheckView, ClientError> {
         self.change::<(), _>(Method::POST, &format!("/v1/environments/{id}/check"), None).await
+    }
+    /// Moves operator and plugin to their next listed releases now.
+    ///
+    /// # Errors
+    /// When something changes a database, another upgrade runs, or the API refuses or cannot be reached.
+    pub async fn environment_upgrade(&self, id: &EnvironmentId) -> Result<EnvironmentView, ClientError> {
+        self.change::<(), _>(Method::POST, &format!("/v1/environments/{id}/upgrade"), None).await
+    }
+    /// Keeps operator and plugin from moving by themselves, or lets them.
+    ///
+    /// # Errors
+    /// When there is no such environment, or the API refuses or cannot be reached.
+    pub async fn environment_upgrades_put(&self, id: &EnvironmentId, request: &UpgradesRequest) -> Result<EnvironmentView, ClientError> {
+        self.change(Method::PUT, &format!("/v1/environments/{id}/upgrades"), Some(request)).await
     }
     /// What Kiven made in an environment's account and nothing explains any more.
     ///
@@ -266,6 +282,27 @@ impl Client {
     /// When there is none, or the API refuses or cannot be reached.
     pub async fn database_events(&self, id: &DatabaseId) -> Result<Vec<DatabaseEvent>, ClientError> {
         self.get(&format!("/v1/databases/{id}/events")).await
+    }
+    /// Asks a database's agent to read its log and to seal it to a key of the caller's.
+    ///
+    /// # Errors
+    /// When it does not run, too many read already, or the API refuses or cannot be reached.
+    pub async fn log_session_put(&self, id: &LogSessionId, request: &LogSessionRequest) -> Result<LogSessionView, ClientError> {
+        self.change(Method::PUT, &format!("/v1/log-sessions/{id}"), Some(request)).await
+    }
+    /// Sealed batches after one; asking keeps the session open.
+    ///
+    /// # Errors
+    /// When the agent refused the reader, or the API refuses or cannot be reached.
+    pub async fn log_session_batches(&self, id: &LogSessionId, after: u64) -> Result<LogBatches, ClientError> {
+        self.get(&format!("/v1/log-sessions/{id}/batches?after={after}")).await
+    }
+    /// Stops reading.
+    ///
+    /// # Errors
+    /// When there is no such session, or the API refuses or cannot be reached.
+    pub async fn log_session_delete(&self, id: &LogSessionId) -> Result<(), ClientError> {
+        self.send::<()>(Method::DELETE, &format!("/v1/log-sessions/{id}"), None).await.map(drop)
     }
     /// Every power schedule of the organization.
     ///

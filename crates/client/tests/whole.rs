@@ -6,9 +6,11 @@ use axum::routing::any;
 use kiven_client::{Client, Credentials};
 use kiven_model::api::{ConnectionRequest, DatabaseRequest, EnvironmentRequest};
 use kiven_model::environment::Farewell;
+use kiven_model::logs::LogSessionRequest;
 use kiven_model::names::DatabaseName;
 use kiven_model::schedule::ScheduleRequest;
-use kiven_model::{DatabaseId, EnvironmentId, OperationId, ScheduleId};
+use kiven_model::upgrade::UpgradesRequest;
+use kiven_model::{DatabaseId, EnvironmentId, LogSessionId, OperationId, ScheduleId};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -41,6 +43,7 @@ async fn call(client: &Client, name: &str, operation: &Value) {
     let database = DatabaseId::from_random([2; 16]);
     let followed = OperationId::from_random([3; 16]);
     let schedule = ScheduleId::from_random([4; 16]);
+    let session = LogSessionId::from_random([5; 16]);
     match name {
         "document_get" => drop(client.document_get().await),
         "me" => drop(client.me().await),
@@ -70,9 +73,14 @@ async fn call(client: &Client, name: &str, operation: &Value) {
         "database_resume" => drop(client.database_resume(&database).await),
         "database_undelete" => drop(client.database_undelete(&database).await),
         "environment_check" => drop(client.environment_check(&environment).await),
+        "environment_upgrade" => drop(client.environment_upgrade(&environment).await),
+        "environment_upgrades_put" => drop(client.environment_upgrades_put(&environment, &example::<UpgradesRequest>(operation)).await),
         "environment_orphans" => drop(client.environment_orphans(&environment).await),
         "database_events" => drop(client.database_events(&database).await),
         "power_events" => drop(client.power_events(&database).await),
+        "log_session_put" => drop(client.log_session_put(&session, &example::<LogSessionRequest>(operation)).await),
+        "log_session_batches" => drop(client.log_session_batches(&session, 7).await),
+        "log_session_delete" => drop(client.log_session_delete(&session).await),
         "schedule_list" => drop(client.schedule_list().await),
         "schedule_get" => drop(client.schedule_get(&schedule).await),
         "schedule_put" => drop(client.schedule_put(&schedule, &example::<ScheduleRequest>(operation)).await),

@@ -4,7 +4,7 @@ use crate::error::ApiError;
 use crate::kinds::{self, Kind};
 use crate::selector::Selector;
 use crate::token::SECONDS_ASKED;
-use crate::{Change, Shared, Watch, patch};
+use crate::{Change, Shared, Watch, logs, patch};
 use axum::body::{Body, to_bytes};
 use axum::extract::{Query, Request, State};
 use axum::http::{Method, StatusCode, header};
@@ -35,6 +35,16 @@ struct Params {
     field_manager: Option<String>,
     force: bool,
     propagation_policy: Option<String>,
+    container: String,
+    follow: bool,
+    since_seconds: Option<i64>,
+    tail_lines: Option<usize>,
+}
+
+impl Params {
+    fn log(&self) -> logs::Asked {
+        logs::Asked { container: self.container.clone(), follow: self.follow, since_seconds: self.since_seconds, tail_lines: self.tail_lines }
+    }
 }
 
 /// What a path names.
@@ -101,6 +111,7 @@ async fn dispatch(shared: &Arc<Shared>, params: Params, request: Request) -> Res
         (Some(name), Some("token")) if *place.kind == kinds::SERVICE_ACCOUNTS && method == Method::POST => {
             token_request(shared, target.namespace, name, &parse(&bytes)?)
         }
+        (Some(_), Some("log")) if *place.kind == kinds::PODS && method == Method::GET => logs::answer(shared, target, &params.log()),
         (Some(_), None) => one(shared, method, target, &params, &media, &bytes),
         (Some(_), Some("status")) if place.kind.status => one(shared, method, target, &params, &media, &bytes),
         (None, None) => many(shared, method, place, target, &params, &bytes),

@@ -9,6 +9,7 @@ mod engine;
 mod error;
 mod http;
 pub mod kinds;
+mod logs;
 mod object;
 mod ownership;
 mod patch;
@@ -18,6 +19,7 @@ mod token;
 pub use engine::{Change, Clock, Event};
 pub use error::ApiError;
 pub use kinds::Kind;
+pub use logs::{LogLine, PodLog, PodLogs};
 pub use selector::Selector;
 pub use token::Identity;
 
@@ -27,7 +29,7 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -78,6 +80,7 @@ pub(crate) struct Shared {
     issuer: token::Issuer,
     admin_token: String,
     stopping: watch::Sender<bool>,
+    logs: OnceLock<Arc<dyn PodLogs>>,
 }
 
 impl Server {
@@ -92,7 +95,7 @@ impl Server {
         let url = config.issuer.unwrap_or_else(|| format!("http://{address}"));
         let issuer = token::Issuer::open(url, folder)?;
         let engine = Engine::new(disk, config.clock);
-        let shared = Arc::new(Shared { engine, issuer, admin_token: config.admin_token, stopping: watch::Sender::new(false) });
+        let shared = Arc::new(Shared { engine, issuer, admin_token: config.admin_token, stopping: watch::Sender::new(false), logs: OnceLock::new() });
         let handle = Handle { shared: shared.clone(), address };
         for name in ["default", "kube-system"] {
             match handle.create(&kinds::NAMESPACES, json!({ "metadata": { "name": name } })) {
@@ -129,6 +132,11 @@ impl Handle {
     /// Base URL for clients.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Says who knows what containers wrote; the first who says so.
+    pub fn logs_from(&self, logs: Arc<dyn PodLogs>) {
+        self.shared.logs.set(logs).ok();
     }
 
     /// Ends watches and stops accepting; open requests get a bounded time.

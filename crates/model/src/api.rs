@@ -23,6 +23,7 @@ use crate::price::monthly_usd;
 use crate::schedule::NextSwitch;
 pub use crate::schedule::ScheduleView;
 use crate::sizing::sizing;
+use crate::upgrade::Upgrades;
 use crate::uri;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -125,6 +126,9 @@ pub struct EnvironmentView {
     pub operation_id: Option<OperationId>,
     /// What went wrong, while it needs attention.
     pub problem: Option<Problem>,
+    /// Whether operator and plugin move by themselves, and whether they move now.
+    #[serde(default)]
+    pub upgrades: Upgrades,
 }
 
 /// What the backend says of itself to every environment.
@@ -166,6 +170,7 @@ impl EnvironmentView {
             postgres_versions: environment.postgres_versions().to_vec(),
             operation_id: environment.operation_id.clone(),
             problem: environment.problem.clone(),
+            upgrades: environment.upgrades.clone(),
         }
     }
 }

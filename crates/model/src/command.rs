@@ -1,6 +1,7 @@
 //! What an agent is asked to do. A command says which Secret, never what is in it.
+use crate::logs::LogReading;
 use crate::operators::Component;
-use crate::{DatabaseId, EnvironmentId, OperationId, Problem};
+use crate::{DatabaseId, EnvironmentId, LogSessionId, OperationId, Problem};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -156,6 +157,13 @@ pub enum CommandBody {
         /// Its version.
         version: String,
     },
+    /// Read the database's log for a reader and seal it to their key, or go on doing so: answers once it reads.
+    ReadLogs(Box<LogReading>),
+    /// The reader has gone.
+    EndLogs {
+        /// The session.
+        session_id: LogSessionId,
+    },
     /// Remove the Cluster, its Secrets and its volumes, once their grace is over by the agent's own clock and annotation.
     Purge {
         /// The CNPG Cluster.
@@ -185,8 +193,15 @@ impl CommandBody {
             Self::Unretire { .. } => "unretire",
             Self::Release => "release",
             Self::MoveComponent { .. } => "move_component",
+            Self::ReadLogs(_) => "read_logs",
+            Self::EndLogs { .. } => "end_logs",
             Self::Purge { .. } => "purge",
         }
+    }
+    /// Whether it is a reader's and no operation's: it changes nothing, so no fence orders it and nothing waits for it.
+    #[must_use]
+    pub fn is_for_a_reader(&self) -> bool {
+        matches!(self, Self::ReadLogs(_) | Self::EndLogs { .. })
     }
 }
 

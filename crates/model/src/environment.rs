@@ -1,6 +1,7 @@
 //! An environment: one connected EKS cluster.
 use crate::enrolment::AgentEnrolment;
 use crate::report::AgentFacts;
+use crate::upgrade::Upgrades;
 use crate::{EnvironmentId, OperationId, OrganizationId, Problem};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -136,6 +137,9 @@ pub struct Environment {
     pub operation_id: Option<OperationId>,
     /// What went wrong, while it needs attention.
     pub problem: Option<Problem>,
+    /// Operator and plugin: nothing stands here in records where nothing was said or done.
+    #[serde(default, skip_serializing_if = "Upgrades::is_default")]
+    pub upgrades: Upgrades,
     /// When it was made.
     pub created_at: Timestamp,
     /// Fences writes: each adds one.

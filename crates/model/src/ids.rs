@@ -114,6 +114,8 @@ id!(/// One durable change.
     OperationId, "op");
 id!(/// A power schedule.
     ScheduleId, "sched");
+id!(/// A reader's session on a database's log.
+    LogSessionId, "logs");
 id!(/// An API key's public half; the secret half is stored only as a hash.
     ApiKeyId, "key");
 

@@ -15,6 +15,7 @@ pub mod fit;
 pub mod ids;
 pub mod inspection;
 pub mod lifecycle;
+pub mod logs;
 pub mod maintenance;
 pub mod names;
 pub mod operation;
@@ -35,6 +36,6 @@ pub mod sizing;
 pub mod upgrade;
 pub mod uri;
 
-pub use ids::{DatabaseId, EnvironmentId, OperationId, OrganizationId, ScheduleId};
+pub use ids::{DatabaseId, EnvironmentId, LogSessionId, OperationId, OrganizationId, ScheduleId};
 pub use problem::{Code, Problem, Violation};
 pub use request::Valid;

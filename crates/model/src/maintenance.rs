@@ -161,6 +161,8 @@ pub struct Facts {
     pub open: bool,
     /// Whether the way into the account works.
     pub connected: bool,
+    /// Whether operator or plugin of its cluster are being moved.
+    pub upgrading: bool,
     /// The releases of its node groups' machine images.
     pub releases: Vec<String>,
     /// When its server certificate ends, as far as it is known.
@@ -193,6 +195,9 @@ pub fn decide(facts: &Facts, now: Timestamp) -> (Option<OperationKind>, String) 
     }
     if !facts.open {
         return (None, "the window was over before anything could be looked at: the next one".to_owned());
+    }
+    if facts.upgrading {
+        return (None, "the operator is being moved: looked at again in the next window".to_owned());
     }
     if let Some(old) = facts.releases.iter().find(|release| outdated(release, now)) {
         return (Some(OperationKind::PatchNodes), format!("nodes run release {old}, which is older than {RELEASE_DAYS_MAX} days"));
@@ -290,6 +295,7 @@ mod tests {
             status: DatabaseStatus::Available,
             open: true,
             connected: true,
+            upgrading: false,
             releases: vec!["1.34.1-20260301".to_owned(), "1.34.1-20260101".to_owned()],
             certificate_ends_at: Some(at("2026-04-01T00:00:00Z")),
         };
@@ -301,6 +307,7 @@ mod tests {
             assert_eq!(starts(Facts { status, ..needs.clone() }), None, "{status}");
         }
         assert_eq!(starts(Facts { open: false, ..needs.clone() }), None);
+        assert_eq!(starts(Facts { upgrading: true, ..needs.clone() }), None);
         assert_eq!(starts(Facts { connected: false, ..needs }), None);
     }
 

@@ -31,11 +31,13 @@ pub enum OperationKind {
     RotateCertificates,
     /// Lets go of an environment's databases or destroys them, then of the environment's account and agent.
     Disconnect,
+    /// A newer operator or plugin in an environment's cluster.
+    Upgrade,
 }
 
 impl OperationKind {
     /// All of them.
-    pub const ALL: [OperationKind; 11] = [
+    pub const ALL: [OperationKind; 12] = [
         Self::Connect,
         Self::Provision,
         Self::Pause,
@@ -47,6 +49,7 @@ impl OperationKind {
         Self::PatchNodes,
         Self::RotateCertificates,
         Self::Disconnect,
+        Self::Upgrade,
     ];
     /// Those that change a database.
     pub fn of_databases() -> impl Iterator<Item = OperationKind> + Clone {
@@ -56,7 +59,7 @@ impl OperationKind {
     #[must_use]
     pub fn is_of_a_database(self) -> bool {
         match self {
-            Self::Connect | Self::Disconnect => false,
+            Self::Connect | Self::Disconnect | Self::Upgrade => false,
             Self::Provision
             | Self::Pause
             | Self::Resume
@@ -83,6 +86,7 @@ impl OperationKind {
             Self::PatchNodes => "patch_nodes",
             Self::RotateCertificates => "rotate_certificates",
             Self::Disconnect => "disconnect",
+            Self::Upgrade => "upgrade",
         }
     }
 }

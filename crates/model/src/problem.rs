@@ -55,6 +55,7 @@ codes! {
     KMS_KEY_INVALID = 136, "The KMS key is not valid";
     QUOTA_INVALID = 137, "The quota of node groups is not valid";
     ENROLMENT_INVALID = 138, "The way in which agents enrol is not valid";
+    LOG_SESSION_INVALID = 139, "The reading of a log is not valid";
     UNAUTHENTICATED = 201, "The API key is missing, unknown or expired";
     FORBIDDEN = 202, "The API key may not do this";
     NOT_FOUND = 203, "There is no such thing in this organization";
@@ -71,6 +72,7 @@ codes! {
     IN_ANOTHER_SCHEDULE = 214, "The database is in another schedule";
     QUERY_INVALID = 220, "A parameter of the query is not valid";
     METHOD_UNKNOWN = 221, "The route has no such method";
+    TOO_MANY_READERS = 222, "Too many readers of logs at once";
     UNAVAILABLE = 299, "Kiven cannot answer right now";
     ACCESS_DENIED = 301, "Kiven may not assume the role";
     EXTERNAL_ID_UNCHECKED = 302, "The role does not check the external id";
@@ -97,6 +99,7 @@ codes! {
     MANIFEST_DIFFERS = 415, "A manifest is not the one that was pinned";
     INSTALL_FAILED = 416, "Operator and plugin could not be installed";
     CLUSTER_UNFIT = 417, "The cluster lacks something that databases need";
+    READER_UNTRUSTED = 418, "The reader's key is not certified by the customer";
     REPLAY_DIFFERS = 501, "The operation's code and its record differ";
     STEP_STUCK = 502, "A step has used up its attempts";
     UNDO_STUCK = 503, "A step could not be undone";

@@ -2,6 +2,7 @@
 use crate::command::CommandOutcome;
 use crate::database::Published;
 use crate::event::DatabaseEvent;
+use crate::logs::SealedBatch;
 use crate::{DatabaseId, EnvironmentId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,12 @@ pub struct AgentFacts {
     pub kubernetes_version: String,
     /// The operator's version; `None` when there is none ready.
     pub operator_version: Option<String>,
+    /// The backup plugin's version; `None` when there is none ready in the agent's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin_version: Option<String>,
+    /// Whether Kiven's installer brought operator and plugin, so that they are Kiven's to move.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub upgradable: bool,
     /// Whether the StorageClass for databases is there.
     pub storage_class: bool,
     /// The PostgreSQL majors whose images it may use, newest first.
@@ -185,6 +192,8 @@ pub enum ReportBody {
     Event(DatabaseEvent),
     /// What PostgreSQL logged; the first to be dropped when the buffer is full.
     Logged(LogCounts),
+    /// Lines of a log, sealed to the reader of a session; dropped as [`ReportBody::Logged`] is.
+    Sealed(SealedBatch),
     /// Reports that were dropped because the buffer was full.
     Dropped {
         /// How many.

@@ -2,11 +2,68 @@
 //!
 //! Releases go out in rings: a few environments first, then more, then all, so that what is wrong with one is seen while few have it.
 //! A stop holds everybody. One operator serves all databases of a cluster, so it moves only while every one of their windows is open.
-use crate::EnvironmentId;
+use crate::{EnvironmentId, OperationId};
 use crate::maintenance::MaintenanceWindow;
 use crate::operators::{Component, RELEASES, Release, Standing, order, standing};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// One component from a version to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ComponentMove {
+    /// Which of the two.
+    pub component: Component,
+    /// What runs.
+    pub from: String,
+    /// What will.
+    pub version: String,
+}
+
+/// What was last begun by a decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct UpgradeDecision {
+    /// When.
+    pub at: Timestamp,
+    /// What moves.
+    pub moves: Vec<ComponentMove>,
+    /// Why, in words for people.
+    pub reason: String,
+}
+
+/// What an environment's record knows of its operator and plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Upgrades {
+    /// Nothing moves by itself while this is set; by hand it does.
+    #[serde(default)]
+    pub paused: bool,
+    /// The operation that moves them now.
+    #[serde(default)]
+    pub running: Option<OperationId>,
+    /// What was last begun by a decision.
+    #[serde(default)]
+    pub decision: Option<UpgradeDecision>,
+}
+
+impl Upgrades {
+    /// Whether nothing has been said or done: nothing stands in a record then.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Whether an environment's operator and plugin move by themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct UpgradesRequest {
+    /// True: they stay until somebody moves them by hand.
+    pub paused: bool,
+}
 
 /// So many days after a release was listed each ring may have it.
 pub const RING_DAYS: [i64; 3] = [0, 3, 7];

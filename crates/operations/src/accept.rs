@@ -168,9 +168,12 @@ pub(crate) fn looked_at(environment: &Environment, database: &Database, nobody: 
 /// What an operation is about: what only stops, removes or keeps up is about what is there; what is wanted may be ahead of it.
 fn basis(database: &Database, kind: OperationKind) -> &DatabaseSpec {
     match kind {
-        OperationKind::Connect | OperationKind::Disconnect | OperationKind::Provision | OperationKind::Resume | OperationKind::Change => {
-            &database.spec
-        }
+        OperationKind::Connect
+        | OperationKind::Disconnect
+        | OperationKind::Upgrade
+        | OperationKind::Provision
+        | OperationKind::Resume
+        | OperationKind::Change => &database.spec,
         OperationKind::Pause
         | OperationKind::Delete
         | OperationKind::Purge
@@ -260,6 +263,7 @@ pub(crate) fn forward_only(kind: OperationKind) -> bool {
     match kind {
         OperationKind::Connect
         | OperationKind::Disconnect
+        | OperationKind::Upgrade
         | OperationKind::Provision
         | OperationKind::Pause
         | OperationKind::Change

@@ -24,6 +24,10 @@ pub fn accept_disconnect(
         let problem = Problem::new(Code::ENVIRONMENT_NOT_READY, format!("environment `{}` is not connected", environment.spec.name));
         return Err(problem.hint("There is nothing to disconnect."));
     }
+    if let Some(running) = &environment.upgrades.running {
+        let problem = Problem::new(Code::OPERATION_RUNNING, format!("operator or plugin of `{}` is being moved", environment.spec.name));
+        return Err(problem.hint("Wait until that has ended.").operation(running.clone()));
+    }
     let input = DisconnectInput {
         environment_id: environment.id.clone(),
         organization_id: environment.organization_id.clone(),

@@ -1,5 +1,5 @@
 //! From an operation's kind and version to its body.
-use crate::{Change, Connect, Delete, Disconnect, PatchNodes, Pause, Provision, Purge, Resume, RotateCertificates, Undelete};
+use crate::{Change, Connect, Delete, Disconnect, PatchNodes, Pause, Provision, Purge, Resume, RotateCertificates, Undelete, Upgrade};
 use kiven_durable::{Drive, Driven, drive};
 use kiven_model::OperationId;
 use kiven_model::operation::OperationKind;
@@ -24,6 +24,7 @@ pub async fn drive_any<P: Ports>(ports: Arc<P>, id: &OperationId, how: &Drive) -
         (OperationKind::PatchNodes, 1) => drive::<P, PatchNodes>(ports, id, how).await,
         (OperationKind::RotateCertificates, 1) => drive::<P, RotateCertificates>(ports, id, how).await,
         (OperationKind::Disconnect, 1) => drive::<P, Disconnect>(ports, id, how).await,
+        (OperationKind::Upgrade, 1) => drive::<P, Upgrade>(ports, id, how).await,
         (kind, version) => {
             tracing::error!(operation_id = %id, kind = kind.as_str(), version, "no body of this version is deployed");
             Ok(Driven::Lost(format!("no body of version {version}")))

@@ -8,6 +8,7 @@ use kiven_model::environment::{ConnectionSpec, EnvironmentSpec, EnvironmentStatu
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::names::{GenerationNames, backup_bucket, node_group};
 use kiven_model::sizing::sizing;
+use kiven_model::upgrade::ComponentMove;
 use kiven_model::{Code, EnvironmentId, OperationId, OrganizationId, Problem};
 use kiven_ports::NameClaim;
 use kiven_ports::account::{Access, AccountNeeds, BackupBucket, BackupRole, NodeGroup};
@@ -44,6 +45,17 @@ pub struct DisconnectInput {
     pub actor: String,
     /// What the environment was, and is again when it is not disconnected after all.
     pub before: EnvironmentStatus,
+}
+
+/// The input of [`crate::Upgrade`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeInput {
+    /// Whose operator and plugin.
+    pub environment_id: EnvironmentId,
+    /// Whose it is.
+    pub organization_id: OrganizationId,
+    /// What moves, in this order.
+    pub moves: Vec<ComponentMove>,
 }
 
 impl ConnectInput {

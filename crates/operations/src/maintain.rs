@@ -1,6 +1,7 @@
 //! Maintenance by itself: when a database's window opens it is looked at once, and at most one operation is started. Facts are
 //! read, the decision is pure ([`kiven_model::maintenance::decide`]), one transaction records it together with what it starts.
 use crate::accept::{Accepted, accept_database};
+use crate::accept_upgrade::upgrade_first;
 use crate::input::DatabaseInput;
 use crate::tick::Ticked;
 use jiff::{SignedDuration, Timestamp};
@@ -40,7 +41,12 @@ async fn attempt<P: Ports>(ports: &P, id: &DatabaseId) -> Result<Ticked, PortErr
     let Some(due) = database.maintenance_due.filter(|due| due.duration_since(clock) <= SKEW) else { return Ok(Ticked::Idle) };
     let now = clock.max(due);
     let environment = records.environment_get(&database.spec.environment_id).await?;
-    let facts = facts(ports, environment.as_ref(), &database, now).await?;
+    let upgrading = match &environment {
+        // One operator serves all databases: it comes first, and what they need themselves comes with their next window.
+        Some(environment) => upgrade_first(ports, environment).await?,
+        None => false,
+    };
+    let facts = facts(ports, environment.as_ref(), &database, upgrading, now).await?;
     let (starts, reason) = decide(&facts, now);
     let accepted = match (starts, &environment) {
         (Some(kind), Some(environment)) => Some(accept(ports, environment, &database, kind, now)),
@@ -72,11 +78,17 @@ fn fenced(database: Database) -> Database {
 }
 
 /// The account is asked only where an answer could start something.
-async fn facts<P: Ports>(ports: &P, environment: Option<&Environment>, database: &Database, now: Timestamp) -> Result<Facts, PortError> {
+async fn facts<P: Ports>(
+    ports: &P,
+    environment: Option<&Environment>,
+    database: &Database,
+    upgrading: bool,
+    now: Timestamp,
+) -> Result<Facts, PortError> {
     let reachable = environment.filter(|environment| environment.status == EnvironmentStatus::Connected);
     let (open, status) = (database.spec.maintenance().open_at(now), database.status);
-    let mut facts = Facts { status, open, connected: reachable.is_some(), releases: Vec::new(), certificate_ends_at: None };
-    let Some(environment) = reachable.filter(|_| open && status == DatabaseStatus::Available) else { return Ok(facts) };
+    let mut facts = Facts { status, open, connected: reachable.is_some(), upgrading, releases: Vec::new(), certificate_ends_at: None };
+    let Some(environment) = reachable.filter(|_| open && !upgrading && status == DatabaseStatus::Available) else { return Ok(facts) };
     let seen = ports.agents().observation_get(&database.id, &database.names().cluster).await?;
     facts.certificate_ends_at = seen.and_then(|seen| seen.certificate_ends_at);
     let Ok(Accepted { operation, .. }) = accept(ports, environment, database, OperationKind::PatchNodes, now) else { return Ok(facts) };

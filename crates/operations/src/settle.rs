@@ -8,6 +8,7 @@ use kiven_model::database::{Database, Power};
 use kiven_model::environment::{Connected, Environment, EnvironmentStatus};
 use kiven_model::lifecycle::{DatabaseStatus, Event, next};
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
+use kiven_model::upgrade::Upgrades;
 use kiven_model::{Code, OperationId, Problem};
 use kiven_ports::{Clock, NameClaim, PortError, Ports, Random, Records, Write};
 use serde_json::Value;
@@ -182,6 +183,17 @@ pub(crate) async fn environment<P: Ports>(ports: &P, operation: &Operation, outc
     };
     let record = Environment { version: expected + 1, ..record };
     Ok(vec![Write::Environment { record: Box::new(record), expected: Some(expected) }])
+}
+
+/// Settles an upgrade: it runs no longer, and what kept it from its end is the environment's problem. After one that is stuck
+/// nothing moves by itself until a person has looked.
+pub(crate) async fn upgraded<P: Ports>(ports: &P, operation: &Operation, outcome: &Outcome) -> Result<Vec<Write>, PortError> {
+    let environment = ports.records().environment_get(&operation.environment_id).await?.ok_or_else(|| gone("environment"))?;
+    let (expected, version) = (Some(environment.version), environment.version + 1);
+    let paused = environment.upgrades.paused || *outcome == Outcome::Stuck;
+    let upgrades = Upgrades { running: None, paused, ..environment.upgrades.clone() };
+    let problem = if *outcome == Outcome::Succeeded { environment.problem.clone() } else { operation.problem.clone() };
+    Ok(vec![Write::Environment { record: Box::new(Environment { upgrades, problem, version, ..environment }), expected }])
 }
 
 /// Settles a disconnect: the connection is gone and the EKS cluster free, or all is as it was before.

@@ -133,6 +133,10 @@ fn every_step_of_rotate_certificates() {
     every_place(OperationKind::RotateCertificates);
 }
 #[test]
+fn every_step_of_upgrade() {
+    every_place(OperationKind::Upgrade);
+}
+#[test]
 fn every_step_of_delete() {
     every_place(OperationKind::Delete);
 }

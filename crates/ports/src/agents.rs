@@ -3,8 +3,9 @@ use crate::PortError;
 use jiff::Timestamp;
 use kiven_model::command::{Command, CommandOutcome};
 use kiven_model::event::DatabaseEvent;
+use kiven_model::logs::SealedBatch;
 use kiven_model::report::{AgentRecord, Observation};
-use kiven_model::{DatabaseId, EnvironmentId};
+use kiven_model::{DatabaseId, EnvironmentId, LogSessionId};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 
@@ -107,4 +108,8 @@ pub trait Agents: Send + Sync {
     fn event_put(&self, event: &DatabaseEvent) -> impl Future<Output = Result<(), PortError>> + Send;
     /// What happened to a database, newest first, at most [`kiven_model::event::DATABASE_EVENTS_MAX`].
     fn event_list(&self, database: &DatabaseId) -> impl Future<Output = Result<Vec<DatabaseEvent>, PortError>> + Send;
+    /// Keeps a batch for its reader; the same again changes nothing. It goes by itself some time after `until`.
+    fn log_batch_put(&self, batch: &SealedBatch, until: Timestamp) -> impl Future<Output = Result<(), PortError>> + Send;
+    /// The batches of a session after a sequence, by sequence, at most [`kiven_model::logs::BATCHES_MAX`]; consistent.
+    fn log_batch_list(&self, session: &LogSessionId, after: u64) -> impl Future<Output = Result<Vec<SealedBatch>, PortError>> + Send;
 }

@@ -1,6 +1,7 @@
 //! One contract suite per port: every implementation passes the same.
 mod account;
 mod agents;
+mod logs;
 mod records;
 mod runtime;
 mod schedules;
@@ -10,4 +11,4 @@ pub use account::{Prepared, account};
 pub use agents::agents;
 pub use records::records;
 pub use runtime::blobs;
-pub use values::{database, environment, operation, schedule};
+pub use values::{database, environment, log_session, operation, schedule};

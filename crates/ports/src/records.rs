@@ -5,10 +5,11 @@ use kiven_model::database::Database;
 use kiven_model::enrolment::AgentToken;
 use kiven_model::environment::Environment;
 use kiven_model::ids::ApiKeyId;
+use kiven_model::logs::LogSession;
 use kiven_model::operation::{Operation, OperationEvent, StepRecord};
 use kiven_model::organization::{ApiKey, Organization};
 use kiven_model::schedule::{PowerEvent, Schedule, ScheduledPower};
-use kiven_model::{DatabaseId, EnvironmentId, OperationId, OrganizationId, ScheduleId};
+use kiven_model::{DatabaseId, EnvironmentId, LogSessionId, OperationId, OrganizationId, ScheduleId};
 use std::future::Future;
 
 /// Most writes in one transaction.
@@ -72,6 +73,11 @@ pub enum Write {
         /// The instant.
         before: Timestamp,
     },
+    /// Stops every environment's operator and plugin where they are, or lets them move again; not fenced.
+    UpgradesStopped {
+        /// Why they stay; `None` lets them move.
+        reason: Option<String>,
+    },
     /// A database.
     Database {
         /// The whole record.
@@ -109,6 +115,13 @@ pub enum Write {
     ScheduledPower {
         /// The whole record.
         record: Box<ScheduledPower>,
+        /// The fence.
+        expected: Option<u64>,
+    },
+    /// A reader's session on a log; it leaves the list when it is closed, and goes by itself some time after its end.
+    LogSession {
+        /// The whole record.
+        record: Box<LogSession>,
         /// The fence.
         expected: Option<u64>,
     },
@@ -151,6 +164,8 @@ pub trait Records: Send + Sync {
     fn database_names(&self, environment: &EnvironmentId) -> impl Future<Output = Result<Vec<String>, PortError>> + Send;
     /// Reads an environment.
     fn environment_get(&self, id: &EnvironmentId) -> impl Future<Output = Result<Option<Environment>, PortError>> + Send;
+    /// Why no operator or plugin moves by itself anywhere; `None` when they do.
+    fn upgrades_stopped(&self) -> impl Future<Output = Result<Option<String>, PortError>> + Send;
     /// Reads an agent's token by its SHA-256; one that has expired may still be there.
     fn agent_token_get(&self, environment: &EnvironmentId, sha256: &str) -> impl Future<Output = Result<Option<AgentToken>, PortError>> + Send;
     /// An organization's environments, by name.
@@ -173,6 +188,10 @@ pub trait Records: Send + Sync {
     fn schedule_get(&self, id: &ScheduleId) -> impl Future<Output = Result<Option<Schedule>, PortError>> + Send;
     /// An organization's schedules, oldest first.
     fn schedule_list(&self, organization: &OrganizationId) -> impl Future<Output = Result<Vec<Schedule>, PortError>> + Send;
+    /// Reads a reader's session; one that is over may still be there.
+    fn log_session_get(&self, id: &LogSessionId) -> impl Future<Output = Result<Option<LogSession>, PortError>> + Send;
+    /// An organization's sessions that are not closed, oldest first; those that have ended by themselves may still be there.
+    fn log_session_list(&self, organization: &OrganizationId) -> impl Future<Output = Result<Vec<LogSession>, PortError>> + Send;
     /// What its schedule remembers of a database; `None` when it is in no schedule.
     fn scheduled_power_get(&self, id: &DatabaseId) -> impl Future<Output = Result<Option<ScheduledPower>, PortError>> + Send;
     /// What schedules decided about a database, newest first, at most [`kiven_model::schedule::POWER_EVENTS_MAX`].

@@ -4,8 +4,10 @@ use crate::objects::{judge, key};
 use crate::world::{State, at};
 use jiff::Timestamp;
 use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput, Consent, SecretContent, SecretRequest};
+use kiven_model::operators::{Component, Standing, order, standing};
 use kiven_model::report::{AgentFacts, Observation, Report, ReportBody};
 use kiven_model::{Code, DatabaseId, EnvironmentId, Problem};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// How often it says everything again.
@@ -66,28 +68,56 @@ impl Agent {
     }
 }
 
-fn facts() -> AgentFacts {
-    AgentFacts {
-        agent_version: "0.1.0".to_owned(),
-        kubernetes_version: "1.34".to_owned(),
-        operator_version: Some("1.30.0".to_owned()),
-        storage_class: true,
-        postgres_versions: vec![17, 16, 15],
-        loose_volumes: Vec::new(),
-        cluster: None,
-    }
-}
-
-/// What is about no database.
-fn of_the_environment(body: &CommandBody) -> CommandOutcome {
-    match body {
-        CommandBody::Inspect => CommandOutcome::Done(CommandOutput::Facts(facts())),
-        CommandBody::Release | CommandBody::MoveComponent { .. } => done(),
-        _ => refused("no database"),
-    }
-}
+/// How long a moved operator takes to be ready.
+const MOVE_MS: i64 = 4_000;
 
 impl State {
+    fn facts(&self) -> AgentFacts {
+        let (version, ready_at) = &self.kube.operator;
+        AgentFacts {
+            agent_version: "0.1.0".to_owned(),
+            kubernetes_version: "1.34".to_owned(),
+            operator_version: (*ready_at <= self.now).then(|| version.clone()),
+            plugin_version: Some("0.14.0".to_owned()),
+            upgradable: true,
+            storage_class: true,
+            postgres_versions: vec![17, 16, 15],
+            loose_volumes: Vec::new(),
+            cluster: None,
+        }
+    }
+
+    /// What is about no database.
+    fn of_the_environment(&mut self, body: &CommandBody) -> CommandOutcome {
+        match body {
+            CommandBody::Inspect => CommandOutcome::Done(CommandOutput::Facts(self.facts())),
+            CommandBody::Release | CommandBody::ReadLogs(_) | CommandBody::EndLogs { .. } => done(),
+            CommandBody::MoveComponent { component, version } => self.move_component(*component, version),
+            _ => refused("no database"),
+        }
+    }
+
+    /// Only forward, only to what is listed, and only while every database is well or sleeps.
+    fn move_component(&mut self, component: Component, version: &str) -> CommandOutcome {
+        if !matches!(standing(component, version), Standing::Listed(_)) {
+            return refused("the release is not listed");
+        }
+        let (running, ready_at) = self.kube.operator.clone();
+        match order(version).cmp(&order(&running)) {
+            _ if component == Component::Plugin => refused("there is no newer plugin"),
+            Ordering::Less => refused("the operator is never taken back"),
+            Ordering::Equal if ready_at <= self.now => done(),
+            Ordering::Equal => later(Code::AGENT_FAILED, "the operator is not ready yet"),
+            Ordering::Greater if !self.kube.clusters.values().all(|c| c.hibernated || c.ready == c.instances) => {
+                later(Code::AGENT_FAILED, "a database is not well")
+            }
+            Ordering::Greater => {
+                self.kube.operator = (version.to_owned(), self.now + MOVE_MS);
+                later(Code::AGENT_FAILED, "the operator is not ready yet")
+            }
+        }
+    }
+
     /// Everything the agent does at this moment.
     pub(crate) fn agent_acts(&mut self) {
         if !self.agent.up {
@@ -100,7 +130,7 @@ impl State {
         let beat = self.agent.beats_at <= self.now;
         if beat {
             self.agent.beats_at = self.now + BEAT_MS;
-            self.say(ReportBody::Facts(facts()));
+            self.say(ReportBody::Facts(self.facts()));
         }
         self.look(beat);
     }
@@ -166,8 +196,9 @@ impl State {
         if at(self.now) > command.not_after {
             return CommandOutcome::Refused(Problem::new(Code::COMMAND_EXPIRED, "the command came too late"));
         }
-        let Some(database) = &command.database_id else {
-            return of_the_environment(&command.body);
+        // A reader changes nothing: no fence orders it.
+        let Some(database) = command.database_id.as_ref().filter(|_| !command.body.is_for_a_reader()) else {
+            return self.of_the_environment(&command.body);
         };
         let fence = self.agent.fences.entry(database.clone()).or_insert(0);
         if command.fence < *fence {
@@ -176,7 +207,11 @@ impl State {
         *fence = command.fence;
         let id = database.as_str();
         match &command.body {
-            CommandBody::Inspect | CommandBody::Release | CommandBody::MoveComponent { .. } => of_the_environment(&command.body),
+            CommandBody::Inspect
+            | CommandBody::Release
+            | CommandBody::MoveComponent { .. }
+            | CommandBody::ReadLogs(_)
+            | CommandBody::EndLogs { .. } => self.of_the_environment(&command.body),
             CommandBody::EnsureSecrets { secrets } => self.ensure_secrets(id, secrets),
             CommandBody::Apply { objects, consent } => {
                 let consent = consent.as_ref().is_some_and(|consent| consent.database_id.as_str() == id);

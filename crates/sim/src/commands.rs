@@ -3,8 +3,9 @@ use crate::world::{World, at};
 use jiff::Timestamp;
 use kiven_model::command::{Command, CommandOutcome};
 use kiven_model::event::{DATABASE_EVENTS_MAX, DatabaseEvent};
+use kiven_model::logs::{BATCHES_MAX, SealedBatch};
 use kiven_model::report::{AgentRecord, Observation};
-use kiven_model::{Code, DatabaseId, EnvironmentId, Problem};
+use kiven_model::{Code, DatabaseId, EnvironmentId, LogSessionId, Problem};
 use kiven_ports::agents::{Claimed, CommandRecord, CommandState, SessionClaim};
 use kiven_ports::{Agents, PortError};
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ pub(crate) struct Inbox {
     commands: Vec<CommandRecord>,
     agents: BTreeMap<EnvironmentId, AgentRecord>,
     observations: BTreeMap<(DatabaseId, String), ((u64, u64), Observation)>,
+    batches: BTreeMap<(LogSessionId, u64), SealedBatch>,
     /// By database, time, kind and subject.
     events: BTreeMap<(DatabaseId, Timestamp, &'static str, String), DatabaseEvent>,
 }
@@ -197,6 +199,18 @@ impl Agents for World {
         self.effect("event_list", |state| {
             let own = state.inbox.events.values().rev().filter(|event| event.database_id == *database);
             Ok(own.take(DATABASE_EVENTS_MAX).cloned().collect())
+        })
+    }
+    async fn log_batch_put(&self, batch: &SealedBatch, _until: Timestamp) -> Result<(), PortError> {
+        self.effect("log_batch_put", |state| {
+            state.inbox.batches.insert((batch.session_id.clone(), batch.sequence), batch.clone());
+            Ok(())
+        })
+    }
+    async fn log_batch_list(&self, session: &LogSessionId, after: u64) -> Result<Vec<SealedBatch>, PortError> {
+        self.effect("log_batch_list", |state| {
+            let own = state.inbox.batches.range((session.clone(), after.saturating_add(1))..=(session.clone(), u64::MAX));
+            Ok(own.take(BATCHES_MAX).map(|(_, batch)| batch.clone()).collect())
         })
     }
 }

@@ -71,6 +71,8 @@ pub(crate) struct Kube {
     pub(crate) backups: BTreeMap<String, i64>,
     /// Whether every backup comes to a bad end.
     pub(crate) backups_fail: bool,
+    /// The operator's version, and from when it is ready.
+    pub(crate) operator: (String, i64),
     serial: u64,
     seed: u64,
 }
@@ -112,7 +114,7 @@ impl Running {
 impl Kube {
     pub(crate) fn new(seed: u64) -> Self {
         let (secrets, objects, clusters) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { secrets, objects, clusters, archive: BTreeMap::new(), backups: BTreeMap::new(), backups_fail: false, serial: 0, seed }
+        Self { secrets, objects, clusters, archive: BTreeMap::new(), backups: BTreeMap::new(), backups_fail: false, operator: ("1.30.0".to_owned(), 0), serial: 0, seed }
     }
     pub(crate) fn serial(&mut self) -> u64 {
         self.serial += 1;

@@ -6,10 +6,11 @@ use kiven_model::database::Database;
 use kiven_model::enrolment::AgentToken;
 use kiven_model::environment::Environment;
 use kiven_model::ids::ApiKeyId;
+use kiven_model::logs::LogSession;
 use kiven_model::operation::{Operation, OperationEvent, StepRecord};
 use kiven_model::organization::{ApiKey, Organization};
 use kiven_model::schedule::{POWER_EVENTS_MAX, PowerEvent, Schedule, ScheduledPower};
-use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, OrganizationId, Problem, ScheduleId};
+use kiven_model::{Code, DatabaseId, EnvironmentId, LogSessionId, OperationId, OrganizationId, Problem, ScheduleId};
 use kiven_ports::records::{EVENTS_MAX, WRITES_MAX};
 use kiven_ports::{NameClaim, PortError, Records, Write};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,8 @@ pub(crate) struct Store {
     power_events: BTreeMap<DatabaseId, Vec<PowerEvent>>,
     agent_tokens: BTreeMap<(EnvironmentId, String), AgentToken>,
     pub(crate) sessions: BTreeMap<EnvironmentId, Served>,
+    log_sessions: BTreeMap<LogSessionId, LogSession>,
+    upgrades_stopped: Option<String>,
 }
 
 fn refused(why: impl Into<String>) -> PortError {
@@ -70,6 +73,8 @@ fn item(write: &Write) -> String {
         Write::Event(id, event) => format!("{id}#{}", event.sequence),
         Write::Schedule { record, .. } => record.id.to_string(),
         Write::ScheduleGone { id, .. } => id.to_string(),
+        Write::LogSession { record, .. } => record.id.to_string(),
+        Write::UpgradesStopped { .. } => "the stop of upgrades".to_owned(),
         Write::ScheduledPower { record, .. } => format!("{}/power", record.database_id),
         Write::ScheduledPowerGone { id, .. } => format!("{id}/power"),
         Write::PowerEvent(id, event) => format!("{id}/power/{}", event.at),
@@ -88,7 +93,12 @@ impl Store {
 
     fn check(&self, write: &Write) -> Result<(), PortError> {
         match write {
-            Write::Organization(_) | Write::ApiKey(_) | Write::NameFreed { .. } | Write::PowerEvent(..) | Write::AgentsRevoked { .. } => Ok(()),
+            Write::Organization(_)
+            | Write::ApiKey(_)
+            | Write::NameFreed { .. }
+            | Write::PowerEvent(..)
+            | Write::AgentsRevoked { .. }
+            | Write::UpgradesStopped { .. } => Ok(()),
             Write::Environment { record, expected } => {
                 fence("the environment", self.environments.get(&record.id).map(|e| e.version), *expected, record.version)
             }
@@ -114,6 +124,9 @@ impl Store {
             },
             Write::Schedule { record, expected } => {
                 fence("the schedule", self.schedules.get(&record.id).map(|s| s.version), *expected, record.version)
+            }
+            Write::LogSession { record, expected } => {
+                fence("the session", self.log_sessions.get(&record.id).map(|s| s.version), *expected, record.version)
             }
             Write::ScheduleGone { id, expected } => same("the schedule", self.schedules.get(id).map(|s| s.version), *expected),
             Write::ScheduledPower { record, expected } => {
@@ -168,6 +181,8 @@ impl Store {
             Write::Step(id, step) => drop(self.steps.entry(id).or_default().insert(step.key.clone(), *step)),
             Write::Event(id, event) => drop(self.events.entry(id).or_default().insert(event.sequence, *event)),
             Write::Schedule { record, .. } => drop(self.schedules.insert(record.id.clone(), *record)),
+            Write::UpgradesStopped { reason } => self.upgrades_stopped = reason,
+            Write::LogSession { record, .. } => drop(self.log_sessions.insert(record.id.clone(), *record)),
             Write::ScheduleGone { id, .. } => drop(self.schedules.remove(&id)),
             Write::ScheduledPower { record, .. } => drop(self.powers.insert(record.database_id.clone(), *record)),
             Write::ScheduledPowerGone { id, .. } => drop(self.powers.remove(&id)),
@@ -296,6 +311,20 @@ impl Records for World {
         self.call("schedule_list", |state| {
             let mut list: Vec<Schedule> = state.store.schedules.values().filter(|s| s.organization_id == *organization).cloned().collect();
             list.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+            Ok(list)
+        })
+    }
+    async fn upgrades_stopped(&self) -> Result<Option<String>, PortError> {
+        self.call("upgrades_stopped", |state| Ok(state.store.upgrades_stopped.clone()))
+    }
+    async fn log_session_get(&self, id: &LogSessionId) -> Result<Option<LogSession>, PortError> {
+        self.call("log_session_get", |state| Ok(state.store.log_sessions.get(id).cloned()))
+    }
+    async fn log_session_list(&self, organization: &OrganizationId) -> Result<Vec<LogSession>, PortError> {
+        self.call("log_session_list", |state| {
+            let open = |session: &&LogSession| session.organization_id == *organization && !session.closed;
+            let mut list: Vec<LogSession> = state.store.log_sessions.values().filter(open).cloned().collect();
+            list.sort_by(|a, b| (a.opened_at, &a.id).cmp(&(b.opened_at, &b.id)));
             Ok(list)
         })
     }

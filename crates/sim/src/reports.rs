@@ -28,16 +28,16 @@ impl State {
             }
             ReportBody::Answered { command_id, outcome } => {
                 let known = self.inbox.find(command_id).filter(|known| known.command.environment_id == report.environment_id)?;
-                let operation = known.command.operation_id.clone();
+                let operation = (!known.command.body.is_for_a_reader()).then(|| known.command.operation_id.clone());
                 self.inbox.answer(command_id, outcome);
-                Some(operation)
+                operation
             }
             ReportBody::Event(event) => {
                 self.store.databases.get(&event.database_id).filter(|d| d.spec.environment_id == report.environment_id)?;
                 self.inbox.event_put(event);
                 None
             }
-            ReportBody::Logged(_) | ReportBody::Dropped { .. } => None,
+            ReportBody::Logged(_) | ReportBody::Sealed(_) | ReportBody::Dropped { .. } => None,
         }
     }
 }

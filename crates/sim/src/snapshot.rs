@@ -60,6 +60,8 @@ pub struct Snapshot {
     pub archive: BTreeMap<String, u64>,
     /// Complete backups that were asked for by name: they outlive databases.
     pub backups: BTreeSet<String>,
+    /// The operator's version.
+    pub operator: String,
     /// Commands that may still have an effect.
     pub open_commands: Vec<String>,
 }
@@ -117,6 +119,7 @@ impl World {
             clusters: state.kube.clusters.iter().map(|(name, running)| (name.clone(), cluster(running))).collect(),
             archive: state.kube.archive.clone(),
             backups: state.kube.backups.iter().filter(|(_, complete)| **complete <= state.now).map(|(name, _)| name.clone()).collect(),
+            operator: state.kube.operator.0.clone(),
             open_commands: state.inbox.open(),
         }
     }

@@ -113,6 +113,7 @@ impl World {
             status: EnvironmentStatus::Created,
             operation_id: None,
             problem: None,
+            upgrades: Default::default(),
             created_at: at(BEGIN_MS),
             version: 1,
         };
@@ -212,6 +213,10 @@ impl World {
     /// Lets an instance of every database fail for good.
     pub fn break_instance(&self) {
         self.state().kube.break_instance();
+    }
+    /// Another operator is there, as whoever looks after the cluster may have seen to.
+    pub fn operator_set(&self, version: &str) {
+        self.state().kube.operator = (version.to_owned(), 0);
     }
     /// Lets every backup come to a bad end, or a good one again.
     pub fn backups_fail_set(&self, fail: bool) {

@@ -182,7 +182,11 @@ impl Operator {
 }
 
 fn labels(spec: &Spec, name: &str, role: &str, claim_role: &str) -> Value {
-    let mut labels = json!({ "cnpg.io/cluster": spec.name, "cnpg.io/instanceName": name, "cnpg.io/instanceRole": role, "role": role });
+    let mut labels = if spec.inherited.is_object() { spec.inherited.clone() } else { json!({}) };
+    let own = json!({ "cnpg.io/cluster": spec.name, "cnpg.io/instanceName": name, "cnpg.io/instanceRole": role, "role": role });
+    if let (Some(labels), Value::Object(own)) = (labels.as_object_mut(), own) {
+        labels.extend(own);
+    }
     if claim_role.is_empty() {
         labels["cnpg.io/podRole"] = json!("instance");
     } else {

@@ -11,6 +11,7 @@ mod data;
 mod error;
 mod failover;
 mod instance;
+mod logs;
 mod nodes;
 mod pooler;
 mod process;
@@ -111,6 +112,7 @@ pub fn start(config: Config) -> Result<Running, OperatorError> {
     let archive_program = reachable(&archive_program, &state_dir.join("bin"))?;
     let processes = Processes::default();
     let operator = Arc::new(Operator { kube, postgres, state_dir, s3_endpoint, archive_program, pgbouncer, clock, processes });
+    operator.kube.logs_from(Arc::new(logs::Logs(Arc::clone(&operator))));
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(async move {
         tokio::select! {

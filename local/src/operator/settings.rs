@@ -1,6 +1,7 @@
 //! postgresql.conf and pg_hba.conf of an instance. Pure.
 use super::archive::{Bucket, SUBCOMMAND};
 use super::instance::Instance;
+use super::logs::LINE_PREFIX;
 use super::view::Spec;
 
 use std::collections::BTreeMap;
@@ -42,7 +43,7 @@ pub(crate) fn postgresql_conf(spec: &Spec, place: &Place<'_>) -> String {
 }
 
 /// What this place needs, whatever was asked for.
-fn imposed(spec: &Spec, place: &Place<'_>, all: &BTreeMap<String, String>) -> [(&'static str, String); 21] {
+fn imposed(spec: &Spec, place: &Place<'_>, all: &BTreeMap<String, String>) -> [(&'static str, String); 23] {
     let base = place.instance.base.display();
     let shared = megabytes(all.get("shared_buffers").map_or("", String::as_str)).unwrap_or(SHARED_BUFFERS_MB_MAX);
     let archive = place.bucket.map_or_else(|| "exit 0".into(), |bucket| archive_command(place.archive_program, bucket));
@@ -60,6 +61,8 @@ fn imposed(spec: &Spec, place: &Place<'_>, all: &BTreeMap<String, String>) -> [(
         ("password_encryption", "scram-sha-256".into()),
         ("logging_collector", "off".into()),
         ("log_destination", "stderr".into()),
+        ("log_line_prefix", LINE_PREFIX.into()),
+        ("log_timezone", "UTC".into()),
         ("archive_mode", "on".into()),
         ("archive_command", archive),
         ("cluster_name", place.instance.name.clone()),

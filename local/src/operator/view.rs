@@ -57,6 +57,8 @@ pub(crate) struct Spec {
     pub(crate) server_names: Vec<String>,
     pub(crate) object_store: Option<(String, String)>,
     pub(crate) hibernate: bool,
+    /// Labels that its Pods get from it.
+    pub(crate) inherited: Value,
 }
 
 impl Spec {
@@ -99,6 +101,7 @@ impl Spec {
                 let server = text(plugin, "/parameters/serverName");
                 (text(plugin, "/parameters/barmanObjectName").into(), if server.is_empty() { name.clone() } else { server.into() })
             }),
+            inherited: spec["inheritedMetadata"]["labels"].clone(),
             hibernate: cluster["metadata"]["annotations"]["cnpg.io/hibernation"] == "on",
             name,
         }

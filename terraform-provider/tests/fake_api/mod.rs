@@ -373,6 +373,8 @@ impl World {
             agent_version: "0".to_owned(),
             kubernetes_version: "1".to_owned(),
             operator_version: None,
+            plugin_version: None,
+            upgradable: false,
             storage_class: true,
             postgres_versions: vec![16, 15],
             loose_volumes: Vec::new(),

@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("kiven-client", &["kiven-model"]),
     ("kiven-tfplugin", &[]),
     ("kiven-fake-kube", &[]),
+    ("kiven-seal", &["kiven-model"]),
     ("kiven-proto", &[]),
     ("kiven-terraform-provider", &["kiven-model", "kiven-client", "kiven-tfplugin", "kiven-failpoint"]),
     (
@@ -24,8 +25,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["kiven-model", "kiven-ports", "kiven-durable", "kiven-data-services", "kiven-operations", "kiven-aws", "kiven-api", "kiven-failpoint"],
     ),
     ("kiven-relay", &["kiven-model", "kiven-ports", "kiven-aws", "kiven-proto", "kiven-failpoint"]),
-    ("kiven-agent", &["kiven-model", "kiven-data-services", "kiven-proto", "kiven-failpoint"]),
-    ("kiven-cli", &["kiven-model", "kiven-client"]),
+    ("kiven-agent", &["kiven-model", "kiven-data-services", "kiven-proto", "kiven-failpoint", "kiven-seal"]),
+    ("kiven-cli", &["kiven-model", "kiven-client", "kiven-seal"]),
     ("kiven-local", &["kiven-model", "kiven-ports", "kiven-aws", "kiven-sim", "kiven-fake-kube", "kiven-failpoint"]),
     (
         "kiven-tests",

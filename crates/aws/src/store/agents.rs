@@ -8,8 +8,9 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use kiven_model::command::{Command, CommandOutcome};
 use kiven_model::event::{DATABASE_EVENT_DAYS, DATABASE_EVENTS_MAX, DatabaseEvent};
+use kiven_model::logs::SealedBatch;
 use kiven_model::report::{AgentRecord, Observation};
-use kiven_model::{DatabaseId, EnvironmentId};
+use kiven_model::{DatabaseId, EnvironmentId, LogSessionId};
 use kiven_ports::agents::{Claimed, CommandRecord, CommandState, SessionClaim};
 use kiven_ports::{Agents, PortError};
 
@@ -388,5 +389,13 @@ impl Agents for Store {
         let range = Range { index: None, partition: format!("DB#{database}"), sort, newest_first: true, items_max: DATABASE_EVENTS_MAX };
         let items = self.range(range).await?;
         self.unpack_all(&items).await
+    }
+
+    async fn log_batch_put(&self, batch: &SealedBatch, until: Timestamp) -> Result<(), PortError> {
+        self.batch_put(batch, until).await
+    }
+
+    async fn log_batch_list(&self, session: &LogSessionId, after: u64) -> Result<Vec<SealedBatch>, PortError> {
+        self.batch_list(session, after).await
     }
 }

@@ -16,17 +16,21 @@
 //! | command | `CMD#id` | `HEAD` | |
 //! | open command | `CMDS#environment` | `OPEN#n` | due while pending, in partitions of its own |
 //! | who serves an environment's agent | `CMDS#environment` | `OWNER` | |
+//! | the stop of all upgrades, while there is one | `STOP#UPGRADES` | `HEAD` | |
+//! | reader's session on a log, sealed batch | `LOGS#id` | `HEAD`, `BATCH#n` | owned until it is closed |
 //!
 //! `expires_at` is the table's time to live: of everything about operations that are over and databases that are gone.
 
 mod agents;
 mod blobs;
 mod item;
+mod logs;
 mod names;
 mod queue;
 mod records;
 mod schedules;
 mod schema;
+mod stop;
 
 use aws_sdk_dynamodb::Client;
 

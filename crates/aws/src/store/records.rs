@@ -9,10 +9,11 @@ use kiven_model::database::Database;
 use kiven_model::enrolment::AgentToken;
 use kiven_model::environment::Environment;
 use kiven_model::ids::ApiKeyId;
+use kiven_model::logs::LogSession;
 use kiven_model::operation::{Operation, OperationEvent, StepRecord};
 use kiven_model::organization::{ApiKey, Organization};
 use kiven_model::schedule::{PowerEvent, Schedule, ScheduledPower};
-use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, OrganizationId, Problem, ScheduleId};
+use kiven_model::{Code, DatabaseId, EnvironmentId, LogSessionId, OperationId, OrganizationId, Problem, ScheduleId};
 use kiven_ports::records::{EVENTS_MAX, WRITES_MAX};
 use kiven_ports::{NameClaim, PortError, Records, Write};
 use serde::de::DeserializeOwned;
@@ -164,6 +165,8 @@ impl Store {
                 pack(&mut item, &*record, PAYLOAD_BYTES_MAX, &self.blobs).await?;
                 self.put(item, Fence::None)?
             }
+            Write::UpgradesStopped { reason } => self.prepare_stop(reason)?,
+            Write::LogSession { record, expected } => self.prepare_log_session(*record, expected).await?,
             Write::Schedule { record, expected } => self.prepare_schedule(*record, expected).await?,
             Write::ScheduleGone { id, expected } => self.delete(super::schedules::schedule_key(&id), "version = :fence", number(expected))?,
             Write::ScheduledPower { record, expected } => self.prepare_power(*record, expected).await?,
@@ -432,6 +435,18 @@ impl Records for Store {
 
     async fn schedule_list(&self, organization: &OrganizationId) -> Result<Vec<Schedule>, PortError> {
         self.owned(organization, "SCHED", false, usize::MAX).await
+    }
+
+    async fn upgrades_stopped(&self) -> Result<Option<String>, PortError> {
+        self.stop().await
+    }
+
+    async fn log_session_get(&self, id: &LogSessionId) -> Result<Option<LogSession>, PortError> {
+        self.head(super::logs::partition(id)).await
+    }
+
+    async fn log_session_list(&self, organization: &OrganizationId) -> Result<Vec<LogSession>, PortError> {
+        self.owned(organization, super::logs::OWNED_KIND, false, usize::MAX).await
     }
 
     async fn scheduled_power_get(&self, id: &DatabaseId) -> Result<Option<ScheduledPower>, PortError> {

@@ -12,6 +12,7 @@ mod patch;
 mod quota;
 mod retire;
 mod rolled;
+mod upgrade;
 mod verify;
 
 pub use archive::{EnsureBackupBucket, EnsureBackupRole};
@@ -30,6 +31,7 @@ pub use patch::{AwaitPatch, AwaitWhole, LeaveZone, PATCH_ATTEMPTS_MAX, ReadPrima
 pub use quota::CheckNodeGroupQuota;
 pub use retire::{BeginPurge, PurgeCluster, RetireCluster, UnretireCluster};
 pub use rolled::{AwaitCurrent, ReadPlacement, VerifyRevision};
+pub use upgrade::{AwaitDatabasesWell, MoveComponent};
 pub use verify::{VerifyOperator, VerifyStorageClass};
 
 use crate::input::DatabaseInput;

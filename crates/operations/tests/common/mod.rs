@@ -8,7 +8,9 @@ use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, StepRecord, Subject};
 use kiven_model::plan::PlanName;
 use kiven_model::{DatabaseId, OperationId, request};
-use kiven_operations::{accept_connect, accept_database, accept_disconnect, accept_undelete, drive_any};
+use kiven_model::operators::Component;
+use kiven_model::upgrade::ComponentMove;
+use kiven_operations::{accept_connect, accept_database, accept_disconnect, accept_undelete, accept_upgrade, drive_any};
 use kiven_ports::{Clock, NameClaim, PortError, Random, Records, Write};
 use kiven_sim::{Odds, Snapshot, World, block_on};
 use std::sync::Arc;
@@ -81,6 +83,7 @@ impl Stage {
         let writes = match kind {
             OperationKind::Connect => accept_connect(environment, self.world.connection(), id.clone(), at).unwrap().writes,
             OperationKind::Disconnect => accept_disconnect(environment, self.farewell, id.clone(), "key_test", at).unwrap().writes,
+            OperationKind::Upgrade => accept_upgrade(environment, moves(), id.clone(), at).ok()?.writes,
             OperationKind::Purge => return self.database().and_then(|database| database.operation_id),
             OperationKind::Provision => {
                 let database = self.new_database(grace_days);
@@ -210,13 +213,18 @@ impl Stage {
     }
 }
 
+/// What an upgrade of a stage moves.
+pub(crate) fn moves() -> Vec<ComponentMove> {
+    vec![ComponentMove { component: Component::Operator, from: "1.29.1".to_owned(), version: "1.29.2".to_owned() }]
+}
+
 /// What comes before an operation in a life.
 pub(crate) fn before(kind: OperationKind) -> &'static [OperationKind] {
-    use OperationKind::{Change, Connect, Delete, Disconnect, PatchNodes, Pause, Provision, Purge, Resume, RotateCertificates, Undelete};
+    use OperationKind::{Change, Connect, Delete, Disconnect, PatchNodes, Pause, Provision, Purge, Resume, RotateCertificates, Undelete, Upgrade};
     match kind {
         Connect => &[],
         Provision => &[Connect],
-        Pause | Delete | Change | PatchNodes | RotateCertificates | Disconnect => &[Connect, Provision],
+        Pause | Delete | Change | PatchNodes | RotateCertificates | Disconnect | Upgrade => &[Connect, Provision],
         Resume => &[Connect, Provision, Pause],
         Purge | Undelete => &[Connect, Provision, Delete],
     }
@@ -225,6 +233,9 @@ pub(crate) fn before(kind: OperationKind) -> &'static [OperationKind] {
 /// A stage on which an operation of this kind can begin, and the world as it is then.
 pub(crate) fn stage(kind: OperationKind, seed: u64) -> (Stage, Snapshot) {
     let mut stage = Stage::new(seed, Odds::none());
+    if kind == OperationKind::Upgrade {
+        stage.world.operator_set("1.29.1");
+    }
     for earlier in before(kind) {
         stage.complete(*earlier);
     }
@@ -238,7 +249,7 @@ pub(crate) fn stage(kind: OperationKind, seed: u64) -> (Stage, Snapshot) {
 
 /// Says what is missing from a complete world.
 pub(crate) fn incomplete(kind: OperationKind, stage: &Stage, before: &Snapshot, after: &Snapshot) -> Result<(), String> {
-    use OperationKind::{Change, Connect, Delete, Disconnect, PatchNodes, Pause, Provision, Purge, Resume, RotateCertificates, Undelete};
+    use OperationKind::{Change, Connect, Delete, Disconnect, PatchNodes, Pause, Provision, Purge, Resume, RotateCertificates, Undelete, Upgrade};
     let holds = |condition: bool, rule: &str| if condition { Ok(()) } else { Err(format!("{kind:?}: {rule}: {after:#?}")) };
     let status = |wanted: DatabaseStatus| holds(stage.database().map(|d| d.status) == Some(wanted), "the record's state");
     let nodes = |n: u32| after.node_groups.values().map(|g| g.nodes).sum::<u32>() == n && after.node_groups.values().all(|g| g.status == "ACTIVE");
@@ -247,6 +258,12 @@ pub(crate) fn incomplete(kind: OperationKind, stage: &Stage, before: &Snapshot, 
         Connect => {
             let environment = stage.environment();
             holds(environment.connected.is_some() && after.oidc_providers.len() == 1, "connected")
+        }
+        Upgrade => {
+            holds(after.operator == "1.29.2" && stage.environment().upgrades.running.is_none(), "the newer operator")?;
+            status(DatabaseStatus::Available)?;
+            let moved = Snapshot { operator: before.operator.clone(), ..after.clone() };
+            holds(moved == *before, "everything else is as it was")
         }
         Pause | Delete => {
             status(if kind == Pause { DatabaseStatus::Paused } else { DatabaseStatus::Grace })?;

@@ -4,9 +4,10 @@ use crate::agents::{Claimed, CommandState, SessionClaim};
 use crate::{Agents, PortError, Records, Write};
 use jiff::Timestamp;
 use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
+use kiven_model::logs::{BATCHES_MAX, SealedBatch};
 use kiven_model::event::{DATABASE_EVENTS_MAX, DatabaseEvent, Happening};
 use kiven_model::report::{AgentFacts, AgentRecord, Observation};
-use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, Problem};
+use kiven_model::{Code, DatabaseId, EnvironmentId, LogSessionId, OperationId, Problem};
 
 fn holds(condition: bool, rule: &str) -> Result<(), String> {
     if condition { Ok(()) } else { Err(rule.to_owned()) }
@@ -59,6 +60,7 @@ pub async fn agents<A: Agents + Records>(agents: &A) -> Result<(), String> {
     calls(agents).await?;
     withdrawal(agents).await?;
     sayings(agents).await?;
+    batches(agents).await?;
     events(agents).await
 }
 
@@ -139,6 +141,36 @@ async fn calls<A: Agents>(agents: &A) -> Result<(), String> {
     holds(!called(now).await?, "and not once it was handed over")
 }
 
+async fn batches<A: Agents>(agents: &A) -> Result<(), String> {
+    let (session, other) = (LogSessionId::from_random([7; 16]), LogSessionId::from_random([8; 16]));
+    let batch = |session: &LogSessionId, sequence: u64| SealedBatch {
+        session_id: session.clone(),
+        database_id: DatabaseId::from_random([2; 16]),
+        sequence,
+        sealed: format!("sealed {sequence}"),
+    };
+    let listed = async |after| {
+        let found = agents.log_batch_list(&session, after).await.map_err(failed)?;
+        Ok::<Vec<u64>, String>(found.into_iter().map(|batch: SealedBatch| batch.sequence).collect())
+    };
+    holds(listed(0).await?.is_empty(), "a session begins without batches")?;
+    let until = Timestamp::constant(4_000_000_000, 0);
+    // Queues deliver in any order, and twice.
+    for sequence in [1_700_000_000_003, 9, 1_700_000_000_003] {
+        agents.log_batch_put(&batch(&session, sequence), until).await.map_err(failed)?;
+    }
+    agents.log_batch_put(&batch(&other, 10), until).await.map_err(failed)?;
+    holds(listed(0).await? == [9, 1_700_000_000_003], "batches come by sequence, and no other session's")?;
+    holds(listed(9).await? == [1_700_000_000_003], "after the one that is known")?;
+    holds(listed(1_700_000_000_003).await?.is_empty(), "and none after the last")?;
+    let known = agents.log_batch_list(&session, 0).await.map_err(failed)?;
+    holds(known.first() == Some(&batch(&session, 9)), "as they were put")?;
+    for sequence in 20..20 + BATCHES_MAX as u64 {
+        agents.log_batch_put(&batch(&session, sequence), until).await.map_err(failed)?;
+    }
+    holds(listed(10).await?.len() == BATCHES_MAX, "at most so many at once, the first ones")
+}
+
 async fn withdrawal<A: Agents>(agents: &A) -> Result<(), String> {
     let (pending, delivered) = (command("withdrawn"), command("too-late"));
     holds(agents.command_withdraw(&pending.id).await.map_err(failed)?.is_none(), "what was never sent cannot be withdrawn")?;
@@ -159,6 +191,8 @@ async fn sayings<A: Agents>(agents: &A) -> Result<(), String> {
         agent_version: "1".into(),
         kubernetes_version: "1.34".into(),
         operator_version: Some("1.30.0".into()),
+        plugin_version: Some("0.14.0".into()),
+        upgradable: true,
         storage_class: true,
         postgres_versions: vec![15],
         loose_volumes: Vec::new(),

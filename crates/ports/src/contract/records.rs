@@ -28,7 +28,20 @@ pub async fn records<R: Records>(store: &R) -> Result<(), String> {
     operations(store).await?;
     isolation(store).await?;
     agent_tokens(store).await?;
+    stop(store).await?;
+    super::logs::sessions(store).await?;
     super::schedules::schedules(store).await
+}
+
+async fn stop<R: Records>(store: &R) -> Result<(), String> {
+    let said = async |reason: Option<&str>| {
+        store.records_commit(vec![Write::UpgradesStopped { reason: reason.map(str::to_owned) }]).await.map_err(failed)?;
+        store.upgrades_stopped().await.map_err(failed)
+    };
+    holds(store.upgrades_stopped().await.map_err(failed)?.is_none(), "nothing is stopped at first")?;
+    holds(said(Some("a bad release")).await? == Some("a bad release".to_owned()), "a stop says why")?;
+    holds(said(Some("another")).await? == Some("another".to_owned()), "and may be said again")?;
+    holds(said(None).await?.is_none() && said(None).await?.is_none(), "it is taken back, and back again")
 }
 
 async fn agent_tokens<R: Records>(store: &R) -> Result<(), String> {

@@ -1,11 +1,12 @@
 //! Small valid values for the suites.
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kiven_model::api::DatabaseRequest;
 use kiven_model::database::Database;
 use kiven_model::environment::{Environment, EnvironmentSpec, EnvironmentStatus};
+use kiven_model::logs::{LogFilter, LogSession, LogSessionRequest};
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
 use kiven_model::schedule::{Schedule, ScheduleRequest, WindowRequest};
-use kiven_model::{DatabaseId, EnvironmentId, OperationId, OrganizationId, ScheduleId, request};
+use kiven_model::{DatabaseId, EnvironmentId, LogSessionId, OperationId, OrganizationId, ScheduleId, request};
 
 fn random(seed: u8, salt: u8) -> [u8; 16] {
     let mut bytes = [seed; 16];
@@ -32,6 +33,7 @@ pub fn environment(seed: u8) -> Environment {
         status: EnvironmentStatus::Created,
         operation_id: None,
         problem: None,
+        upgrades: Default::default(),
         created_at: Timestamp::UNIX_EPOCH,
         version: 1,
     }
@@ -96,6 +98,32 @@ pub fn schedule(seed: u8, salt: u8) -> Option<Schedule> {
         spec: asked.validate().ok()?.into_inner(),
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,
+        version: 1,
+    })
+}
+
+/// A reader's session on the log of [`database`] of the same seed, open from `at` on for an hour.
+#[must_use]
+pub fn log_session(seed: u8, salt: u8, at: Timestamp) -> Option<LogSession> {
+    let database = database(seed)?;
+    Some(LogSession {
+        id: LogSessionId::from_random(random(seed, salt)),
+        database_id: database.id.clone(),
+        environment_id: database.spec.environment_id,
+        organization_id: database.organization_id,
+        request: LogSessionRequest {
+            database_id: database.id,
+            reader_key: "0a".repeat(32),
+            expires_at_seconds: None,
+            certificate: None,
+            filter: LogFilter::default(),
+        },
+        opened_by: "key".to_owned(),
+        opened_at: at,
+        expires_at: at + SignedDuration::from_hours(1),
+        renewed_at: at,
+        renewals: 0,
+        closed: false,
         version: 1,
     })
 }
