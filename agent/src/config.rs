@@ -3,7 +3,12 @@ use crate::proxy::Proxy;
 use anyhow::{Context, bail};
 use kiven_model::EnvironmentId;
 use kiven_model::names::SYSTEM_NAMESPACE;
+use kiven_model::statistics::STATISTICS_SECONDS;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// Longest pause between two looks at an instance's statistics.
+const STATISTICS_SECONDS_MAX: u64 = 3_600;
 
 /// What the chart sets.
 #[derive(Debug, Clone)]
@@ -30,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) operator_namespace: String,
     /// `KIVEN_PLUGIN_TLS`: whether the backup plugin's certificates are the agent's to renew. Set where the installer made them.
     pub(crate) plugin_tls: bool,
+    /// `KIVEN_STATISTICS_SECONDS`: how often each instance is asked for its statistics; never with 0.
+    pub(crate) statistics_every: Option<Duration>,
 }
 
 impl Config {
@@ -52,6 +59,7 @@ impl Config {
             aws_region: lookup("KIVEN_AWS_REGION").filter(|value| !value.is_empty()).unwrap_or_else(|| "$REGION".to_owned()),
             operator_namespace: lookup("KIVEN_OPERATOR_NAMESPACE").filter(|value| !value.is_empty()).unwrap_or_else(|| SYSTEM_NAMESPACE.to_owned()),
             plugin_tls: value("KIVEN_PLUGIN_TLS") == "true",
+            statistics_every: statistics_every(&value("KIVEN_STATISTICS_SECONDS"))?,
         })
     }
 
@@ -73,6 +81,17 @@ impl Config {
     }
 }
 
+fn statistics_every(value: &str) -> anyhow::Result<Option<Duration>> {
+    let seconds = match value {
+        "" => STATISTICS_SECONDS,
+        value => value.parse().context("KIVEN_STATISTICS_SECONDS is not a number of seconds")?,
+    };
+    if seconds > STATISTICS_SECONDS_MAX {
+        bail!("KIVEN_STATISTICS_SECONDS is more than {STATISTICS_SECONDS_MAX}");
+    }
+    Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +99,10 @@ mod tests {
     #[test]
     fn all_missing_variables_are_named_together() {
         let error = Config::parse(|name| (name == "KIVEN_API_URL").then(|| "http://x".to_owned())).unwrap_err().to_string();
+        for (value, expected) in [("", Some(30)), ("5", Some(5)), ("0", None)] {
+            assert_eq!(statistics_every(value).unwrap(), expected.map(Duration::from_secs), "{value}");
+        }
+        assert!(statistics_every("often").is_err() && statistics_every("9999").is_err());
         assert!(error.contains("KIVEN_ENVIRONMENT_ID") && error.contains("KIVEN_TOKEN_PATH") && !error.contains("KIVEN_API_URL,"));
     }
 }

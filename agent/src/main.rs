@@ -32,6 +32,7 @@ mod secrets;
 mod session;
 mod shapes;
 mod sql;
+mod statistics;
 mod strip;
 mod upgrade;
 mod volumes;
@@ -81,6 +82,9 @@ async fn agent(config: &config::Config) -> anyhow::Result<()> {
     let world = watch::World::start(client.clone(), Arc::clone(&outbox), config.operator_namespace.clone());
     tokio::spawn(warnings::watch(Arc::clone(&world)));
     tokio::spawn(logs::follow_for_ever(client.clone(), Arc::clone(&outbox)));
+    if let Some(every) = config.statistics_every {
+        tokio::spawn(statistics::collect_for_ever(Arc::clone(&world), Arc::clone(&outbox), every));
+    }
     let let_go = Arc::new(Notify::new());
     let commands = commands::Commands::load(client, config.environment_id.clone(), Arc::clone(&world), Arc::clone(&let_go)).await?;
     let runner = runner::Runner::new(commands, Arc::clone(&outbox));

@@ -37,7 +37,7 @@ impl State {
                 self.inbox.event_put(event);
                 None
             }
-            ReportBody::Logged(_) | ReportBody::Dropped { .. } => None,
+            ReportBody::Logged(_) | ReportBody::Statistics(_) | ReportBody::Dropped { .. } => None,
         }
     }
 }
