@@ -5,6 +5,18 @@ use kiven_data_services::cnpg::{HIBERNATION, instances};
 use kiven_model::DatabaseId;
 use serde_json::Value;
 
+/// Phases of a Cluster in which its servers are stopped and started (CloudNativePG's API). Before it is fast a stop is smart: it waits
+/// for whoever is connected.
+const RESTARTS: [&str; 7] = [
+    "Applying configuration",
+    "Online upgrade in progress",
+    "Primary instance is being restarted in-place",
+    "Primary instance is being restarted without a switchover",
+    "Switchover in progress",
+    "Upgrading Postgres major version",
+    "Upgrading cluster",
+];
+
 /// One instance that can be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -20,13 +32,14 @@ pub(crate) struct Target {
     pub(crate) inside: String,
 }
 
-/// The instances of a database that answer and are to go on doing so. None of them from the moment it is to be paused: a server that
-/// is asked to stop waits for whoever is still connected.
+/// The instances of a database that answer and are to go on doing so. None of them from the moment it is to be paused, or to restart: a
+/// server that is asked to stop waits for whoever is still connected.
 pub(crate) fn of(database: &DatabaseId, cluster: &str, seen: &Seen) -> Vec<Target> {
     let Some(object) = &seen.cluster else { return Vec::new() };
     let metadata = &object["metadata"];
     let paused = metadata["annotations"][HIBERNATION] == "on" || condition(&object["status"], HIBERNATION);
-    if paused || !metadata["deletionTimestamp"].is_null() {
+    let restarts = RESTARTS.iter().any(|phase| object["status"]["phase"] == *phase);
+    if paused || restarts || !metadata["deletionTimestamp"].is_null() {
         return Vec::new();
     }
     let (Ok(entrance), Some(inside)) = (Entrance::of(object, database), object["spec"]["bootstrap"]["initdb"]["database"].as_str()) else {
@@ -96,13 +109,16 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_is_to_be_paused_is_left_alone_at_once() {
+    fn a_database_that_is_to_be_paused_or_restarted_is_left_alone_at_once() {
         let mut pausing = cluster();
         pausing["metadata"]["annotations"][HIBERNATION] = json!("on");
         assert_eq!(count(pausing, pod()), 0);
         let mut paused = cluster();
         paused["status"] = json!({ "conditions": [{ "type": HIBERNATION, "status": "True" }] });
         assert_eq!(count(paused, pod()), 0);
+        let mut restarting = cluster();
+        restarting["status"] = json!({ "phase": "Switchover in progress" });
+        assert_eq!(count(restarting, pod()), 0);
         let mut going = cluster();
         going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         assert_eq!(count(going, pod()), 0);
