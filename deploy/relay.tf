@@ -198,6 +198,7 @@ locals {
     KIVEN_RELAY_LISTEN        = "0.0.0.0:${local.relay_port}"
     KIVEN_RELAY_HEALTH_LISTEN = "0.0.0.0:${local.relay_health_port}"
     KIVEN_REPORTS_URL         = aws_sqs_queue.this["reports"].url
+    KIVEN_METRICS_BUCKET      = aws_s3_bucket.metrics.bucket
     KIVEN_ENROL_FUNCTION      = aws_lambda_function.this["enrol"].function_name
   })
 }
@@ -233,7 +234,8 @@ resource "aws_ecs_task_definition" "relay" {
     image                  = var.relay.image
     essential              = true
     readonlyRootFilesystem = true
-    stopTimeout            = 30
+    # 25 s until the last agent has left, 5 s for the last statistics, and some to spare.
+    stopTimeout            = 40
     portMappings           = [{ containerPort = local.relay_port, protocol = "tcp" }]
     environment            = [for name in sort(keys(local.relay_environment)) : { name = name, value = local.relay_environment[name] }]
     logConfiguration = {
@@ -335,6 +337,13 @@ data "aws_iam_policy_document" "relay" {
     sid       = "Payloads"
     actions   = ["s3:GetObject", "s3:PutObject"]
     resources = [local.objects]
+  }
+
+  # It writes statistics and reads none.
+  statement {
+    sid       = "Metrics"
+    actions   = ["s3:PutObject"]
+    resources = ["${aws_s3_bucket.metrics.arn}/metrics/*"]
   }
 
   statement {

@@ -92,6 +92,12 @@ variable "log_retention_days" {
   default     = 30
 }
 
+variable "metrics_retention_days" {
+  description = "How long statistics of databases are kept."
+  type        = number
+  default     = 90
+}
+
 variable "otlp_endpoint" {
   description = "Where traces go, by OTLP over HTTP (JSON), such as https://collector.example.com; none when left out."
   type        = string

@@ -3,8 +3,13 @@ use crate::proxy::Proxy;
 use anyhow::{Context, bail};
 use kiven_model::EnvironmentId;
 use kiven_model::names::SYSTEM_NAMESPACE;
+use kiven_model::statistics::STATISTICS_SECONDS;
 use kiven_seal::TrustedKey;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// Longest pause between two looks at an instance's statistics.
+const STATISTICS_SECONDS_MAX: u64 = 3_600;
 
 /// What the chart sets.
 #[derive(Debug, Clone)]
@@ -34,6 +39,8 @@ pub(crate) struct Config {
     /// `KIVEN_TRUSTED_READERS`: the customer's keys, with commas between; where there are any, logs are sealed only to keys that one
     /// of them has signed.
     pub(crate) trusted_readers: Vec<TrustedKey>,
+    /// `KIVEN_STATISTICS_SECONDS`: how often each instance is asked for its statistics; never with 0.
+    pub(crate) statistics_every: Option<Duration>,
 }
 
 impl Config {
@@ -57,6 +64,7 @@ impl Config {
             operator_namespace: lookup("KIVEN_OPERATOR_NAMESPACE").filter(|value| !value.is_empty()).unwrap_or_else(|| SYSTEM_NAMESPACE.to_owned()),
             plugin_tls: value("KIVEN_PLUGIN_TLS") == "true",
             trusted_readers: trusted_readers(&value("KIVEN_TRUSTED_READERS"))?,
+            statistics_every: statistics_every(&value("KIVEN_STATISTICS_SECONDS"))?,
         })
     }
 
@@ -84,6 +92,17 @@ fn trusted_readers(text: &str) -> anyhow::Result<Vec<TrustedKey>> {
     keys.map(TrustedKey::parse).collect::<Result<_, _>>().context("KIVEN_TRUSTED_READERS, from the chart's trustedReaders")
 }
 
+fn statistics_every(value: &str) -> anyhow::Result<Option<Duration>> {
+    let seconds = match value {
+        "" => STATISTICS_SECONDS,
+        value => value.parse().context("KIVEN_STATISTICS_SECONDS is not a number of seconds")?,
+    };
+    if seconds > STATISTICS_SECONDS_MAX {
+        bail!("KIVEN_STATISTICS_SECONDS is more than {STATISTICS_SECONDS_MAX}");
+    }
+    Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +118,10 @@ mod tests {
     #[test]
     fn all_missing_variables_are_named_together() {
         let error = Config::parse(|name| (name == "KIVEN_API_URL").then(|| "http://x".to_owned())).unwrap_err().to_string();
+        for (value, expected) in [("", Some(30)), ("5", Some(5)), ("0", None)] {
+            assert_eq!(statistics_every(value).unwrap(), expected.map(Duration::from_secs), "{value}");
+        }
+        assert!(statistics_every("often").is_err() && statistics_every("9999").is_err());
         assert!(error.contains("KIVEN_ENVIRONMENT_ID") && error.contains("KIVEN_TOKEN_PATH") && !error.contains("KIVEN_API_URL,"));
     }
 }

@@ -95,6 +95,7 @@ fn fields() -> Vec<Attack> {
         cluster("published service", "managed/services", json!({ "additional": [{ "selectorType": "rw" }] })),
         cluster("host access", "postgresql/pg_hba", json!(["host all all 0.0.0.0/0 trust"])),
         cluster("dangerous parameter", "postgresql/parameters/archive_command", json!("true")),
+        cluster("passwords written down", "postgresql/parameters/pg_stat_statements.track_utility", json!("on")),
         cluster("preloaded library", "postgresql/shared_preload_libraries", json!(["evil"])),
         cluster("superuser access", "enableSuperuserAccess", json!(true)),
         cluster("SQL at the start", "bootstrap/initdb/postInitSQL", json!(["COPY (SELECT 1) TO PROGRAM 'id'"])),

@@ -200,7 +200,7 @@ impl Played {
     }
 }
 
-async fn fake() -> (kiven_fake_kube::Handle, Client) {
+pub(crate) async fn fake() -> (kiven_fake_kube::Handle, Client) {
     let config =
         Config { listen: ([127, 0, 0, 1], 0).into(), storage: Storage::Memory, admin_token: "token".into(), issuer: None, clock: system_clock() };
     let server = Server::start(config).await.unwrap();

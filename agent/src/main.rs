@@ -34,6 +34,7 @@ mod secrets;
 mod session;
 mod shapes;
 mod sql;
+mod statistics;
 mod strip;
 mod upgrade;
 mod volumes;
@@ -84,6 +85,9 @@ async fn agent(config: &config::Config) -> anyhow::Result<()> {
     let world = watch::World::start(client.clone(), Arc::clone(&outbox), config.operator_namespace.clone(), config.plugin_tls);
     tokio::spawn(warnings::watch(Arc::clone(&world)));
     tokio::spawn(logs::follow_for_ever(client.clone(), Arc::clone(&outbox)));
+    if let Some(every) = config.statistics_every {
+        tokio::spawn(statistics::collect_for_ever(Arc::clone(&world), Arc::clone(&outbox), every));
+    }
     let let_go = Arc::new(Notify::new());
     let readers = readers::Readers::new(client.clone(), Arc::clone(&outbox), config.trusted_readers.clone());
     let commands = commands::Commands::load(client, config.environment_id.clone(), Arc::clone(&world), readers, Arc::clone(&let_go)).await?;

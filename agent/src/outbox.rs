@@ -1,12 +1,17 @@
-//! What is to be said: numbered per session, kept until acknowledged, bounded; what is said again anyway gives way to events, and
-//! events to answers.
+//! What is to be said: numbered per session, kept until acknowledged, bounded; figures give way to what is said again anyway, that to
+//! events, and events to answers.
 use kiven_model::report::ReportBody;
+use kiven_model::statistics::{InstanceStatistics, SESSIONS_MAX, STATEMENTS_MAX};
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
 
 /// Most reports that wait or are unacknowledged.
 const REPORTS_MAX: usize = 512;
+/// Most figures that are on their way unacknowledged: whatever else is to be said waits behind so many at most.
+const COUNTED_IN_FLIGHT_MAX: usize = 2;
+/// Most texts of statements that one report carries on for an older one.
+const TEXTS_MAX: usize = STATEMENTS_MAX + SESSIONS_MAX;
 
 /// The agent's reports on their way out.
 #[derive(Default)]
@@ -42,10 +47,32 @@ enum Worth {
 
 fn worth(body: &ReportBody) -> Worth {
     match body {
-        ReportBody::Logged(_) | ReportBody::Sealed(_) => Worth::Counted,
+        ReportBody::Logged(_) | ReportBody::Sealed(_) | ReportBody::Statistics(_) => Worth::Counted,
         ReportBody::Observed(_) | ReportBody::Facts(_) => Worth::Repeated,
         ReportBody::Event(_) => Worth::Event,
         ReportBody::Answered { .. } | ReportBody::Dropped { .. } => Worth::Answer,
+    }
+}
+
+impl Inner {
+    /// Whose turn it is: figures go when nothing else waits, a few at a time.
+    fn next_index(&self) -> Option<usize> {
+        let counted = |body: &ReportBody| worth(body) == Worth::Counted;
+        let other = self.waiting.iter().position(|body| !counted(body));
+        let free = || self.sent.iter().filter(|(_, body)| counted(body)).count() < COUNTED_IN_FLIGHT_MAX;
+        other.or_else(|| (!self.waiting.is_empty() && free()).then_some(0))
+    }
+
+    /// Takes out what an instance said before and has not left yet. Texts of statements, which are said only now and then, go on.
+    fn supersede(&mut self, new: &mut InstanceStatistics) {
+        let same = |old: &InstanceStatistics| old.cluster == new.cluster && old.instance == new.instance;
+        let at = self.waiting.iter().position(|old| matches!(old, ReportBody::Statistics(old) if same(old)));
+        if let Some(ReportBody::Statistics(old)) = at.and_then(|at| self.waiting.remove(at)) {
+            self.dropped += 1;
+            let unsaid = old.texts.into_iter().filter(|text| new.texts.iter().all(|known| known.query_id != text.query_id));
+            let unsaid: Vec<_> = unsaid.take(TEXTS_MAX.saturating_sub(new.texts.len())).collect();
+            new.texts.extend(unsaid);
+        }
     }
 }
 
@@ -54,12 +81,14 @@ impl Outbox {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a report. An observation replaces a waiting one of the same cluster; when all is full, the oldest of what is worth
-    /// least goes, which may be the new one, and is counted.
-    pub(crate) fn push(&self, body: ReportBody) {
+    /// Adds a report. An observation replaces a waiting one of the same cluster, statistics those of the same instance, which counts
+    /// as dropped; when all is full, the oldest of what is worth least goes, which may be the new one, and is counted.
+    pub(crate) fn push(&self, mut body: ReportBody) {
         let mut inner = self.inner();
-        if let ReportBody::Observed(new) = &body {
-            inner.waiting.retain(|old| !matches!(old, ReportBody::Observed(old) if old.cluster == new.cluster));
+        match &mut body {
+            ReportBody::Observed(new) => inner.waiting.retain(|old| !matches!(old, ReportBody::Observed(old) if old.cluster == new.cluster)),
+            ReportBody::Statistics(new) => inner.supersede(new),
+            ReportBody::Facts(_) | ReportBody::Answered { .. } | ReportBody::Event(_) | ReportBody::Logged(_) | ReportBody::Dropped { .. } => {}
         }
         if inner.waiting.len() + inner.sent.len() < REPORTS_MAX {
             inner.waiting.push_back(body);
@@ -96,7 +125,7 @@ impl Outbox {
             let (count, events) = (std::mem::take(&mut inner.dropped), std::mem::take(&mut inner.dropped_events));
             inner.waiting.push_front(ReportBody::Dropped { count, events });
         }
-        let body = inner.waiting.pop_front()?;
+        let body = inner.next_index().and_then(|index| inner.waiting.remove(index))?;
         inner.next += 1;
         let number = inner.next;
         inner.sent.push_back((number, body.clone()));
@@ -107,12 +136,14 @@ impl Outbox {
     pub(crate) fn acknowledge(&self, sequence: u64) {
         self.inner().sent.retain(|(number, _)| *number > sequence);
         self.acknowledged.notify_one();
+        // Figures may have waited for it.
+        self.ready.notify_one();
     }
 
-    /// Whether there is something to send.
+    /// Whether there is something to send now.
     pub(crate) fn has_waiting(&self) -> bool {
         let inner = self.inner();
-        inner.dropped > 0 || !inner.waiting.is_empty()
+        inner.dropped > 0 || inner.next_index().is_some()
     }
 
     /// Batches of logs that wait or are unacknowledged: while the relay is away no more of them are made.
@@ -180,6 +211,31 @@ mod tests {
     fn facts() -> ReportBody {
         let facts = serde_json::json!({ "agent_version": "", "kubernetes_version": "", "operator_version": null, "storage_class": true, "postgres_versions": [] });
         ReportBody::Facts(serde_json::from_value(facts).unwrap())
+    }
+
+    fn statistics(instance: &str, query_id: Option<i64>) -> ReportBody {
+        let database_id = kiven_model::DatabaseId::from_random([1; 16]);
+        let mut all = InstanceStatistics::empty(database_id, "c".into(), instance.to_owned(), "shop".into(), jiff::Timestamp::UNIX_EPOCH);
+        all.texts.extend(query_id.map(|query_id| kiven_model::statistics::StatementText { query_id, keyword: None, text: None }));
+        ReportBody::Statistics(Box::new(all))
+    }
+
+    #[test]
+    fn figures_go_last_a_few_at_a_time_and_older_ones_give_way() {
+        let outbox = Outbox::default();
+        ["a", "b", "c"].into_iter().for_each(|instance| outbox.push(statistics(instance, Some(1))));
+        outbox.push(statistics("a", Some(2)));
+        outbox.push(event(1));
+        assert_eq!(outbox.take(), Some((1, ReportBody::Dropped { count: 1, events: 0 })));
+        assert_eq!(outbox.take(), Some((2, event(1))));
+        assert_eq!(outbox.take(), Some((3, statistics("b", Some(1)))));
+        assert_eq!(outbox.take(), Some((4, statistics("c", Some(1)))));
+        assert!(outbox.take().is_none() && !outbox.has_waiting(), "two are on their way");
+        outbox.push(answer("x"));
+        assert_eq!(outbox.take(), Some((5, answer("x"))));
+        outbox.acknowledge(3);
+        let Some((6, ReportBody::Statistics(last))) = outbox.take() else { panic!("statistics") };
+        assert_eq!(last.texts.iter().map(|text| text.query_id).collect::<Vec<_>>(), [2, 1]);
     }
 
     #[test]

@@ -244,9 +244,12 @@ fn shortened(body: ReportBody) -> ReportBody {
             ReportBody::Answered { command_id, outcome: CommandOutcome::Refused(problem) }
         }
         ReportBody::Event(_) => ReportBody::Dropped { count: 1, events: 1 },
-        ReportBody::Facts(_) | ReportBody::Observed(_) | ReportBody::Logged(_) | ReportBody::Sealed(_) | ReportBody::Dropped { .. } => {
-            ReportBody::Dropped { count: 1, events: 0 }
-        }
+        ReportBody::Facts(_)
+        | ReportBody::Observed(_)
+        | ReportBody::Logged(_)
+        | ReportBody::Sealed(_)
+        | ReportBody::Statistics(_)
+        | ReportBody::Dropped { .. } => ReportBody::Dropped { count: 1, events: 0 },
     }
 }
 

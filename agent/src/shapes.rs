@@ -1,6 +1,6 @@
 //! What an object may look like at all: every field that Kiven builds, and the values that matter. What is not named is refused.
 use crate::guardrails::refuse;
-use kiven_data_services::cnpg::{DATABASE_LABEL, IMAGE_CATALOG, PLUGIN, agent_grants, operator_elsewhere};
+use kiven_data_services::cnpg::{DATABASE_LABEL, IMAGE_CATALOG, PLUGIN, STATEMENTS_PARAMETERS, agent_grants, operator_elsewhere};
 use kiven_model::command::Command;
 use kiven_model::{Problem, parameters};
 use serde_json::Value;
@@ -207,7 +207,8 @@ fn judge_cluster(own: &str, spec: &Value) -> Result<(), Problem> {
 fn judge_parameters(all: &Value) -> Result<(), Problem> {
     for (name, value) in all.as_object().into_iter().flatten() {
         let asked = value.as_str().is_some_and(|value| parameters::check(name, value, ANY_MAJOR).is_ok());
-        if !asked && !PARAMETERS.contains(&name.as_str()) {
+        let counts = STATEMENTS_PARAMETERS.iter().any(|(known, kept)| name == known && value == kept);
+        if !asked && !counts && !PARAMETERS.contains(&name.as_str()) {
             return Err(refuse(format!("the parameter `{}`", name.chars().take(64).collect::<String>())));
         }
     }

@@ -8,9 +8,16 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
+use serde_json::Value;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// PostgreSQL's own port, where a pod names none.
+const PORT: u16 = 5432;
+/// How long a connection may take.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// Why PostgreSQL could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -80,25 +87,67 @@ impl ServerCertVerifier for Remembers {
 
 type Opened = (tokio_postgres::Client, Option<CertificateDer<'static>>);
 
-async fn open(client: &Client, database: &DatabaseId, cluster: &str) -> Result<Opened, SqlError> {
-    let object = cnpg(client, DATABASE_NAMESPACE, "Cluster", "clusters").get(cluster).await?;
-    let spec = &object.data["spec"];
-    let authority = spec["certificates"]["serverCASecret"].as_str().ok_or(SqlError::Missing("the Cluster names no authority"))?;
-    let host = spec["certificates"]["serverAltDNSNames"][0].as_str().ok_or(SqlError::Missing("the Cluster has no name"))?;
-    let name =
-        host.strip_suffix("-rw").and_then(|name| DatabaseName::parse(name).ok()).ok_or(SqlError::Missing("the Cluster's name is not Kiven's"))?;
-    let (address, port) = primary(client, cluster).await?;
-    let certificate = crate::secrets::read(client, authority, "ca.crt").await?;
-    let password = crate::secrets::read(client, &role_secret(&name, database, AGENT_ROLE), "password").await?;
+/// What opens a database, by name: nothing of it is secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entrance {
+    /// The name in the server's certificate.
+    host: String,
+    /// The Secret with the authority that signed it.
+    authority: String,
+    /// The Secret with the password of the agent's own role.
+    password: String,
+}
+
+impl Entrance {
+    /// From the Cluster.
+    pub(crate) fn of(cluster: &Value, database: &DatabaseId) -> Result<Self, SqlError> {
+        let certificates = &cluster["spec"]["certificates"];
+        let authority = certificates["serverCASecret"].as_str().ok_or(SqlError::Missing("the Cluster names no authority"))?;
+        let host = certificates["serverAltDNSNames"][0].as_str().ok_or(SqlError::Missing("the Cluster has no name"))?;
+        let name =
+            host.strip_suffix("-rw").and_then(|name| DatabaseName::parse(name).ok()).ok_or(SqlError::Missing("the Cluster's name is not Kiven's"))?;
+        Ok(Self { host: host.to_owned(), authority: authority.to_owned(), password: role_secret(&name, database, AGENT_ROLE) })
+    }
+}
+
+/// Where one instance answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    address: IpAddr,
+    port: u16,
+}
+
+impl Place {
+    /// From the instance's pod; `None` while it has no address.
+    pub(crate) fn of(pod: &Value) -> Option<Self> {
+        let address = pod["status"]["podIP"].as_str()?.parse().ok()?;
+        let ports = pod["spec"]["containers"].as_array().into_iter().flatten().filter_map(|c| c["ports"].as_array()).flatten();
+        let port = ports.filter(|port| port["name"] == "postgresql").find_map(|port| port["containerPort"].as_u64());
+        Some(Self { address, port: port.and_then(|port| u16::try_from(port).ok()).unwrap_or(PORT) })
+    }
+}
+
+/// Opens a connection to one instance; `ask` says to which of its databases, and how.
+pub(crate) async fn enter(
+    client: &Client,
+    entrance: &Entrance,
+    place: Place,
+    ask: impl FnOnce(&mut tokio_postgres::Config),
+) -> Result<Opened, SqlError> {
+    let certificate = crate::secrets::read(client, &entrance.authority, "ca.crt").await?;
+    let password = crate::secrets::read(client, &entrance.password, "password").await?;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(|_| SqlError::Tls)?).map_err(|_| SqlError::Tls)?;
     let inner = WebPkiServerVerifier::builder(Arc::new(roots)).build().map_err(|_| SqlError::Tls)?;
     let seen = Arc::new(Mutex::new(None));
     let verifier = Arc::new(Remembers { inner, seen: Arc::clone(&seen) });
-    let tls = rustls::ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    let mut tls = rustls::ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    // One connection, of which there may be sixty: room for the tickets of hundreds of servers is not needed.
+    tls.resumption = rustls::client::Resumption::disabled();
     let mut config = tokio_postgres::Config::new();
-    config.host(host).hostaddr(address).port(port).user(AGENT_ROLE).password(password).dbname("postgres");
-    config.ssl_mode(tokio_postgres::config::SslMode::Require).connect_timeout(Duration::from_secs(5)).application_name("kiven-agent");
+    config.host(&entrance.host).hostaddr(place.address).port(place.port).user(AGENT_ROLE).password(password).dbname("postgres");
+    config.ssl_mode(tokio_postgres::config::SslMode::Require).connect_timeout(CONNECT_MAX).application_name("kiven-agent");
+    ask(&mut config);
     let (sql, connection) = config.connect(MakeRustlsConnect::new(tls)).await?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
@@ -109,14 +158,17 @@ async fn open(client: &Client, database: &DatabaseId, cluster: &str) -> Result<O
     Ok((sql, shown))
 }
 
-/// The primary pod's address and PostgreSQL port.
-async fn primary(client: &Client, cluster: &str) -> Result<(std::net::IpAddr, u16), SqlError> {
+async fn open(client: &Client, database: &DatabaseId, cluster: &str) -> Result<Opened, SqlError> {
+    let object = cnpg(client, DATABASE_NAMESPACE, "Cluster", "clusters").get(cluster).await?;
+    let entrance = Entrance::of(&object.data, database)?;
+    enter(client, &entrance, primary(client, cluster).await?, |_| {}).await
+}
+
+/// Where the primary answers.
+async fn primary(client: &Client, cluster: &str) -> Result<Place, SqlError> {
     let pods = api(client, DATABASE_NAMESPACE, &resource("", "v1", "Pod", "pods"));
     let selector = format!("cnpg.io/cluster={cluster},cnpg.io/instanceRole=primary");
     let pod = crate::objects::labelled(&pods, &selector).await?.into_iter().next().ok_or(SqlError::Missing("there is no primary"))?;
     tracing::debug!(pod = pod.name_any(), "asking the primary");
-    let address = pod.data["status"]["podIP"].as_str().and_then(|ip| ip.parse().ok()).ok_or(SqlError::Missing("the primary has no address"))?;
-    let ports = pod.data["spec"]["containers"].as_array().into_iter().flatten().filter_map(|c| c["ports"].as_array()).flatten();
-    let port = ports.filter(|port| port["name"] == "postgresql").find_map(|port| port["containerPort"].as_u64());
-    Ok((address, port.and_then(|port| u16::try_from(port).ok()).unwrap_or(5432)))
+    Place::of(&pod.data).ok_or(SqlError::Missing("the primary has no address"))
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 /// The annotation in which kubectl keeps a whole object a second time.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// What is read of a container.
-const CONTAINER: [&str; 3] = ["name", "image", "resources"];
+const CONTAINER: [&str; 4] = ["name", "image", "resources", "ports"];
 /// What is read of a container's status: its ends.
 const CONTAINER_STATUS: [&str; 4] = ["name", "state", "lastState", "restartCount"];
 
@@ -19,7 +19,7 @@ pub(crate) fn strip(kind: &str, object: &mut DynamicObject) {
         "Pod" => {
             keep(object.data.get_mut("spec"), &["nodeName", "nodeSelector", "containers"]);
             each(object.data.pointer_mut("/spec/containers"), &CONTAINER);
-            keep(object.data.get_mut("status"), &["phase", "conditions", "containerStatuses"]);
+            keep(object.data.get_mut("status"), &["phase", "podIP", "conditions", "containerStatuses"]);
             each(object.data.pointer_mut("/status/containerStatuses"), &CONTAINER_STATUS);
         }
         // Images and addresses of a node are large; its labels say the rest.

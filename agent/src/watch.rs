@@ -3,10 +3,11 @@ use crate::installer::{PREFLIGHT_KEY, PREFLIGHT_MAP};
 use crate::objects::{api, resource};
 use crate::outbox::Outbox;
 use crate::runbook::Runbook;
+use crate::statistics::{Target, targets};
 use crate::strip::strip;
 use crate::volumes;
 use futures_util::StreamExt;
-use kiven_data_services::cnpg::{Cnpg, DATABASE_LABEL, STORAGE_CLASS};
+use kiven_data_services::cnpg::{Cnpg, DATABASE_LABEL, STORAGE_CLASS, whole};
 use kiven_data_services::events::{Known, follow};
 use kiven_data_services::{DataService, Seen};
 use kiven_model::DatabaseId;
@@ -15,16 +16,17 @@ use kiven_model::names::{DATABASE_NAMESPACE, SYSTEM_NAMESPACE};
 use kiven_model::operators::{Component, version_of_image};
 use kiven_model::preflight::ClusterFacts;
 use kiven_model::report::{AgentFacts, Observation, ReportBody};
+use kiven_model::statistics::VolumeUse;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::runtime::reflector::{Store, reflector, store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Changes that come together are looked at together.
 const SETTLE: Duration = Duration::from_millis(15);
@@ -52,6 +54,10 @@ pub(crate) struct World {
     said: Mutex<BTreeMap<String, Observation>>,
     /// From what events are told, by Cluster.
     known: Mutex<BTreeMap<String, Option<Known>>>,
+    /// Instances that can be asked for their statistics.
+    targets: watch::Sender<Vec<Target>>,
+    /// How full volumes are, in per cent, by claim, as far as PostgreSQL has said.
+    filled: Mutex<BTreeMap<String, u8>>,
     /// Everything has been listed once: before that, much would seem to have happened.
     listed: AtomicBool,
     outbox: Arc<Outbox>,
@@ -65,8 +71,8 @@ impl World {
     /// Starts the watches and the task that reports changes.
     pub(crate) fn start(client: Client, outbox: Arc<Outbox>, operator_namespace: String, upgradable: bool) -> Arc<Self> {
         let changed = Arc::new(Notify::new());
-        let cnpg = |kind, plural| watch(&client, &resource("postgresql.cnpg.io", "v1", kind, plural), &changed);
-        let core = |kind, plural| watch(&client, &resource("", "v1", kind, plural), &changed);
+        let cnpg = |kind, plural| watch_kind(&client, &resource("postgresql.cnpg.io", "v1", kind, plural), &changed);
+        let core = |kind, plural| watch_kind(&client, &resource("", "v1", kind, plural), &changed);
         cnpg("ScheduledBackup", "scheduledbackups");
         let world = Arc::new(Self {
             clusters: cnpg("Cluster", "clusters"),
@@ -82,6 +88,8 @@ impl World {
             changed,
             said: Mutex::default(),
             known: Mutex::default(),
+            targets: watch::Sender::new(Vec::new()),
+            filled: Mutex::default(),
             listed: AtomicBool::new(false),
             outbox: Arc::clone(&outbox),
         });
@@ -102,19 +110,28 @@ impl World {
     pub(crate) fn say(&self, outbox: &Outbox, all: bool) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let mut seen: BTreeMap<String, Observation> = BTreeMap::new();
+        let mut answering = Vec::new();
         for cluster in self.clusters.state() {
             let Some(id) = cluster.labels().get(DATABASE_LABEL).and_then(|id| DatabaseId::parse(id).ok()) else { continue };
             let name = cluster.name_any();
             let found = self.look(&id, &name, Some(&cluster));
             self.tell(&id, &name, &found);
+            answering.extend(targets::of(&id, &name, &found));
             seen.insert(name.clone(), Cnpg.observe(&id, &name, &found));
         }
+        self.targets.send_if_modified(|known| {
+            let changed = *known != answering;
+            *known = answering;
+            changed
+        });
         for (name, known) in said.iter() {
             if !seen.contains_key(name) {
                 let found = self.look(&known.database_id, name, None);
                 seen.insert(name.clone(), Cnpg.observe(&known.database_id, name, &found));
             }
         }
+        let claims: BTreeSet<String> = self.claims.state().iter().map(|claim| claim.name_any()).collect();
+        self.filled().retain(|claim, _| claims.contains(claim));
         self.known().retain(|name, _| seen.get(name).is_some_and(|one| one.exists));
         for (name, observation) in &seen {
             if all || said.get(name) != Some(observation) {
@@ -143,6 +160,26 @@ impl World {
         }
     }
 
+    /// Instances that can be asked for their statistics, from now on.
+    pub(crate) fn targets(&self) -> watch::Receiver<Vec<Target>> {
+        self.targets.subscribe()
+    }
+
+    /// Notes what PostgreSQL's files take of a volume: its size, and an event where it fills.
+    pub(crate) fn fill(&self, claim: &str, used: &mut VolumeUse) {
+        let named = self.claims.state().into_iter().find(|known| known.name_any() == claim);
+        used.capacity_bytes = named.and_then(|claim| whole(&claim.data["status"]["capacity"]["storage"]));
+        let Some(percent) = used.percent() else { return };
+        let before = self.filled().insert(claim.to_owned(), percent);
+        if before != Some(percent) {
+            self.changed.notify_one();
+        }
+    }
+
+    fn filled(&self) -> MutexGuard<'_, BTreeMap<String, u8>> {
+        self.filled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tells something of the database whose object has this name: its Cluster's, with something after it.
     pub(crate) fn tell_of(&self, object: &str, what: Happening) {
         let of_object =
@@ -169,16 +206,20 @@ impl World {
         let labelled = |object: &DynamicObject| object.labels().get(DATABASE_LABEL).is_some_and(|label| label == database.as_str());
         let poolers = matching(&self.poolers, names_it);
         let pooler_names: Vec<&str> = poolers.iter().filter_map(|p| p["metadata"]["name"].as_str()).collect();
+        let claims = matching(&self.claims, of_cluster);
+        let named: Vec<&str> = claims.iter().filter_map(|claim| claim["metadata"]["name"].as_str()).collect();
+        let filled =
+            self.filled().iter().filter(|(claim, _)| named.contains(&claim.as_str())).map(|(claim, percent)| (claim.clone(), *percent)).collect();
         let of_pooler = |object: &DynamicObject| object.labels().get(POOLER_LABEL).is_some_and(|label| pooler_names.contains(&label.as_str()));
         Seen {
             cluster: cluster.and_then(|object| serde_json::to_value(object).ok()),
             pods: matching(&self.pods, |pod| of_cluster(pod) || of_pooler(pod)),
-            claims: matching(&self.claims, of_cluster),
+            claims,
             services: matching(&self.services, labelled),
             backups: matching(&self.backups, names_it),
             nodes: matching(&self.nodes, labelled),
             poolers,
-            filled: BTreeMap::new(),
+            filled,
         }
     }
 
@@ -264,7 +305,7 @@ impl World {
 }
 
 /// Watches one kind in the databases' namespace.
-fn watch(client: &Client, resource: &ApiResource, changed: &Arc<Notify>) -> Store<DynamicObject> {
+fn watch_kind(client: &Client, resource: &ApiResource, changed: &Arc<Notify>) -> Store<DynamicObject> {
     watch_all(api(client, DATABASE_NAMESPACE, resource), watcher::Config::default(), resource, changed)
 }
 

@@ -69,7 +69,10 @@ fn sets() -> Vec<(&'static str, Values)> {
                 set("proxySecret", "--proxy-secret", "proxy"),
             ],
         ),
-        ("an operator of one's own", vec![set("operatorNamespace", "--operator-namespace", "cnpg-system")]),
+        (
+            "an operator of one's own",
+            vec![set("operatorNamespace", "--operator-namespace", "cnpg-system"), set("statisticsSeconds", "--statistics-seconds", "0")],
+        ),
         (
             "a mirror",
             vec![

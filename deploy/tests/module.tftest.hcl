@@ -71,6 +71,11 @@ run "the_truth_is_kept" {
     condition     = !aws_s3_bucket.payloads.force_destroy && aws_kms_key.authority.deletion_window_in_days == 30
     error_message = "Payloads and the authority's key are protected."
   }
+
+  assert {
+    condition     = !aws_s3_bucket.metrics.force_destroy && aws_s3_bucket_lifecycle_configuration.metrics.rule[0].expiration[0].days == 90
+    error_message = "Statistics are protected, and go when they are old."
+  }
 }
 
 run "queues_are_as_lambda_asks" {

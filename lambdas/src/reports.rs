@@ -49,7 +49,7 @@ impl Heard {
                 self.postgres_errors += logged.kinds.iter().filter(|kind| is_error(&kind.severity)).map(|kind| kind.count).sum::<u64>()
             }
             ReportBody::Sealed(_) => self.log_batches += 1,
-            ReportBody::Facts(_) | ReportBody::Answered { .. } => {}
+            ReportBody::Facts(_) | ReportBody::Answered { .. } | ReportBody::Statistics(_) => {}
         }
     }
 
@@ -154,6 +154,8 @@ pub async fn record<P: Ports>(ports: &P, report: &Report) -> Result<(), PortErro
             ports.agents().event_put(event).await?;
             None
         }
+        // The relay puts them into the archive; none comes by the queue.
+        ReportBody::Statistics(_) => None,
         ReportBody::Dropped { count, events } => {
             tracing::warn!(environment_id = %report.environment_id, count, events, "the agent dropped reports");
             None

@@ -9,6 +9,7 @@
 //! | `KIVEN_RELAY_HEALTH_LISTEN` | where `/healthz`, `/readyz` and `/metrics` are answered; nowhere by default |
 //! | `KIVEN_DUE_SHARDS` | shards of the due index, 64 by default; as the functions have it |
 //! | `KIVEN_TABLE`, `KIVEN_PAYLOAD_BUCKET`, `KIVEN_REPORTS_URL` | the store, the queue of reports |
+//! | `KIVEN_METRICS_BUCKET` | the archive of statistics |
 //! | `KIVEN_ENROL_FUNCTION` | the function that gives the relay its certificate |
 //! | `KIVEN_RELAY_CERTIFICATE_PATH`, `KIVEN_RELAY_KEY_PATH`, `KIVEN_CA_CERTIFICATE_PATH` | instead of it, PEM files |
 use anyhow::bail;
@@ -37,13 +38,15 @@ pub(crate) struct Config {
     pub(crate) identity: IdentityConfig,
     /// The queue of reports.
     pub(crate) reports_url: String,
+    /// The bucket of statistics.
+    pub(crate) metrics_bucket: String,
     /// Table and bucket.
     pub(crate) store: StoreConfig,
     /// SDK clients.
     pub(crate) aws: kiven_aws::Config,
 }
 
-const NEEDED: [&str; 5] = ["KIVEN_RELAY_LISTEN", "KIVEN_REPORTS_URL", "KIVEN_TABLE", "KIVEN_PAYLOAD_BUCKET", "AWS_REGION"];
+const NEEDED: [&str; 6] = ["KIVEN_RELAY_LISTEN", "KIVEN_REPORTS_URL", "KIVEN_TABLE", "KIVEN_PAYLOAD_BUCKET", "KIVEN_METRICS_BUCKET", "AWS_REGION"];
 const FILES: [&str; 3] = ["KIVEN_RELAY_CERTIFICATE_PATH", "KIVEN_RELAY_KEY_PATH", "KIVEN_CA_CERTIFICATE_PATH"];
 const KEYS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
@@ -77,6 +80,7 @@ impl Config {
             health_listen: set("KIVEN_RELAY_HEALTH_LISTEN").map(|address| address.parse()).transpose()?,
             identity: function.map_or_else(|| IdentityConfig::Files(FILES.map(|name| value(name).into())), IdentityConfig::Enrol),
             reports_url: value("KIVEN_REPORTS_URL"),
+            metrics_bucket: value("KIVEN_METRICS_BUCKET"),
             store: StoreConfig {
                 table: value("KIVEN_TABLE"),
                 bucket: value("KIVEN_PAYLOAD_BUCKET"),

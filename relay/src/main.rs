@@ -1,12 +1,14 @@
-//! The relay: ends the agents' mutual TLS, hands commands over, leaves reports in the queue. It keeps nothing.
+//! The relay: ends the agents' mutual TLS, hands commands over, leaves reports in the queue. It keeps nothing but a minute's statistics.
 //!
-//! Invariants: an agent is the environment its certificate names; a report is acknowledged only once it is safe in the queue.
+//! Invariants: an agent is the environment its certificate names; a report is acknowledged only once it is safe in the queue, statistics
+//! once they are in memory.
 mod config;
 mod health;
 mod identity;
 mod limits;
 mod listen;
 mod metrics;
+mod packs;
 mod service;
 mod session;
 #[cfg(test)]
@@ -18,11 +20,12 @@ use config::Config;
 use health::Health;
 use identity::Identity;
 use kiven_aws::Sdk;
-use kiven_aws::store::{Queue, Store};
+use kiven_aws::store::{Queue, S3Packs, Store};
 use kiven_model::report::Report;
 use kiven_ports::{PortError, ReportQueue};
 use kiven_proto::v1::agent_relay_service_server::AgentRelayServiceServer;
 use metrics::Metrics;
+use packs::Packs;
 use service::Relay;
 use session::SendQueue;
 use sessions::Sessions;
@@ -65,11 +68,16 @@ async fn main() -> anyhow::Result<()> {
     let sdk = Sdk::new(&config.aws);
     let shown = Identity::obtain(&config.identity, &sdk, now()).await?;
     let (sessions, metrics) = (Sessions::default(), Arc::new(Metrics::default()));
+    let id = relay_id()?;
+    let packs = Arc::new(Packs::new(id.clone(), now, Arc::clone(&metrics)));
+    let archive = Arc::new(S3Packs::new(&sdk, &config.metrics_bucket));
+    let putting = tokio::spawn(Arc::clone(&packs).put_for_ever(archive));
     let relay = Relay {
-        id: relay_id()?,
+        id,
         store: Arc::new(Store::new(&sdk, &config.store)),
         places: Arc::new(Semaphore::new(limits::RECORDS_CALLS_MAX)),
         queue: Arc::new(SendQueue::new(Reports(Queue::new(&sdk, &config.reports_url)))),
+        packs: Arc::clone(&packs),
         sessions: sessions.clone(),
         metrics: Arc::clone(&metrics),
     };
@@ -84,6 +92,7 @@ async fn main() -> anyhow::Result<()> {
     tracing::info!(listen = %config.listen, relay_id = relay.id, "relay ready");
     let connections = listen::connections(listener, listen::tls(&shown)?, metrics);
     serve(relay, connections, sessions, told_to_stop(shown.good_for)).await?;
+    packs.finish(putting).await;
     tracing::info!(sessions = counted.sessions(), "the relay has stopped; these had not left");
     Ok(())
 }

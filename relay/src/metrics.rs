@@ -70,6 +70,11 @@ pub(crate) struct Metrics {
     report_bytes: AtomicU64,
     throttled: AtomicU64,
     looks_failed: AtomicU64,
+    statistics: AtomicU64,
+    statistics_bytes: AtomicU64,
+    statistics_lost: AtomicU64,
+    packs: AtomicU64,
+    pack_bytes: AtomicU64,
     refusals: [AtomicU64; Refusal::ALL.len()],
     delivery: [AtomicU64; BOUNDS_MS.len() + 1],
     delivery_us: AtomicU64,
@@ -122,6 +127,23 @@ impl Metrics {
         self.looks_failed.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Statistics were gathered.
+    pub(crate) fn statistics(&self, bytes: usize) {
+        self.statistics.fetch_add(1, Ordering::Relaxed);
+        self.statistics_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// So many statistics will not be in the archive.
+    pub(crate) fn statistics_lost(&self, lines: u64) {
+        self.statistics_lost.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// A pack is in the archive.
+    pub(crate) fn pack(&self, bytes: usize) {
+        self.packs.fetch_add(1, Ordering::Relaxed);
+        self.pack_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// Something was refused.
     pub(crate) fn refused(&self, why: Refusal) {
         if let Some(count) = Refusal::ALL.iter().position(|known| *known == why).and_then(|index| self.refusals.get(index)) {
@@ -138,6 +160,11 @@ impl Metrics {
             ("kiven_relay_reports_total", "counter", "Reports left in the queue.", &self.reports),
             ("kiven_relay_report_bytes_total", "counter", "Their bytes.", &self.report_bytes),
             ("kiven_relay_throttled_total", "counter", "How often an agent had to wait for its allowance.", &self.throttled),
+            ("kiven_relay_statistics_total", "counter", "Statistics of instances that were gathered.", &self.statistics),
+            ("kiven_relay_statistics_bytes_total", "counter", "Their bytes.", &self.statistics_bytes),
+            ("kiven_relay_statistics_lost_total", "counter", "Statistics that did not reach the archive.", &self.statistics_lost),
+            ("kiven_relay_packs_total", "counter", "Packs of statistics put into the archive.", &self.packs),
+            ("kiven_relay_pack_bytes_total", "counter", "Their bytes.", &self.pack_bytes),
             ("kiven_relay_looks_failed_total", "counter", "How often the records did not say who is called.", &self.looks_failed),
         ];
         for (name, kind, help, value) in plain {

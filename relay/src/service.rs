@@ -1,6 +1,7 @@
 //! The gRPC service: who an agent is, and whether this relay may have its session.
 use crate::limits::OUTGOING_MAX;
 use crate::metrics::{Metrics, Refusal};
+use crate::packs::Packs;
 use crate::session::{SendQueue, Session, place};
 use crate::sessions::{Sessions, Signals};
 use jiff::Timestamp;
@@ -28,6 +29,7 @@ pub(crate) struct Relay<S, Q> {
     /// Places for calls of the records.
     pub(crate) places: Arc<Semaphore>,
     pub(crate) queue: Arc<SendQueue<Q>>,
+    pub(crate) packs: Arc<Packs>,
     pub(crate) sessions: Sessions,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -91,6 +93,7 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Relay<S, Q> {
             store: Arc::clone(&self.store),
             places: Arc::clone(&self.places),
             queue: Arc::clone(&self.queue),
+            packs: Arc::clone(&self.packs),
             sessions: self.sessions.clone(),
             metrics: Arc::clone(&self.metrics),
             signals: Arc::clone(&signals),

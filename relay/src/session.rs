@@ -1,6 +1,7 @@
 //! One agent's session: commands from the records to the agent, reports from the agent to the queue.
 use crate::limits::{Allowance, COMMANDS_IN_FLIGHT_MAX, QUEUE_SENDS_MAX};
 use crate::metrics::{Metrics, Refusal};
+use crate::packs::Packs;
 use crate::sessions::{Sessions, Signals};
 use kiven_model::EnvironmentId;
 use kiven_model::report::{REPORT_BYTES_MAX, Report, ReportBody};
@@ -44,6 +45,7 @@ pub(crate) struct Session<S, Q> {
     pub(crate) store: Arc<S>,
     pub(crate) places: Arc<Semaphore>,
     pub(crate) queue: Arc<SendQueue<Q>>,
+    pub(crate) packs: Arc<Packs>,
     pub(crate) sessions: Sessions,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) signals: Arc<Signals>,
@@ -131,7 +133,7 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Session<S, Q> {
         status
     }
 
-    /// Leaves a report in the queue, then acknowledges it.
+    /// Leaves a report in the queue, then acknowledges it. Statistics go to the archive, a minute's at once.
     ///
     /// One that cannot be read is acknowledged and dropped: it would come first in every session to come.
     async fn report(self: &Arc<Self>, talk: &mut Talk, message: kiven_proto::v1::Report, sending: &mut Sending) -> Result<(), Status> {
@@ -156,6 +158,11 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Session<S, Q> {
             talk.in_flight.remove(command_id);
             // The operation's next command may follow soon.
             self.sessions.busy();
+        }
+        if let ReportBody::Statistics(_) = &report.body {
+            // They are said to have come when they are here: an agent keeps nothing for the sake of a figure.
+            self.packs.add(&report);
+            return self.acknowledge(sequence).await;
         }
         let this = Arc::clone(self);
         sending.spawn(async move {

@@ -1,14 +1,17 @@
 //! Two relays over one store, in virtual time: ownership, hand-over, back-pressure, revocation.
 use crate::limits::COMMANDS_IN_FLIGHT_MAX;
 use crate::metrics::Metrics;
+use crate::packs::Packs;
 use crate::service::{Relay, Shown};
 use crate::session::SendQueue;
 use crate::sessions::{IDLE_PACE, Sessions};
 use jiff::Timestamp;
 use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
 use kiven_model::report::{Report, ReportBody};
+use kiven_model::statistics::InstanceStatistics;
 use kiven_model::{EnvironmentId, OperationId};
-use kiven_ports::{Agents, PortError, Records, ReportQueue, Write};
+use kiven_ports::statistics::prefix;
+use kiven_ports::{Agents, PortError, Records, ReportQueue, StatisticsArchive, Write};
 use kiven_proto::v1::session_response::Message;
 use kiven_proto::v1::{Hello, SessionRequest, SessionResponse, session_request};
 use kiven_sim::{Odds, World};
@@ -75,7 +78,9 @@ impl Harness {
         let (sessions, metrics) = (Sessions::default(), Arc::new(Metrics::default()));
         let (caller, store, counted) = (sessions.clone(), Arc::clone(&self.world), Arc::clone(&metrics));
         tokio::spawn(async move { caller.call_for_ever(&*store, &counted, || Timestamp::UNIX_EPOCH).await });
-        Arc::new(Relay { id: id.to_owned(), store: Arc::clone(&self.world), places: Arc::new(Semaphore::new(4)), queue, sessions, metrics })
+        let packs = Arc::new(Packs::new(id.to_owned(), || Timestamp::UNIX_EPOCH, Arc::clone(&metrics)));
+        tokio::spawn(Arc::clone(&packs).put_for_ever(Arc::clone(&self.world)));
+        Arc::new(Relay { id: id.to_owned(), store: Arc::clone(&self.world), places: Arc::new(Semaphore::new(4)), queue, packs, sessions, metrics })
     }
 
     async fn send(&self, count: usize) -> Vec<String> {
@@ -229,6 +234,23 @@ impl Agent {
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn statistics_go_to_the_archive_and_wait_for_no_queue() {
+    let mut h = Harness::new();
+    let relay = h.relay("a");
+    let (mut agent, _) = welcomed(&relay, 1).await;
+    h.gate.send(false).unwrap();
+    let database = kiven_model::DatabaseId::from_random([1; 16]);
+    let said = InstanceStatistics::empty(database, "c".into(), "c-1".into(), "shop".into(), Timestamp::UNIX_EPOCH);
+    agent.say(ReportBody::Statistics(Box::new(said))).await;
+    assert!(matches!(agent.next().await, Some(Message::Acknowledgement(a)) if a.sequence == 1));
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    let key = format!("{}1970/01/01/000000-a-1.jsonl.gz", prefix(&environment()));
+    assert!(h.world.pack_get(&key).await.unwrap().is_some());
+    assert!(h.taken.try_recv().is_err(), "nothing of it is in the queue");
+    assert!(relay.metrics.text().contains("kiven_relay_statistics_total 1\n"));
 }
 
 #[tokio::test(start_paused = true)]

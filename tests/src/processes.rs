@@ -33,6 +33,11 @@ fn look(pid: u32, folder: &Path) -> Option<Process> {
     ours.then_some(Process { pid, name, command })
 }
 
+/// Asks a process to end.
+pub fn end(pid: u32) {
+    let _ = Command::new("kill").args(["-TERM", &pid.to_string()]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+}
+
 /// `kill -9`.
 pub fn kill(pid: u32) {
     // A process that is gone already is what was wanted.

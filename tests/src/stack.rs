@@ -26,6 +26,7 @@ pub struct Stack {
     pub binaries: PathBuf,
     child: Option<Child>,
     clock: Option<String>,
+    statistics_seconds: Option<u64>,
 }
 
 /// The folder of the binaries under test: `KIVEN_BIN_DIR`, or where this test was built.
@@ -52,7 +53,7 @@ impl Stack {
     /// # Errors
     /// When binaries are missing or it is not ready in time.
     pub async fn start(label: &str) -> anyhow::Result<Self> {
-        Self::begin(label, None).await
+        Self::begin(label, None, None).await
     }
 
     /// The same in virtual time that begins at `clock`.
@@ -60,13 +61,21 @@ impl Stack {
     /// # Errors
     /// When binaries or the package `faketime` are missing, or it is not ready in time.
     pub async fn start_at(label: &str, clock: &str) -> anyhow::Result<Self> {
-        Self::begin(label, Some(clock.to_owned())).await
+        Self::begin(label, Some(clock.to_owned()), None).await
     }
 
-    async fn begin(label: &str, clock: Option<String>) -> anyhow::Result<Self> {
+    /// The same with an agent that asks for statistics this often.
+    ///
+    /// # Errors
+    /// When binaries are missing or it is not ready in time.
+    pub async fn start_asking(label: &str, statistics_seconds: u64) -> anyhow::Result<Self> {
+        Self::begin(label, None, Some(statistics_seconds)).await
+    }
+
+    async fn begin(label: &str, clock: Option<String>, statistics_seconds: Option<u64>) -> anyhow::Result<Self> {
         let base = tempfile::Builder::new().prefix(&format!("kiven-test-{label}-")).tempdir()?.keep();
         std::fs::set_permissions(&base, std::fs::Permissions::from_mode(0o755))?;
-        let mut stack = Self { state: base.join("state"), binaries: binaries()?, base, child: None, clock };
+        let mut stack = Self { state: base.join("state"), binaries: binaries()?, base, child: None, clock, statistics_seconds };
         std::fs::create_dir(stack.failpoints())?;
         stack.launch().await?;
         Ok(stack)
@@ -98,6 +107,7 @@ impl Stack {
             .args(self.clock.take().iter().flat_map(|time| ["--clock", time]))
             .env("XDG_CONFIG_HOME", self.config())
             .env("KIVEN_FAILPOINTS", self.failpoints())
+            .envs(self.statistics_seconds.map(|seconds| ("KIVEN_STATISTICS_SECONDS", seconds.to_string())))
             .current_dir(&self.base)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
@@ -184,6 +194,14 @@ impl Stack {
     #[must_use]
     pub fn processes(&self, name: &str) -> Vec<Process> {
         processes::under(&self.base).into_iter().filter(|process| process.name == name).collect()
+    }
+
+    /// Asks every process of a program to end; answers how many there were.
+    #[must_use]
+    pub fn end_all(&self, name: &str) -> usize {
+        let found = self.processes(name);
+        found.iter().for_each(|process| processes::end(process.pid));
+        found.len()
     }
 
     /// `kill -9` of every process of a program; answers how many there were.

@@ -20,7 +20,8 @@ pub(crate) fn run(what: &str, json: Option<&Path>) -> Result<()> {
         "functions" => crate::functions::run()?,
         "provider" => crate::provider_bench::run()?,
         "relay" => crate::relay_bench::run()?,
-        other => bail!("there is no measurement `{other}`: `path`, `functions`, `provider`, `relay`"),
+        "agent" => crate::agent_bench::run()?,
+        other => bail!("there is no measurement `{other}`: `path`, `functions`, `provider`, `relay`, `agent`"),
     };
     let text = serde_json::to_string_pretty(&figures)?;
     println!("{text}");

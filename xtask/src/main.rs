@@ -1,4 +1,5 @@
 //! Build, demo, test, bench, tidy: everything that a contributor runs.
+mod agent_bench;
 mod audit;
 mod bench;
 mod demo;
@@ -48,7 +49,7 @@ enum Task {
         #[arg(long)]
         client: Option<String>,
     },
-    /// Measures: `path`, `functions`, `provider`.
+    /// Measures: `path`, `functions`, `provider`, `relay`, `agent`.
     Bench {
         /// What.
         what: String,

@@ -46,6 +46,9 @@ pub(crate) struct Values {
     /// The Secret in kiven-system with the first single-use token under the key `token`; make it yourself.
     #[arg(long, default_value = "kiven-agent-first-token")]
     agent_token_secret: String,
+    /// How often the agent asks each instance for its statistics, in seconds; never with 0.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=3600))]
+    statistics_seconds: u32,
     /// The proxy on the way to the relay and the API: http://host:port.
     #[arg(long, default_value = "", value_parser = proxy)]
     proxy_url: String,
@@ -221,6 +224,7 @@ impl Known for Values {
             ".Values.apiUrl | quote" => quoted(&self.api_url),
             ".Values.eksClusterName | quote" => quoted(&self.eks_cluster_name),
             ".Values.awsRegion | quote" => quoted(&self.aws_region),
+            ".Values.statisticsSeconds | quote" => quoted(&self.statistics_seconds.to_string()),
             ".Values.proxyUrl | quote" => quoted(&self.proxy_url),
             ".Values.noProxy | quote" => quoted(&self.no_proxy),
             ".Values.proxySecret | quote" => quoted(&self.proxy_secret),

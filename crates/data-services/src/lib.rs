@@ -3,6 +3,7 @@
 //! Invariants of this crate: pure functions over values; no I/O, no clock; a secret's name, never its content.
 pub mod cnpg;
 pub mod events;
+pub mod statistics;
 
 use kiven_model::command::SecretRequest;
 use kiven_model::database::{DatabaseSpec, Power};

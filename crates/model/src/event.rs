@@ -11,8 +11,8 @@ pub const DATABASE_EVENT_DAYS: i64 = 90;
 pub const DATABASE_EVENTS_MAX: usize = 100;
 /// A certificate that ends so soon should have been renewed: the operator does it seven days before.
 pub const CERTIFICATE_WARNING: SignedDuration = SignedDuration::from_hours(6 * 24);
-/// From so many per cent on a volume is told of: first as filling, then as nearly full.
-pub const VOLUME_PERCENT: [u8; 2] = [90, 98];
+/// From so many per cent on a volume is told of, once at each of them.
+pub const VOLUME_PERCENT: [u8; 3] = [80, 90, 95];
 
 /// One event of a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

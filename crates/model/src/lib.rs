@@ -33,6 +33,8 @@ pub mod runbook;
 pub mod schedule;
 pub mod schema;
 pub mod sizing;
+pub mod statement;
+pub mod statistics;
 pub mod upgrade;
 pub mod uri;
 

@@ -3,6 +3,7 @@ use crate::command::CommandOutcome;
 use crate::database::Published;
 use crate::event::DatabaseEvent;
 use crate::logs::SealedBatch;
+use crate::statistics::InstanceStatistics;
 use crate::{DatabaseId, EnvironmentId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -159,7 +160,7 @@ pub struct LogCount {
 }
 
 /// One report: numbered per agent session, acknowledged by number, repeated until it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Whose agent.
     pub environment_id: EnvironmentId,
@@ -174,7 +175,7 @@ pub struct Report {
 }
 
 /// What a report says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReportBody {
     /// Itself, at the start of a session and every 30 s.
@@ -194,6 +195,9 @@ pub enum ReportBody {
     Logged(LogCounts),
     /// Lines of a log, sealed to the reader of a session; dropped as [`ReportBody::Logged`] is.
     Sealed(SealedBatch),
+    /// What one instance counts; likewise, and an older one that has not left yet gives way to a newer one. It goes to the archive of
+    /// statistics and into no queue.
+    Statistics(Box<InstanceStatistics>),
     /// Reports that were dropped because the buffer was full.
     Dropped {
         /// How many.

@@ -10,12 +10,14 @@ pub mod contract;
 pub mod error;
 pub mod records;
 pub mod runtime;
+pub mod statistics;
 
 pub use account::CustomerAccount;
 pub use agents::Agents;
 pub use error::PortError;
 pub use records::{NameClaim, Records, Write};
 pub use runtime::{Blobs, Clock, Doorbell, Random, ReportQueue};
+pub use statistics::StatisticsArchive;
 
 /// Everything an operation may touch.
 pub trait Ports: Send + Sync + 'static {

@@ -12,6 +12,7 @@ mod faults;
 mod kube;
 pub mod nodegroups;
 mod objects;
+mod packs;
 mod records;
 mod reports;
 mod snapshot;

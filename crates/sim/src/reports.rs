@@ -37,7 +37,7 @@ impl State {
                 self.inbox.event_put(event);
                 None
             }
-            ReportBody::Logged(_) | ReportBody::Sealed(_) | ReportBody::Dropped { .. } => None,
+            ReportBody::Logged(_) | ReportBody::Sealed(_) | ReportBody::Statistics(_) | ReportBody::Dropped { .. } => None,
         }
     }
 }

@@ -11,6 +11,7 @@ use kiven_model::operation::{Lease, Operation};
 use kiven_model::{Code, DatabaseId, EnvironmentId, OperationId, OrganizationId, Problem};
 use kiven_ports::runtime::TICKS_MAX;
 use kiven_ports::{Clock, Doorbell, PortError, Ports, Random};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -37,6 +38,7 @@ pub(crate) struct State {
     pub(crate) agent: Agent,
     pub(crate) rings: Vec<(i64, OperationId)>,
     pub(crate) ticks: Vec<Vec<DatabaseId>>,
+    pub(crate) packs: BTreeMap<String, Vec<u8>>,
     pub(crate) effects: u64,
     pub(crate) violations: Vec<String>,
 }
@@ -127,6 +129,7 @@ impl World {
             agent: Agent::new(environment.id.clone(), BEGIN_MS),
             rings: Vec::new(),
             ticks: Vec::new(),
+            packs: BTreeMap::new(),
             effects: 0,
             violations: Vec::new(),
             random,

@@ -38,3 +38,9 @@ fn the_account_keeps_its_contract() {
     let pass = async || world.advance_to(world.now_ms() + 30_000);
     block_on(contract::account(&world, &prepared, pass)).expect("the world never waits").unwrap();
 }
+
+#[test]
+fn the_archive_of_statistics_keeps_its_contract() {
+    let world = World::new(1, Odds::none());
+    block_on(contract::statistics(&world)).expect("the world never waits").unwrap();
+}

@@ -99,6 +99,27 @@ pub(crate) async fn declare(kube: &Handle, spec: &Spec, primary: &Instance) -> R
             declared_database(kube, &session, primary, &object).await?;
         }
     }
+    preloaded_extensions(&session, primary).await
+}
+
+/// Libraries that are loaded because their parameters are set, and are extensions too.
+const PRELOADED: [&str; 1] = ["pg_stat_statements"];
+
+/// Makes the extensions of what is loaded in every database that takes connections, as CloudNativePG does; `template1` is one of them,
+/// so that later databases have them too.
+async fn preloaded_extensions(session: &Session, primary: &Instance) -> Result<(), OperatorError> {
+    let loaded = session.row("SHOW shared_preload_libraries").await?.into_iter().next().flatten().unwrap_or_default();
+    let extensions: Vec<&str> = loaded.split(',').map(str::trim).filter(|library| PRELOADED.contains(library)).collect();
+    if extensions.is_empty() {
+        return Ok(());
+    }
+    for row in session.rows("SELECT datname FROM pg_database WHERE datallowconn").await? {
+        let Some(database) = row.first().cloned().flatten() else { continue };
+        let inside = Session::open(primary, &database).await?;
+        for extension in &extensions {
+            inside.run(&format!("CREATE EXTENSION IF NOT EXISTS {}", name(extension))).await?;
+        }
+    }
     Ok(())
 }
 

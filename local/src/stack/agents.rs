@@ -39,6 +39,7 @@ struct Agent {
 #[derive(Debug, Clone)]
 pub(crate) struct Inherited {
     pub(crate) failpoints: Option<String>,
+    pub(crate) statistics_seconds: Option<String>,
     pub(crate) clock: BTreeMap<String, String>,
 }
 
@@ -177,6 +178,9 @@ fn start(folder: &Folder, environment: &Environment, inherited: &Inherited) -> a
     .into();
     if let Some(failpoints) = &inherited.failpoints {
         variables.insert("KIVEN_FAILPOINTS".to_owned(), failpoints.clone());
+    }
+    if let Some(seconds) = &inherited.statistics_seconds {
+        variables.insert("KIVEN_STATISTICS_SECONDS".to_owned(), seconds.clone());
     }
     variables.extend(inherited.clock.clone());
     tracing::info!(environment_id = %environment.id, "starting the environment's agent");

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 const TABLE: &str = "kiven";
 const BUCKET: &str = "kiven-payloads";
+/// Where the relay puts statistics.
+pub(crate) const METRICS_BUCKET: &str = "kiven-metrics";
 /// One machine has one partition: more would only cost the sweep queries.
 pub(crate) const DUE_SHARDS: u32 = 1;
 /// Instances of the API at once: each costs memory, and near the store two serve hundreds of requests a second.
@@ -81,6 +83,7 @@ pub(crate) async fn start(folder: &Folder, keys: &Keys, endpoints: &Endpoints, o
     let sdk = sdk(endpoints, KIVEN_KEY);
     table_ensure(&sdk, TABLE).await.context("the table could not be made")?;
     bucket_ensure(&sdk, BUCKET, REGION).await.context("the bucket of payloads could not be made")?;
+    bucket_ensure(&sdk, METRICS_BUCKET, REGION).await.context("the bucket of statistics could not be made")?;
     let store = Store::new(&sdk, &StoreConfig { table: TABLE.to_owned(), bucket: BUCKET.to_owned(), due_shards: DUE_SHARDS });
     found_organization(&store, keys).await?;
     let queues = endpoints.queues();

@@ -1,6 +1,6 @@
 //! The long-lived processes beside this one: started again when they end, ended when a former stack left them behind.
 use super::Options;
-use super::backend::{Backend, DUE_SHARDS, aws_environment, sibling};
+use super::backend::{Backend, DUE_SHARDS, METRICS_BUCKET, aws_environment, sibling};
 use super::folder::Folder;
 use crate::aws::Endpoints;
 use anyhow::{Context, bail};
@@ -72,6 +72,7 @@ pub(crate) fn relay(folder: &Folder, endpoints: &Endpoints, backend: &Backend, o
             ("KIVEN_RELAY_KEY_PATH", path("secrets/relay.key")),
             ("KIVEN_CA_CERTIFICATE_PATH", path("secrets/ca.crt")),
             ("KIVEN_REPORTS_URL", backend.reports_url.clone()),
+            ("KIVEN_METRICS_BUCKET", METRICS_BUCKET.to_owned()),
             ("KIVEN_DUE_SHARDS", DUE_SHARDS.to_string()),
         ]
         .map(|(name, value)| (name.to_owned(), value)),

@@ -56,6 +56,8 @@ pub struct Options {
     pub credentials: PathBuf,
     /// Passed on to every process, for the kill matrix.
     pub failpoints: Option<String>,
+    /// How often the agent asks for statistics, in seconds; as it does by itself when not set.
+    pub statistics_seconds: Option<String>,
     /// Where the cluster alone keeps WAL and backups; the stack has its own.
     pub s3: String,
     /// Where virtual time is to begin, or to be moved on to.
@@ -84,6 +86,7 @@ impl Options {
             path: set("PATH").unwrap_or_default().into(),
             credentials: config.join("kiven").join("credentials.json"),
             failpoints: set("KIVEN_FAILPOINTS"),
+            statistics_seconds: set("KIVEN_STATISTICS_SECONDS"),
             s3: String::new(),
             clock: None,
             clock_environment: match set("FAKETIME_TIMESTAMP_FILE") {
@@ -170,7 +173,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         Arc::clone(&endpoints),
         backend.store.clone(),
         keys.organization_id.clone(),
-        agents::Inherited { failpoints: options.failpoints.clone(), clock: options.clock_environment.clone() },
+        agents::Inherited {
+            failpoints: options.failpoints.clone(),
+            statistics_seconds: options.statistics_seconds.clone(),
+            clock: options.clock_environment.clone(),
+        },
     ));
     let nodes = tokio::spawn(nodes::look_after(kube.clone(), Arc::clone(&endpoints), subnets().to_vec()));
     let passwords = tokio::spawn(passwords::look_after(folder.clone(), kube.clone()));

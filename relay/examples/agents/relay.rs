@@ -49,6 +49,7 @@ fn spawn(program: &str, folder: &Path, records: u16, port: u16, health: u16) -> 
             ("AWS_ENDPOINT_URL_S3", endpoint.clone()),
             ("KIVEN_TABLE", "kiven".to_owned()),
             ("KIVEN_PAYLOAD_BUCKET", "kiven".to_owned()),
+            ("KIVEN_METRICS_BUCKET", "kiven".to_owned()),
             ("KIVEN_REPORTS_URL", format!("{endpoint}/000000000000/reports")),
             ("KIVEN_RELAY_LISTEN", format!("127.0.0.1:{port}")),
             ("KIVEN_RELAY_HEALTH_LISTEN", format!("127.0.0.1:{health}")),

@@ -3,7 +3,7 @@ use crate::account::{Customer, WORKER, adapter, principal};
 use crate::onboarding::{self, CLUSTER, Names, ROLE};
 use crate::{begin, emulation};
 use kiven_aws::authority::KmsKey;
-use kiven_aws::store::{Queue, S3Blobs, SqsDoorbell, Store, StoreConfig, bucket_ensure, table_ensure};
+use kiven_aws::store::{Queue, S3Blobs, S3Packs, SqsDoorbell, Store, StoreConfig, bucket_ensure, table_ensure};
 use kiven_model::{EnvironmentId, OperationId, OrganizationId};
 use kiven_ports::account::Access;
 use kiven_ports::{Doorbell, contract};
@@ -64,6 +64,8 @@ async fn the_store_keeps_its_contracts() {
     contract::records(&store).await.unwrap();
     contract::agents(&store).await.unwrap();
     contract::blobs(&S3Blobs::new(&sdk, "kiven-payloads")).await.unwrap();
+    bucket_ensure(&sdk, "kiven-metrics", REGION).await.unwrap();
+    contract::statistics(&S3Packs::new(&sdk, "kiven-metrics")).await.unwrap();
 }
 
 /// Amazon's own emulation is the most exact about tokens, conditions and sizes.

@@ -26,6 +26,7 @@ mod blobs;
 mod item;
 mod logs;
 mod names;
+mod packs;
 mod queue;
 mod records;
 mod schedules;
@@ -36,6 +37,7 @@ use aws_sdk_dynamodb::Client;
 
 pub use agents::COMMAND_SHARDS_MAX;
 pub use blobs::S3Blobs;
+pub use packs::S3Packs;
 pub use queue::{DELAY_SECONDS_MAX, Queue, SqsDoorbell};
 pub use schema::{bucket_ensure, table_ensure};
 

@@ -12,6 +12,11 @@ const SMART_SHUTDOWN_SECONDS: u32 = 15;
 /// Seconds after which it is stopped by force; EKS drains nodes within five minutes.
 const STOP_SECONDS_MAX: u32 = 240;
 
+/// Parameters by which the operator loads `pg_stat_statements` and makes the extension in every database (CloudNativePG's managed
+/// extensions). Utility statements, where passwords stand, are not counted: what is not written down cannot get out.
+pub const STATEMENTS_PARAMETERS: [(&str, &str); 3] =
+    [("pg_stat_statements.max", "5000"), ("pg_stat_statements.track", "top"), ("pg_stat_statements.track_utility", "off")];
+
 pub(super) fn cluster(generation: &Generation, power: Power) -> Value {
     let spec = &generation.spec;
     let names = generation.names();
@@ -69,6 +74,7 @@ fn resources(generation: &Generation) -> Value {
 fn postgresql(generation: &Generation) -> Value {
     let mut parameters = sizing(&generation.spec).map(|s| s.parameters).unwrap_or_default();
     parameters.insert(REVISION.to_owned(), generation.revision.to_string());
+    parameters.extend(STATEMENTS_PARAMETERS.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let mut postgresql = json!({ "parameters": parameters });
     let durability = match generation.spec.plan.durability(generation.spec.instances) {
         Durability::Single => return postgresql,

@@ -41,8 +41,15 @@ fn zone<'a>(pod: &Value, seen: &'a Seen) -> Option<&'a str> {
     node["metadata"]["labels"]["topology.kubernetes.io/zone"].as_str()
 }
 
-pub(super) fn instances(seen: &Seen) -> impl Iterator<Item = &Value> {
+/// The pods that are PostgreSQL's and stay.
+pub fn instances(seen: &Seen) -> impl Iterator<Item = &Value> {
     seen.pods.iter().filter(|pod| pod["metadata"]["labels"]["cnpg.io/podRole"] == "instance" && pod["metadata"]["deletionTimestamp"].is_null())
+}
+
+/// A quantity in whole units, as of bytes.
+#[must_use]
+pub fn whole(value: &Value) -> Option<u64> {
+    quantity(value).and_then(|thousandths| u64::try_from(thousandths / 1000).ok())
 }
 
 /// A quantity in thousandths: the API server writes `1000m` as `1` and `4096Mi` as `4Gi`.

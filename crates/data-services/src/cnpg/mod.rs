@@ -48,7 +48,8 @@ pub fn server_certificate(cluster: &str) -> String {
     format!("{cluster}-server")
 }
 
-pub use cluster::agent_grants;
+pub use cluster::{STATEMENTS_PARAMETERS, agent_grants};
+pub use current::{instances, whole};
 pub use network::operator_elsewhere;
 pub use observe::certificate_ends_at;
 
