@@ -26,6 +26,8 @@ pub struct Stack {
     pub binaries: PathBuf,
     child: Option<Child>,
     clock: Option<String>,
+    /// What else the stack is started with.
+    arguments: Vec<String>,
 }
 
 /// The folder of the binaries under test: `KIVEN_BIN_DIR`, or where this test was built.
@@ -52,7 +54,7 @@ impl Stack {
     /// # Errors
     /// When binaries are missing or it is not ready in time.
     pub async fn start(label: &str) -> anyhow::Result<Self> {
-        Self::begin(label, None).await
+        Self::begin(label, None, Vec::new()).await
     }
 
     /// The same in virtual time that begins at `clock`.
@@ -60,13 +62,22 @@ impl Stack {
     /// # Errors
     /// When binaries or the package `faketime` are missing, or it is not ready in time.
     pub async fn start_at(label: &str, clock: &str) -> anyhow::Result<Self> {
-        Self::begin(label, Some(clock.to_owned())).await
+        Self::begin(label, Some(clock.to_owned()), Vec::new()).await
     }
 
-    async fn begin(label: &str, clock: Option<String>) -> anyhow::Result<Self> {
+    /// The same with databases on a given cluster, and WAL and backups at an S3 that its pods reach.
+    ///
+    /// # Errors
+    /// When binaries are missing, the cluster lacks something, or it is not ready in time.
+    pub async fn start_on(label: &str, kubeconfig: &Path, s3: &str) -> anyhow::Result<Self> {
+        let arguments = ["--kubeconfig".to_owned(), kubeconfig.display().to_string(), "--s3".to_owned(), s3.to_owned()];
+        Self::begin(label, None, arguments.into()).await
+    }
+
+    async fn begin(label: &str, clock: Option<String>, arguments: Vec<String>) -> anyhow::Result<Self> {
         let base = tempfile::Builder::new().prefix(&format!("kiven-test-{label}-")).tempdir()?.keep();
         std::fs::set_permissions(&base, std::fs::Permissions::from_mode(0o755))?;
-        let mut stack = Self { state: base.join("state"), binaries: binaries()?, base, child: None, clock };
+        let mut stack = Self { state: base.join("state"), binaries: binaries()?, base, child: None, clock, arguments };
         std::fs::create_dir(stack.failpoints())?;
         stack.launch().await?;
         Ok(stack)
@@ -96,6 +107,7 @@ impl Stack {
             .arg(&self.state)
             // A folder that began in virtual time stays in it.
             .args(self.clock.take().iter().flat_map(|time| ["--clock", time]))
+            .args(&self.arguments)
             .env("XDG_CONFIG_HOME", self.config())
             .env("KIVEN_FAILPOINTS", self.failpoints())
             .current_dir(&self.base)

@@ -1,6 +1,7 @@
 //! Build, demo, test, bench, tidy: everything that a contributor runs.
 mod audit;
 mod bench;
+mod cluster;
 mod demo;
 mod deploy;
 mod elf;
@@ -39,7 +40,7 @@ struct Arguments {
 enum Task {
     /// Builds everything, starts the local stack and runs Terraform on an example.
     Demo(demo::Options),
-    /// Runs every suite, or the named ones: static, unit, local, provider, system, aws, deploy, kube; `kills` runs the whole kill matrix.
+    /// Runs every suite, or the named ones: static, unit, local, provider, system, aws, deploy, kube, cluster; `kills` runs the whole kill matrix.
     Test {
         /// Which suites; all when none is named.
         suites: Vec<String>,
