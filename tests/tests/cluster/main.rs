@@ -172,13 +172,13 @@ async fn a_database_lives_beside_a_plain_cluster() {
 
     let acknowledged = power(&kiven, &database, &target, acknowledged, &mut figures).await;
     let acknowledged = lost_object(&kiven, &database, &target, acknowledged, &mut figures).await;
+    let paused = kiven.customer.power(&database.id, false).await.unwrap();
+    kiven.succeed(&paused).await;
     let (took, lost) = backups::recover(&given, &given.get("cluster", &cluster).await.unwrap(), &target.database, &acknowledged).await.unwrap();
     println!("recovered: {} acknowledged rows, {lost} lost", acknowledged.len());
     assert_eq!(lost, 0, "pause has archived the last row");
     figures.kiven("recovery from its archive by a plain Cluster, s", took);
 
-    let paused = kiven.customer.power(&database.id, false).await.unwrap();
-    kiven.succeed(&paused).await;
     plain::live(&given, &like, &kiven.image, &mut figures).await;
     kiven.delete(&database, false).await;
     figures.print();

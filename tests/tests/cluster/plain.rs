@@ -12,9 +12,11 @@ pub const NAME: &str = "e2e-plain";
 /// How long each part of it may take.
 const PART_MAX: Duration = Duration::from_secs(300);
 
-/// The Cluster by hand: instances, image, resources, volume, settings and synchronous standby of Kiven's; no plugin, no pooler.
+/// The Cluster by hand: instances, image, resources, volume, settings, synchronous standby and archive like Kiven's; no pooler.
 fn cluster(like: &Value) -> Value {
     let spec = &like["spec"];
+    let mut plugin = spec["plugins"][0].clone();
+    plugin["parameters"] = json!({ "barmanObjectName": NAME });
     let mut parameters = spec["postgresql"]["parameters"].clone();
     parameters.as_object_mut().unwrap().remove("kiven.revision");
     let mut postgresql = json!({ "parameters": parameters });
@@ -27,16 +29,25 @@ fn cluster(like: &Value) -> Value {
             "instances": spec["instances"], "imageCatalogRef": spec["imageCatalogRef"], "resources": spec["resources"],
             "storage": { "size": spec["storage"]["size"], "storageClass": spec["storage"]["storageClass"] },
             "affinity": { "tolerations": spec["affinity"]["tolerations"], "nodeSelector": { "kiven.io/pool": "local" } },
-            "postgresql": postgresql,
+            "postgresql": postgresql, "plugins": [plugin],
         },
     })
+}
+
+/// An archive of its own in Kiven's bucket.
+async fn archive(given: &Given, like: &Value) -> Value {
+    let of_kiven = like["spec"]["plugins"][0]["parameters"]["barmanObjectName"].as_str().unwrap();
+    let mut spec = given.get("objectstore", of_kiven).await.unwrap()["spec"].clone();
+    let path = spec["configuration"]["destinationPath"].as_str().unwrap().to_owned();
+    spec["configuration"]["destinationPath"] = json!(format!("{path}-plain"));
+    json!({ "apiVersion": "barmancloud.cnpg.io/v1", "kind": "ObjectStore", "metadata": { "name": NAME, "namespace": DATABASES }, "spec": spec })
 }
 
 /// Lives the same life as Kiven's database, driven by kubectl.
 pub async fn live(given: &Given, like: &Value, image: &str, figures: &mut Figures) {
     let mut object = cluster(like);
     let began = Instant::now();
-    given.apply(std::slice::from_ref(&object)).await.unwrap();
+    given.apply(&[archive(given, like).await, object.clone()]).await.unwrap();
     given.healthy(NAME, PART_MAX).await;
     figures.plain("provision, s", began.elapsed());
     let target = Target {
@@ -63,6 +74,7 @@ pub async fn live(given: &Given, like: &Value, image: &str, figures: &mut Figure
     let acknowledged = writer.stop().await;
     power(given, &target, acknowledged, figures).await;
     remove(given, NAME).await;
+    given.run(&["-n", DATABASES, "delete", "objectstore", NAME]).await.unwrap();
 }
 
 /// Hibernation by its annotation, and back.
