@@ -6,7 +6,7 @@ use crate::objects::{api, applicable, apply};
 use crate::readers::Readers;
 use crate::runner::CarryOut;
 use crate::watch::World;
-use crate::{archive, backup, maintenance, released, retire, revision, secrets, upgrade};
+use crate::{archive, backup, maintenance, released, retire, revision, secrets, upgrade, volumes};
 use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
 use kiven_model::names::DATABASE_NAMESPACE;
 use kiven_model::{Code, EnvironmentId, Problem};
@@ -137,6 +137,11 @@ impl Commands {
                 if let Err(problem) = judge_transition(&current, object, consent) {
                     return Ok(CommandOutcome::Refused(problem));
                 }
+            } else if object["kind"] == "Cluster" {
+                let left = volumes::left_behind(&self.client, name).await?;
+                if !left.is_empty() {
+                    return Ok(CommandOutcome::Refused(beside_its_volumes(&left)));
+                }
             }
             apply(&api, object).await?;
         }
@@ -171,6 +176,12 @@ impl CarryOut for Commands {
         tracing::info!(command_id = command.id, kind = command.body.name(), outcome = label(&outcome), "command ended");
         outcome
     }
+}
+
+fn beside_its_volumes(left: &[String]) -> Problem {
+    let problem = Problem::new(Code::AGENT_REFUSED, "a Cluster made now would begin empty: volumes of this one are there without their claims");
+    let problem = problem.detail(format!("volumes: {}", left.join(", ")));
+    problem.hint("Give each volume its claim again, as docs/runbooks/lost-claims.md says; then the same Cluster takes them.")
 }
 
 fn no_database() -> CommandOutcome {

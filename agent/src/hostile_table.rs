@@ -67,6 +67,11 @@ fn apply(objects: Vec<Value>) -> CommandBody {
     CommandBody::Apply { objects, consent: None }
 }
 
+/// The Cluster of a database of which only a volume is left.
+fn lost_cluster() -> Vec<Value> {
+    objects_of(&generation(9, "lost")).into_iter().filter(|object| object["kind"] == "Cluster").collect()
+}
+
 /// One of the running database's objects, otherwise.
 fn object(name: &'static str, kind: &str, change: impl FnOnce(&mut Value)) -> Attack {
     let mut object = objects_of(&generation(2, "shop")).into_iter().find(|object| object["kind"] == kind).unwrap();
@@ -253,6 +258,7 @@ fn envelopes() -> Vec<Attack> {
         expired("late", whole()),
         changed("other environment", whole(), |c| c.environment_id = EnvironmentId::from_random([8; 16])),
         changed("no database", whole(), |c| c.database_id = None),
+        changed("Cluster beside its lost volumes", apply(lost_cluster()), |c| c.database_id = Some(DatabaseId::from_random([9; 16]))),
         // The newest fence is remembered with the first command that gets as far as that.
         Attack { verdict: Verdict::Allowed, ..attack("current", CommandBody::HandOver { cluster: generation(2, "shop").names().cluster }) },
         changed("out of order", whole(), |c| c.fence = FENCE - 1),

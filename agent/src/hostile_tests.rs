@@ -82,6 +82,8 @@ async fn furnish(client: &Client) {
     for name in ["kiven-system", "kiven-databases"] {
         create(&namespaces, json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } })).await;
     }
+    // One that was lost whole, but for its volume.
+    keep_volume(client, "pv-lost", &format!("{}-1", generation(9, "lost").names().cluster)).await;
     for g in [generation(2, "shop"), generation(7, "bank")] {
         for object in objects_of(&g) {
             let kind = crate::objects::applicable(&object).unwrap();
@@ -105,17 +107,7 @@ async fn furnish(client: &Client) {
             }),
         )
         .await;
-        create(
-            &Api::all_with(client.clone(), &resource("", "v1", "PersistentVolume", "persistentvolumes")),
-            json!({
-                "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": volume },
-                "spec": {
-                    "capacity": { "storage": "10Gi" }, "accessModes": ["ReadWriteOnce"], "persistentVolumeReclaimPolicy": "Retain",
-                    "claimRef": { "namespace": "kiven-databases", "name": claim }, "hostPath": { "path": "/nowhere" },
-                },
-            }),
-        )
-        .await;
+        keep_volume(client, &volume, &claim).await;
         let secrets = api(client, "kiven-databases", &resource("", "v1", "Secret", "secrets"));
         for request in Cnpg.secrets(&g) {
             create(
@@ -128,6 +120,21 @@ async fn furnish(client: &Client) {
             .await;
         }
     }
+}
+
+/// A volume that is kept for a claim, whether the claim is there or not.
+async fn keep_volume(client: &Client, volume: &str, claim: &str) {
+    create(
+        &Api::all_with(client.clone(), &resource("", "v1", "PersistentVolume", "persistentvolumes")),
+        json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": volume },
+            "spec": {
+                "capacity": { "storage": "10Gi" }, "accessModes": ["ReadWriteOnce"], "persistentVolumeReclaimPolicy": "Retain",
+                "claimRef": { "namespace": "kiven-databases", "name": claim }, "hostPath": { "path": "/nowhere" },
+            },
+        }),
+    )
+    .await;
 }
 
 /// Every object that commands could have touched, as the API server has it.

@@ -1,6 +1,8 @@
 //! Secrets that the agent makes itself: a command says which, never what is in it. An existing one is never changed.
 use crate::guardrails::judge_secret;
 use crate::objects::{api, resource};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::SignedDuration;
 use kiven_model::Problem;
 use kiven_model::command::{SecretContent, SecretRequest};
@@ -23,6 +25,8 @@ pub(crate) enum SecretError {
     Kube(#[from] kube::Error),
     #[error("a certificate could not be made")]
     Certificate(#[from] rcgen::Error),
+    #[error("a key is not as it was expected")]
+    Key,
     #[error("there is no randomness")]
     Randomness,
     #[error("a Secret of that name is another database's")]
@@ -97,7 +101,7 @@ fn password() -> Result<String, SecretError> {
     Ok(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 63)])).collect())
 }
 
-fn authority(common_name: &str) -> Result<(String, String), rcgen::Error> {
+fn authority(common_name: &str) -> Result<(String, String), SecretError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name.push(DnType::CommonName, common_name);
@@ -108,5 +112,44 @@ fn authority(common_name: &str) -> Result<(String, String), rcgen::Error> {
     let (month, date) = (day.month().unsigned_abs(), day.day().min(28).unsigned_abs());
     params.not_before = rcgen::date_time_ymd(i32::from(day.year()), month, date);
     params.not_after = rcgen::date_time_ymd(i32::from(day.year()) + AUTHORITY_YEARS, month, date);
-    Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
+    let text = ec_key(&key).ok_or(SecretError::Key)?;
+    Ok((params.self_signed(&key)?.pem(), text))
+}
+
+/// Of a P-256 key in PKCS#8, what stands before its 32 secret bytes: the version and the length of them (RFC 5915).
+const SECRET_FOLLOWS: [u8; 5] = [0x02, 0x01, 0x01, 0x04, 0x20];
+/// The sequence, version and length of an `ECPrivateKey` on P-256, and its curve, in DER.
+const EC_BEGINS: [u8; 7] = [0x30, 0x77, 0x02, 0x01, 0x01, 0x04, 0x20];
+const ON_P256: [u8; 12] = [0xa0, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+/// What stands before its public point.
+const POINT_FOLLOWS: [u8; 6] = [0xa1, 0x44, 0x03, 0x42, 0x00, 0x04];
+
+/// A P-256 key as `EC PRIVATE KEY` (RFC 5915): the only form in which the operator takes an authority's key. It refuses PKCS#8.
+fn ec_key(key: &KeyPair) -> Option<String> {
+    let whole = key.serialize_der();
+    let at = whole.windows(SECRET_FOLLOWS.len()).position(|window| window == SECRET_FOLLOWS)? + SECRET_FOLLOWS.len();
+    let (secret, point) = (whole.get(at..at + 32)?, key.public_key_raw().strip_prefix(&[0x04])?);
+    let der = [&EC_BEGINS, secret, &ON_P256, &POINT_FOLLOWS, point].concat();
+    let text = STANDARD.encode(der);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    Some(format!("-----BEGIN EC PRIVATE KEY-----\n{}\n-----END EC PRIVATE KEY-----\n", lines.join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls_pki_types::PrivateSec1KeyDer;
+    use rustls_pki_types::pem::PemObject;
+
+    #[test]
+    fn an_authoritys_key_is_what_the_operator_takes() {
+        let (certificate, key) = authority("Kiven shop").unwrap();
+        assert!(key.starts_with("-----BEGIN EC PRIVATE KEY-----\n") && key.lines().all(|line| line.len() <= 64), "only this form");
+        let der = PrivateSec1KeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        // The provider checks that the public point is the secret's own.
+        let key = rustls::crypto::ring::sign::any_ecdsa_type(&der.into()).unwrap();
+        let certificate = rustls_pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        let certified = rustls::sign::CertifiedKey::new(vec![certificate], key);
+        certified.keys_match().unwrap();
+    }
 }

@@ -1,5 +1,5 @@
 //! Volumes that nothing in the cluster uses any more: what costs, and what nobody would find.
-use crate::objects::resource;
+use crate::objects::{api, resource};
 use kiven_model::names::DATABASE_NAMESPACE;
 use kiven_model::report::{LOOSE_VOLUMES_MAX, LooseVolume};
 use kube::api::{Api, DynamicObject, ListParams};
@@ -42,6 +42,29 @@ pub(crate) async fn loose(client: &Client, claims: &Store<DynamicObject>, cluste
     loose.sort();
     loose.truncate(LOOSE_VOLUMES_MAX);
     loose
+}
+
+/// The volumes of a Cluster whose claims are gone. The operator would not find them: a Cluster made anew would begin empty beside them.
+pub(crate) async fn left_behind(client: &Client, cluster: &str) -> kube::Result<Vec<String>> {
+    let claims = api(client, DATABASE_NAMESPACE, &resource("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"));
+    let there: BTreeSet<String> = claims.list(&ListParams::default()).await?.items.iter().map(ResourceExt::name_any).collect();
+    let volumes = Api::<DynamicObject>::all_with(client.clone(), &resource("", "v1", "PersistentVolume", "persistentvolumes"));
+    let prefix = format!("{cluster}-");
+    let is_left = |volume: &DynamicObject| {
+        let claim = &volume.data["spec"]["claimRef"];
+        let name = claim["name"].as_str().unwrap_or_default();
+        claim["namespace"] == DATABASE_NAMESPACE && name.starts_with(&prefix) && !there.contains(name)
+    };
+    let (mut left, mut parameters) = (Vec::new(), ListParams::default().limit(PAGE));
+    for _ in 0..PAGES_MAX {
+        let page = volumes.list(&parameters).await?;
+        left.extend(page.items.iter().filter(|volume| is_left(volume)).map(ResourceExt::name_any));
+        match page.metadata.continue_ {
+            Some(next) if !next.is_empty() => parameters.continue_token = Some(next),
+            _ => break,
+        }
+    }
+    Ok(left)
 }
 
 /// A volume that no used claim has; `None` for those of others.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: kiven-local dev [status|stop|clock [set TIME]] [--state FOLDER] [--port PORT] [--clock TIME]
+                       [--kubeconfig FILE [--s3 URL]]
 
   dev                  starts Kiven on this machine and stays until Ctrl-C
   dev status           what runs, as JSON
@@ -16,7 +17,9 @@ const USAGE: &str = "usage: kiven-local dev [status|stop|clock [set TIME]] [--st
   dev clock set TIME   moves it forward, as 2026-03-27T17:00:00Z
   --state              the folder that everything is in
   --port               the API's port; the last one, or any free one, when not given
-  --clock              begins virtual time there; a folder that began in virtual time stays in it";
+  --clock              begins virtual time there; a folder that began in virtual time stays in it
+  --kubeconfig         databases run on this Kubernetes cluster instead of processes of this machine: docs/cluster-suite.md
+  --s3                 where WAL and backups of that cluster go: an S3 that this machine and its pods reach";
 /// How long a stack may take to end.
 const STOP_LOOKS_MAX: u32 = 500;
 
@@ -162,6 +165,7 @@ fn parse(arguments: &[String]) -> anyhow::Result<(Verb, Options)> {
         match flag.as_str() {
             "--state" => options.state = PathBuf::from(value),
             "--s3" => value.clone_into(&mut options.s3),
+            "--kubeconfig" => options.kubeconfig = Some(PathBuf::from(value)),
             "--clock" => options.clock = Some(time(value)?),
             "--port" => options.port = value.parse().with_context(|| format!("`{value}` is no port"))?,
             _ => bail!("there is no {flag}\n{USAGE}"),

@@ -93,9 +93,17 @@ impl Customer {
     /// # Errors
     /// When it does not become connected.
     pub async fn connect(stack: &Stack) -> anyhow::Result<Self> {
+        Self::connect_as(stack, &environment_request("tests"), &connection_request()).await
+    }
+
+    /// The same with requests of one's own.
+    ///
+    /// # Errors
+    /// When it does not become connected.
+    pub async fn connect_as(stack: &Stack, environment: &EnvironmentRequest, connection: &ConnectionRequest) -> anyhow::Result<Self> {
         let client = stack.client()?;
         let asked = EnvironmentId::from_random(random()?);
-        let environment = client.environment_put(&asked, &environment_request("tests")).await?.id;
+        let environment = client.environment_put(&asked, environment).await?.id;
         let customer = Self {
             kube_url: stack.said("kube_url")?,
             kube_token: stack.secret("admin-token")?,
@@ -105,7 +113,7 @@ impl Customer {
             client,
             environment,
         };
-        let connected = customer.client.connection_put(&customer.environment, &connection_request()).await?;
+        let connected = customer.client.connection_put(&customer.environment, connection).await?;
         customer.prepare(&connected.operation_id.context("connecting has no operation")?).await?;
         Ok(customer)
     }
@@ -136,7 +144,11 @@ impl Customer {
         self.succeed_within(operation, PREPARATION_MAX).await
     }
 
-    async fn succeed_within(&self, operation: &OperationId, time: Duration) -> anyhow::Result<OperationView> {
+    /// Follows an operation to its success within a time of one's own.
+    ///
+    /// # Errors
+    /// With its events when it ended otherwise or not in time.
+    pub async fn succeed_within(&self, operation: &OperationId, time: Duration) -> anyhow::Result<OperationView> {
         match self.client.operation_follow(operation, time, |_| ()).await? {
             Followed::Over(view) if view.status == OperationStatus::Succeeded => Ok(*view),
             _ => {

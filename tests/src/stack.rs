@@ -27,6 +27,8 @@ pub struct Stack {
     child: Option<Child>,
     clock: Option<String>,
     statistics_seconds: Option<u64>,
+    /// What else the stack is started with.
+    arguments: Vec<String>,
 }
 
 /// The folder of the binaries under test: `KIVEN_BIN_DIR`, or where this test was built.
@@ -53,7 +55,7 @@ impl Stack {
     /// # Errors
     /// When binaries are missing or it is not ready in time.
     pub async fn start(label: &str) -> anyhow::Result<Self> {
-        Self::begin(label, None, None).await
+        Self::begin(label, None, Vec::new(), None).await
     }
 
     /// The same in virtual time that begins at `clock`.
@@ -61,7 +63,16 @@ impl Stack {
     /// # Errors
     /// When binaries or the package `faketime` are missing, or it is not ready in time.
     pub async fn start_at(label: &str, clock: &str) -> anyhow::Result<Self> {
-        Self::begin(label, Some(clock.to_owned()), None).await
+        Self::begin(label, Some(clock.to_owned()), Vec::new(), None).await
+    }
+
+    /// The same with databases on a given cluster, and WAL and backups at an S3 that its pods reach.
+    ///
+    /// # Errors
+    /// When binaries are missing, the cluster lacks something, or it is not ready in time.
+    pub async fn start_on(label: &str, kubeconfig: &Path, s3: &str) -> anyhow::Result<Self> {
+        let arguments = ["--kubeconfig".to_owned(), kubeconfig.display().to_string(), "--s3".to_owned(), s3.to_owned()];
+        Self::begin(label, None, arguments.into(), None).await
     }
 
     /// The same with an agent that asks for statistics this often.
@@ -69,13 +80,13 @@ impl Stack {
     /// # Errors
     /// When binaries are missing or it is not ready in time.
     pub async fn start_asking(label: &str, statistics_seconds: u64) -> anyhow::Result<Self> {
-        Self::begin(label, None, Some(statistics_seconds)).await
+        Self::begin(label, None, Vec::new(), Some(statistics_seconds)).await
     }
 
-    async fn begin(label: &str, clock: Option<String>, statistics_seconds: Option<u64>) -> anyhow::Result<Self> {
+    async fn begin(label: &str, clock: Option<String>, arguments: Vec<String>, statistics_seconds: Option<u64>) -> anyhow::Result<Self> {
         let base = tempfile::Builder::new().prefix(&format!("kiven-test-{label}-")).tempdir()?.keep();
         std::fs::set_permissions(&base, std::fs::Permissions::from_mode(0o755))?;
-        let mut stack = Self { state: base.join("state"), binaries: binaries()?, base, child: None, clock, statistics_seconds };
+        let mut stack = Self { state: base.join("state"), binaries: binaries()?, base, child: None, clock, arguments, statistics_seconds };
         std::fs::create_dir(stack.failpoints())?;
         stack.launch().await?;
         Ok(stack)
@@ -105,6 +116,7 @@ impl Stack {
             .arg(&self.state)
             // A folder that began in virtual time stays in it.
             .args(self.clock.take().iter().flat_map(|time| ["--clock", time]))
+            .args(&self.arguments)
             .env("XDG_CONFIG_HOME", self.config())
             .env("KIVEN_FAILPOINTS", self.failpoints())
             .envs(self.statistics_seconds.map(|seconds| ("KIVEN_STATISTICS_SECONDS", seconds.to_string())))

@@ -2,6 +2,7 @@
 mod agent_bench;
 mod audit;
 mod bench;
+mod cluster;
 mod demo;
 mod deploy;
 mod elf;
@@ -41,7 +42,7 @@ struct Arguments {
 enum Task {
     /// Builds everything, starts the local stack and runs Terraform on an example.
     Demo(demo::Options),
-    /// Runs every suite, or the named ones: static, unit, local, provider, system, aws, deploy, kube; `kills` runs the whole kill matrix.
+    /// Runs every suite, or the named ones: static, unit, local, provider, system, aws, deploy, kube, cluster; `kills` runs the whole kill matrix.
     Test {
         /// Which suites; all when none is named.
         suites: Vec<String>,

@@ -34,7 +34,7 @@ struct Suite {
     run: fn(&mut Count) -> Result<()>,
 }
 
-const SUITES: [Suite; 8] = [
+const SUITES: [Suite; 9] = [
     Suite { name: "static", budget_minutes: 16.0, run: check_static },
     Suite { name: "unit", budget_minutes: 12.0, run: run_unit },
     Suite { name: "local", budget_minutes: 14.0, run: run_local },
@@ -43,6 +43,7 @@ const SUITES: [Suite; 8] = [
     Suite { name: "aws", budget_minutes: 12.0, run: run_aws },
     Suite { name: "deploy", budget_minutes: 12.0, run: run_deploy },
     Suite { name: "kube", budget_minutes: 15.0, run: crate::kube::run },
+    Suite { name: "cluster", budget_minutes: 30.0, run: crate::cluster::run },
 ];
 /// Over its budget by this much, a suite fails.
 const BUDGET_FACTOR: f64 = 1.5;
@@ -188,7 +189,7 @@ fn known_mirror() -> Option<std::path::PathBuf> {
 }
 
 /// Runs `cargo test`, shows what it says and counts its closing lines.
-fn cargo_test(count: &mut Count, arguments: &[&str]) -> Result<()> {
+pub(crate) fn cargo_test(count: &mut Count, arguments: &[&str]) -> Result<()> {
     cargo_test_with(count, arguments, &[("", ""); 0])
 }
 
@@ -283,7 +284,7 @@ fn demo(count: &mut Count, name: &str, arguments: &[&str]) -> Result<()> {
 }
 
 /// Tests of the whole that are suites of their own.
-const OWN_SUITES: [&str; 2] = ["aws", "deploy"];
+const OWN_SUITES: [&str; 3] = ["aws", "cluster", "deploy"];
 
 /// The other tests of the whole.
 fn system_tests() -> Result<Vec<String>> {

@@ -10,9 +10,11 @@ const ORIGINAL_NAMESPACE: &str = "cnpg-system";
 const CERTIFICATES_GROUP: &str = "cert-manager.io/";
 /// The annotation that says which release an object is of.
 pub(super) const RELEASE: &str = "kiven.io/release";
-/// Seconds between the databases, and between the instances of one, that follow a new operator: never all at once.
-const CLUSTERS_DELAY_SECONDS: u32 = 600;
-const INSTANCES_DELAY_SECONDS: u32 = 60;
+/// Seconds after an instance is replaced before another database's may be, and before one of the same database may: whatever makes
+/// all of them roll, a new sidecar or image, takes one database after the other. The operator holds every replacement to these, a
+/// customer's own change of size too ("Cluster upgrade delayed"), so that they are short.
+const CLUSTERS_DELAY_SECONDS: u32 = 60;
+const INSTANCES_DELAY_SECONDS: u32 = 0;
 
 /// Why a manifest is not applied.
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,7 @@ pub mod archive;
 mod backup;
 mod cluster;
 mod data;
+pub mod eckey;
 mod error;
 mod failover;
 mod instance;

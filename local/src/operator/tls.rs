@@ -1,4 +1,5 @@
 //! The server's certificate: signed by the CA Secret that the Cluster names, or by one made here.
+use super::eckey;
 use super::error::OperatorError;
 use super::view::{Spec, decode, text};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -111,11 +112,12 @@ fn own_ca(cluster: &str, now: jiff::Timestamp) -> Result<(String, String), Opera
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     validity(&mut params, now, CA_DAYS);
-    Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
+    let text = eckey::written(&key).ok_or_else(|| OperatorError::Missing("the authority's key".to_owned()))?;
+    Ok((params.self_signed(&key)?.pem(), text))
 }
 
 fn signed(names: &[String], ca_certificate: &str, ca_key: &str, now: jiff::Timestamp) -> Result<(String, String), OperatorError> {
-    let issuer = Issuer::from_ca_cert_pem(ca_certificate, KeyPair::from_pem(ca_key)?)?;
+    let issuer = Issuer::from_ca_cert_pem(ca_certificate, eckey::read(ca_key)?)?;
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(names.to_vec())?;
     params.distinguished_name.push(DnType::CommonName, names.first().cloned().unwrap_or_default());

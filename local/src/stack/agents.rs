@@ -1,19 +1,17 @@
 //! The customer's side of connecting: when an environment for the local cluster appears, its role trusts it and its agent starts.
 use super::children::supervise;
 use super::folder::Folder;
-use super::{EKS_CLUSTER, customer};
+use super::reach::Reach;
+use super::{EKS_CLUSTER, customer, keys};
 use crate::aws::Endpoints;
 use crate::stack::backend::sibling;
-use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 use kiven_aws::store::Store;
-use kiven_fake_kube::Handle;
-use kiven_fake_kube::kinds::Kind;
+use kiven_model::enrolment::{AgentEnrolment, AgentToken, FIRST_TOKEN_MINUTES, agent_token_text};
 use kiven_model::environment::{Environment, EnvironmentStatus};
-use kiven_model::names::SYSTEM_NAMESPACE;
 use kiven_model::{EnvironmentId, OrganizationId};
-use kiven_ports::Records;
-use serde_json::json;
+use kiven_ports::{Records, Write};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +44,7 @@ pub(crate) struct Inherited {
 /// Looks after agents until aborted.
 pub(crate) async fn look_after(
     folder: Folder,
-    kube: Handle,
+    kube: Reach,
     endpoints: Arc<Endpoints>,
     store: Store,
     organization: OrganizationId,
@@ -72,28 +70,36 @@ pub(crate) async fn look_after(
             keep
         });
         for environment in &ours {
-            if let Err(error) = settle(&folder, &kube, &endpoints, environment, &mut agents, &mut trusted, &inherited).await {
+            let side = Side { folder: &folder, kube: &kube, endpoints: &endpoints, store: &store, inherited: &inherited };
+            if let Err(error) = settle(&side, environment, &mut agents, &mut trusted).await {
                 tracing::warn!(error = format!("{error:#}"), environment_id = %environment.id, "the customer's side could not be set up");
             }
         }
     }
 }
 
+/// What the customer's side is made of.
+struct Side<'a> {
+    folder: &'a Folder,
+    kube: &'a Reach,
+    endpoints: &'a Endpoints,
+    store: &'a Store,
+    inherited: &'a Inherited,
+}
+
 async fn settle(
-    folder: &Folder,
-    kube: &Handle,
-    endpoints: &Endpoints,
+    side: &Side<'_>,
     environment: &Environment,
     agents: &mut BTreeMap<EnvironmentId, Agent>,
     trusted: &mut Option<EnvironmentId>,
-    inherited: &Inherited,
 ) -> anyhow::Result<()> {
+    let Side { folder, kube, endpoints, store, inherited } = side;
     if trusted.as_ref() != Some(&environment.id) {
         customer::onboard(endpoints, &environment.external_id).await?;
         *trusted = Some(environment.id.clone());
     }
     // Whoever left and connects again at once may never be seen without a connection in between: the mark tells.
-    let returned = environment.status == EnvironmentStatus::Connecting && is_released(kube)?;
+    let returned = environment.status == EnvironmentStatus::Connecting && kube.is_released().await?;
     if environment.connection.is_none() || returned {
         // As a customer who takes the chart away after disconnecting, and whatever mark a release has left.
         let agent = agents.remove(&environment.id);
@@ -101,7 +107,7 @@ async fn settle(
             agent.task.abort();
         }
         if returned || agent.is_some() {
-            forget_release(kube)?;
+            kube.forget_release().await?;
         }
         return Ok(());
     }
@@ -111,59 +117,42 @@ async fn settle(
     match agents.get_mut(&environment.id) {
         Some(agent) if now.duration_since(agent.renewed) < TOKEN_RENEWAL => Ok(()),
         Some(agent) => {
-            write_tokens(folder, kube, seconds)?;
+            kube.write_tokens(folder, seconds).await?;
             agent.renewed = now;
             Ok(())
         }
         None => {
-            write_tokens(folder, kube, seconds)?;
-            let task = start(folder, environment, inherited)?;
+            kube.install(folder, environment).await?;
+            kube.write_tokens(folder, seconds).await?;
+            let first = match environment.spec.agent_enrolment {
+                AgentEnrolment::Issuer => None,
+                AgentEnrolment::Token => Some(first_token(folder, store, environment, now).await?),
+            };
+            let task = start(folder, environment, inherited, first)?;
             agents.insert(environment.id.clone(), Agent { task, renewed: now });
             Ok(())
         }
     }
 }
 
-/// The mark of a release.
-const MARK: &str = "kiven-released";
-
-fn config_maps() -> anyhow::Result<&'static Kind> {
-    kiven_fake_kube::kinds::find("", "v1", "configmaps").context("the local cluster has no ConfigMaps")
-}
-
-fn is_released(kube: &Handle) -> anyhow::Result<bool> {
-    match kube.get(config_maps()?, SYSTEM_NAMESPACE, MARK) {
-        Ok(_) => Ok(true),
-        Err(error) if error.is_not_found() => Ok(false),
-        Err(error) => Err(error).context("the mark of a release cannot be read"),
-    }
-}
-
-fn forget_release(kube: &Handle) -> anyhow::Result<()> {
-    match kube.delete(config_maps()?, SYSTEM_NAMESPACE, MARK) {
-        Ok(_) => Ok(()),
-        Err(error) if error.is_not_found() => Ok(()),
-        Err(error) => Err(error).context("the mark of a release stays"),
-    }
-}
-
-/// The tokens that a kubelet projects: one for the API server, one for Kiven alone.
-pub(crate) fn write_tokens(folder: &Folder, kube: &Handle, seconds: i64) -> anyhow::Result<()> {
-    for (file, audiences) in [("run/agent-api-token", Vec::new()), ("run/agent-kiven-token", vec!["kiven".to_owned()])] {
-        let token = kube.service_account_token(SYSTEM_NAMESPACE, "kiven-agent", &audiences, seconds).context("no token for the agent")?;
-        folder.write(file, &token, 0o600)?;
-    }
-    let config = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "local",
-        "clusters": [{ "name": "local", "cluster": { "server": kube.url() } }],
-        "users": [{ "name": "agent", "user": { "tokenFile": folder.path("run/agent-api-token") } }],
-        "contexts": [{ "name": "local", "context": { "cluster": "local", "user": "agent", "namespace": SYSTEM_NAMESPACE } }],
-    });
-    folder.write("run/agent-kubeconfig", &config.to_string(), 0o600)
+/// The single-use token that whoever installs the chart asks the API for; the name of the file that holds it.
+async fn first_token(folder: &Folder, store: &Store, environment: &Environment, now: Timestamp) -> anyhow::Result<&'static str> {
+    const FILE: &str = "run/agent-first-token";
+    let token = agent_token_text([keys::random()?, keys::random()?]);
+    let record = AgentToken {
+        sha256: hex::encode(Sha256::digest(token.as_bytes())),
+        environment_id: environment.id.clone(),
+        created_by: "kiven-local".to_owned(),
+        created_at: now,
+        expires_at: now + SignedDuration::from_mins(FIRST_TOKEN_MINUTES),
+    };
+    store.records_commit(vec![Write::AgentToken(Box::new(record))]).await?;
+    folder.write(FILE, &token, 0o600)?;
+    Ok(FILE)
 }
 
 /// Starts the agent with the values that the environment gives its chart.
-fn start(folder: &Folder, environment: &Environment, inherited: &Inherited) -> anyhow::Result<JoinHandle<()>> {
+fn start(folder: &Folder, environment: &Environment, inherited: &Inherited, first_token: Option<&str>) -> anyhow::Result<JoinHandle<()>> {
     let path = |name: &str| folder.path(name).display().to_string();
     let mut variables: BTreeMap<String, String> = [
         ("KUBECONFIG", path("run/agent-kubeconfig")),
@@ -176,6 +165,9 @@ fn start(folder: &Folder, environment: &Environment, inherited: &Inherited) -> a
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
+    if let Some(file) = first_token {
+        variables.insert("KIVEN_AGENT_TOKEN_PATH".to_owned(), path(file));
+    }
     if let Some(failpoints) = &inherited.failpoints {
         variables.insert("KIVEN_FAILPOINTS".to_owned(), failpoints.clone());
     }

@@ -2,7 +2,8 @@
 //! whose Kiven and AWS are elsewhere; the agent is theirs to start.
 use super::folder::Folder;
 use super::keys::Keys;
-use super::{Options, agents, cluster};
+use super::reach::Reach;
+use super::{Options, cluster};
 use crate::operator::{self, Postgres, User, find_pgbouncer};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,7 +29,7 @@ pub async fn run(options: &Options, s3: &str) -> anyhow::Result<()> {
         pgbouncer: find_pgbouncer(&options.path),
         clock: kiven_fake_kube::system_clock(),
     })?;
-    agents::write_tokens(&folder, &kube, TOKEN_SECONDS)?;
+    Reach::Own(kube.clone()).write_tokens(&folder, TOKEN_SECONDS).await?;
     let ready = json!({
         "kube_url": kube.url(), "kubeconfig": folder.path("run/agent-kubeconfig"), "kiven_token": folder.path("run/agent-kiven-token"),
     });

@@ -55,7 +55,7 @@ impl Keys {
     }
 }
 
-fn random() -> anyhow::Result<[u8; 16]> {
+pub(crate) fn random() -> anyhow::Result<[u8; 16]> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
     Ok(bytes)

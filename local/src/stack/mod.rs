@@ -11,16 +11,21 @@ mod clock;
 mod cluster;
 mod customer;
 mod folder;
+mod given;
 mod keys;
 mod nodes;
 mod passwords;
+mod pool;
+mod reach;
+mod side;
 
 use crate::aws::{AccessKey, Cluster, Config, Delays, Endpoints, NODEGROUP_DELAY_MS, NowMs};
-use crate::operator::{self, Postgres, User, find_pgbouncer};
+use crate::operator::{User, find_pgbouncer};
 use anyhow::Context;
 pub use clock::VirtualClock;
 use folder::Folder;
 use serde::Serialize;
+use side::Side;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -58,8 +63,10 @@ pub struct Options {
     pub failpoints: Option<String>,
     /// How often the agent asks for statistics, in seconds; as it does by itself when not set.
     pub statistics_seconds: Option<String>,
-    /// Where the cluster alone keeps WAL and backups; the stack has its own.
+    /// Where WAL and backups are kept, for a cluster that is alone or given; the stack has its own.
     pub s3: String,
+    /// Opens a cluster that is given; the stack makes its own when there is none.
+    pub kubeconfig: Option<PathBuf>,
     /// Where virtual time is to begin, or to be moved on to.
     pub clock: Option<jiff::Timestamp>,
     /// What makes a process read the virtual clock; empty in real time.
@@ -88,6 +95,7 @@ impl Options {
             failpoints: set("KIVEN_FAILPOINTS"),
             statistics_seconds: set("KIVEN_STATISTICS_SECONDS"),
             s3: String::new(),
+            kubeconfig: None,
             clock: None,
             clock_environment: match set("FAKETIME_TIMESTAMP_FILE") {
                 Some(_) => clock::VARIABLES.iter().filter_map(|name| Some(((*name).to_owned(), set(name)?))).collect(),
@@ -128,8 +136,9 @@ pub struct Ready {
     pub kube_url: String,
     /// Where WAL and backups go.
     pub s3_url: String,
-    /// PostgreSQL's major.
-    pub postgres_version: u32,
+    /// PostgreSQL's major; a given cluster has those of its catalog.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres_version: Option<u32>,
     /// Whether poolers are real.
     pub pgbouncer: bool,
     /// Milliseconds from start to ready.
@@ -144,32 +153,26 @@ pub struct Ready {
 /// One clear sentence when something is missing.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let started = std::time::Instant::now();
-    let postgres = Postgres::find(options.pg_bin_dir.as_deref(), &options.path, User::to_run_as("postgres")?).await?;
     let folder = Folder::open(&options.state, options.port)?;
     children::end_leftovers(&folder)?;
     let keys = keys::Keys::open(&folder)?;
-    let kube = cluster::start(&folder, &keys, postgres.major).await?;
-    let mut endpoints = endpoints(&folder, &kube.url()).await?;
+    let side = Side::open(&folder, &keys, &options).await?;
+    let mut endpoints = endpoints(&folder, &side).await?;
+    if side.own.is_none() && !options.s3.is_empty() {
+        endpoints.s3.clone_from(&options.s3);
+    }
     if !options.store_latency.is_zero() {
         endpoints.dynamodb = away::behind(&endpoints.dynamodb, options.store_latency).await?;
     }
     let endpoints = Arc::new(endpoints);
-    let pgbouncer = find_pgbouncer(&options.path);
-    let (major, pooled) = (postgres.major, pgbouncer.is_some());
-    let operator = operator::start(operator::Config {
-        kube: kube.clone(),
-        postgres,
-        state_dir: folder.root.join("cluster"),
-        s3_endpoint: endpoints.s3.clone(),
-        archive_program: std::env::current_exe()?,
-        pgbouncer,
-        clock: kiven_fake_kube::system_clock(),
-    })?;
+    let pooled = side.own.is_some() && find_pgbouncer(&options.path).is_some();
+    let (major, url, reach) = (side.own.as_ref().map(|own| own.postgres.major), side.url.clone(), side.reach.clone());
+    let cluster = side.start(&folder, &endpoints, &options)?;
     let backend = backend::start(&folder, &keys, &endpoints, &options).await?;
     let relay = children::relay(&folder, &endpoints, &backend, &options);
     let agents = tokio::spawn(agents::look_after(
         folder.clone(),
-        kube.clone(),
+        reach,
         Arc::clone(&endpoints),
         backend.store.clone(),
         keys.organization_id.clone(),
@@ -179,14 +182,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             clock: options.clock_environment.clone(),
         },
     ));
-    let nodes = tokio::spawn(nodes::look_after(kube.clone(), Arc::clone(&endpoints), subnets().to_vec()));
-    let passwords = tokio::spawn(passwords::look_after(folder.clone(), kube.clone()));
     children::await_port(folder.ports.relay).await?;
     keys.write_credentials(&options.credentials, &backend.api.url, &folder.root)?;
     let ready = Ready {
         pid: std::process::id(),
         api_url: backend.api.url.clone(),
-        kube_url: kube.url(),
+        kube_url: url,
         s3_url: endpoints.s3.clone(),
         postgres_version: major,
         pgbouncer: pooled,
@@ -194,30 +195,32 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         clock: options.clock_environment.clone(),
     };
     announce(&folder, &ready)?;
+    until_signalled().await?;
+    agents.abort();
+    relay.abort();
+    backend.shut_down();
+    cluster.stop().await;
+    folder.remove("stack.json");
+    Ok(())
+}
+
+async fn until_signalled() -> anyhow::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-    agents.abort();
-    nodes.abort();
-    passwords.abort();
-    relay.abort();
-    backend.shut_down();
-    operator.stop().await;
-    kube.stop().await;
-    folder.remove("stack.json");
     Ok(())
 }
 
 fn announce(folder: &Folder, ready: &Ready) -> anyhow::Result<()> {
     folder.write("stack.json", &serde_json::to_string_pretty(ready)?, 0o644)?;
     println!("Kiven is ready in {} ms: API {}, state in {}", ready.ready_ms, ready.api_url, folder.root.display());
-    println!(
-        "PostgreSQL {}; {}",
-        ready.postgres_version,
-        if ready.pgbouncer { "poolers are real" } else { "pgbouncer is not installed: a pooler's address leads to the server" }
-    );
+    match ready.postgres_version {
+        None => println!("databases run on the given cluster {}", ready.kube_url),
+        Some(major) if ready.pgbouncer => println!("PostgreSQL {major}; poolers are real"),
+        Some(major) => println!("PostgreSQL {major}; pgbouncer is not installed: a pooler's address leads to the server"),
+    }
     Ok(())
 }
 
@@ -227,7 +230,7 @@ fn subnets() -> [(String, String); 3] {
 }
 
 /// Both accounts' AWS.
-async fn endpoints(folder: &Folder, kube_url: &str) -> anyhow::Result<Endpoints> {
+async fn endpoints(folder: &Folder, side: &Side) -> anyhow::Result<Endpoints> {
     #[expect(clippy::disallowed_methods, reason = "the local stack is a shell")]
     let now_ms: NowMs = Arc::new(|| jiff::Timestamp::now().as_millisecond());
     let key = |id: &str, principal_arn: String| AccessKey { id: id.to_owned(), principal_arn };
@@ -241,10 +244,10 @@ async fn endpoints(folder: &Folder, kube_url: &str) -> anyhow::Result<Endpoints>
         clusters: vec![Cluster {
             name: EKS_CLUSTER.to_owned(),
             version: "1.34".to_owned(),
-            endpoint: kube_url.to_owned(),
+            endpoint: side.url.clone(),
             ca_data: String::new(),
-            oidc_issuer: kube_url.to_owned(),
-            subnets: BTreeMap::from(subnets()),
+            oidc_issuer: side.issuer.clone(),
+            subnets: side.subnets.clone(),
         }],
         ports: folder.ports.aws(),
         delays: Delays::all(NODEGROUP_DELAY_MS),

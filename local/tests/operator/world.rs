@@ -165,7 +165,7 @@ impl World {
         let object = |kind, object: Value| drop(kube.create(kind, object).unwrap());
         object(
             &kinds::SECRETS,
-            json!({ "metadata": { "name": "shop-ca", "namespace": NS }, "stringData": { "ca.crt": ca, "ca.key": key.serialize_pem() } }),
+            json!({ "metadata": { "name": "shop-ca", "namespace": NS }, "stringData": { "ca.crt": ca, "ca.key": kiven_local::operator::eckey::written(&key).unwrap() } }),
         );
         let owner = json!({ "username": "shop", "password": "it's a \\ secret" });
         object(
