@@ -88,7 +88,12 @@ impl Outbox {
         match &mut body {
             ReportBody::Observed(new) => inner.waiting.retain(|old| !matches!(old, ReportBody::Observed(old) if old.cluster == new.cluster)),
             ReportBody::Statistics(new) => inner.supersede(new),
-            ReportBody::Facts(_) | ReportBody::Answered { .. } | ReportBody::Event(_) | ReportBody::Logged(_) | ReportBody::Dropped { .. } => {}
+            ReportBody::Facts(_)
+            | ReportBody::Answered { .. }
+            | ReportBody::Event(_)
+            | ReportBody::Logged(_)
+            | ReportBody::Sealed(_)
+            | ReportBody::Dropped { .. } => {}
         }
         if inner.waiting.len() + inner.sent.len() < REPORTS_MAX {
             inner.waiting.push_back(body);

@@ -169,6 +169,6 @@ fn note(heard: &watch::Sender<Heard>, body: &[u8]) {
             Happening::ArchiveWorking => drop(heard.archiving.insert(event.database_id, (true, at))),
             _ => {}
         },
-        ReportBody::Facts(_) | ReportBody::Answered { .. } | ReportBody::Logged(_) | ReportBody::Dropped { .. } => {}
+        ReportBody::Facts(_) | ReportBody::Answered { .. } | ReportBody::Logged(_) | ReportBody::Sealed(_) | ReportBody::Dropped { .. } => {}
     });
 }

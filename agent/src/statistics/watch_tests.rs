@@ -46,7 +46,7 @@ impl Scene {
         let status = json!({ "phase": "Running", "podIP": "127.0.0.1", "conditions": [{ "type": "Ready", "status": "True" }] });
         kube.patch_status(&kinds::PODS, DATABASE_NAMESPACE, &name, &status).unwrap();
         let outbox = Arc::new(Outbox::default());
-        let world = World::start(client.clone(), Arc::clone(&outbox), SYSTEM_NAMESPACE.to_owned());
+        let world = World::start(client.clone(), Arc::clone(&outbox), SYSTEM_NAMESPACE.to_owned(), false);
         let scene = Self { kube, client, generation, outbox, world };
         let mut targets = scene.world.targets();
         let one = targets.wait_for(|targets| targets.len() == 1 && targets[0].instance == name && targets[0].inside == "shop");

@@ -1,3 +1,4 @@
+//! No literal leaves: statements of every shape, and of any text at all.
 use super::*;
 use proptest::prelude::*;
 

@@ -214,14 +214,7 @@ impl State {
             | CommandBody::EndLogs { .. } => self.of_the_environment(&command.body),
             CommandBody::EnsureSecrets { secrets } => self.ensure_secrets(id, secrets),
             CommandBody::Apply { objects, consent } => {
-                let consent = consent.as_ref().is_some_and(|consent| consent.database_id.as_str() == id);
-                for object in objects {
-                    if let Err(why) = judge(object, self.kube.objects.get(&key(object)), id, consent) {
-                        return refused(why);
-                    }
-                    self.kube.apply(self.now, object);
-                }
-                done()
+                self.apply(id, objects, consent.as_ref().is_some_and(|consent| consent.database_id.as_str() == id))
             }
             CommandBody::ArchiveWal { cluster } => self.archive_wal(cluster),
             CommandBody::VerifyRevision { cluster, revision } if self.kube.runs_with(cluster, revision) => done(),
@@ -261,6 +254,16 @@ impl State {
                 _ => refused("there is no such Cluster, or it is going"),
             },
         }
+    }
+
+    fn apply(&mut self, database: &str, objects: &[serde_json::Value], consent: bool) -> CommandOutcome {
+        for object in objects {
+            if let Err(why) = judge(object, self.kube.objects.get(&key(object)), database, consent) {
+                return refused(why);
+            }
+            self.kube.apply(self.now, object);
+        }
+        done()
     }
 
     fn ensure_secrets(&mut self, database: &str, secrets: &[SecretRequest]) -> CommandOutcome {
