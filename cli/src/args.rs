@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Start the local stack: `kiven dev [--state FOLDER] [--port PORT]`, `kiven dev status`, `kiven dev stop`.
+    /// Start the local stack: `kiven dev [--state FOLDER] [--port PORT] [--kubeconfig FILE]`, `kiven dev status`, `kiven dev stop`.
     #[command(disable_help_flag = true)]
     Dev {
         /// Passed on to `kiven-local dev` as they are.

@@ -36,8 +36,9 @@ pub const NODE_CLASSES: [NodeClass; 7] = [
 
 /// What DaemonSets (CNI, kube-proxy, EBS CSI) take of each node: CPU in millicores, memory in MiB.
 const DAEMONS: (u32, u32) = (180, 120);
-/// The backup sidecar beside PostgreSQL: below this it was killed for memory during base backups.
-pub const SIDECAR: Resources = Resources { cpu_request_millis: 100, cpu_limit_millis: 500, memory_mib: 512 };
+/// The backup sidecar beside PostgreSQL: below this it was killed for memory during base backups. A standby asks it for WAL several
+/// times before it takes over, and each answer starts programs: held to half a core, it made a switchover minutes long.
+pub const SIDECAR: Resources = Resources { cpu_request_millis: 100, cpu_limit_millis: 2000, memory_mib: 512 };
 /// PgBouncer.
 pub const POOLER: Resources = Resources { cpu_request_millis: 100, cpu_limit_millis: 1000, memory_mib: 128 };
 /// The least CPU that PostgreSQL may be left with, as a share of its limit, before a class counts as too small.

@@ -156,6 +156,9 @@ async fn a_database_lives_beside_a_plain_cluster() {
     let pooled = writer.query(&target, &database.addresses.pooler_host, "SELECT count(*) > 0 FROM writes").await.unwrap();
     assert_eq!(pooled, "t", "through the pooler, which shows a certificate of its own name");
 
+    // A change replaces the instance that is being backed up, and the backup with it.
+    println!("the schedule's first backup was complete {:.1} s later", backups::first(&given, &cluster).await.as_secs_f64());
+
     let rows = writer.settle().await;
     request.custom = Some(CustomRequest { vcpu: 1, memory_gib: 2 });
     let operation = kiven.put(&database, &request).await;
@@ -166,7 +169,6 @@ async fn a_database_lives_beside_a_plain_cluster() {
     figures.kiven_gap("loss of the primary: writes stop, s", life::lose_primary(&given, &cluster, &writer).await);
     kept(&writer, &target, "after the loss of the primary").await;
 
-    println!("the schedule's first backup was complete {:.1} s later", backups::first(&given, &cluster).await.as_secs_f64());
     figures.kiven("backup, s", backups::take(&given, &cluster).await);
     let acknowledged = writer.stop().await;
 

@@ -34,13 +34,18 @@ fn cluster(like: &Value) -> Value {
     })
 }
 
-/// An archive of its own in Kiven's bucket.
+/// An archive of its own in Kiven's bucket, with the plugin's own defaults.
 async fn archive(given: &Given, like: &Value) -> Value {
     let of_kiven = like["spec"]["plugins"][0]["parameters"]["barmanObjectName"].as_str().unwrap();
-    let mut spec = given.get("objectstore", of_kiven).await.unwrap()["spec"].clone();
-    let path = spec["configuration"]["destinationPath"].as_str().unwrap().to_owned();
-    spec["configuration"]["destinationPath"] = json!(format!("{path}-plain"));
-    json!({ "apiVersion": "barmancloud.cnpg.io/v1", "kind": "ObjectStore", "metadata": { "name": NAME, "namespace": DATABASES }, "spec": spec })
+    let of_kiven = given.get("objectstore", of_kiven).await.unwrap()["spec"]["configuration"].clone();
+    let path = of_kiven["destinationPath"].as_str().unwrap();
+    let configuration = json!({
+        "destinationPath": format!("{path}-plain"), "s3Credentials": of_kiven["s3Credentials"], "wal": { "compression": "gzip" },
+    });
+    json!({
+        "apiVersion": "barmancloud.cnpg.io/v1", "kind": "ObjectStore", "metadata": { "name": NAME, "namespace": DATABASES },
+        "spec": { "configuration": configuration },
+    })
 }
 
 /// Lives the same life as Kiven's database, driven by kubectl.

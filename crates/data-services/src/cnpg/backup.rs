@@ -8,6 +8,10 @@ use serde_json::{Value, json};
 /// Every six hours on the hour (cron with seconds).
 const EVERY_SIX_HOURS: &str = "0 0 */6 * * *";
 
+/// WAL files at once, to the archive and back. A standby that takes over asks for files that are not there yet, and each question
+/// starts so many programs: twice as many were a longer failover, half as many archive no faster than some databases write.
+const WAL_PARALLEL_MAX: u32 = 2;
+
 pub(super) fn object_store(generation: &Generation) -> Value {
     let names = generation.names();
     let memory = format!("{}Mi", SIDECAR.memory_mib);
@@ -20,7 +24,7 @@ pub(super) fn object_store(generation: &Generation) -> Value {
             "configuration": {
                 "destinationPath": format!("s3://{}/{}", generation.bucket, names.backup_prefix),
                 "s3Credentials": { "inheritFromIAMRole": true },
-                "wal": { "compression": "gzip", "maxParallel": 4 },
+                "wal": { "compression": "gzip", "maxParallel": WAL_PARALLEL_MAX },
                 "data": { "compression": "gzip" },
             },
             "instanceSidecarConfiguration": {
