@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn keys_sort_by_environment_and_time() {
         let environment_id = EnvironmentId::from_random([1; 16]);
-        let pack = |second, number| Pack {
+        let pack = |second: i64, number| Pack {
             environment_id: environment_id.clone(),
             at: Timestamp::from_second(1_795_474_742 + second).unwrap(),
             relay: "0a1b".to_owned(),
