@@ -235,9 +235,9 @@ resource "aws_ecs_task_definition" "relay" {
     essential              = true
     readonlyRootFilesystem = true
     # 25 s until the last agent has left, 5 s for the last statistics, and some to spare.
-    stopTimeout            = 40
-    portMappings           = [{ containerPort = local.relay_port, protocol = "tcp" }]
-    environment            = [for name in sort(keys(local.relay_environment)) : { name = name, value = local.relay_environment[name] }]
+    stopTimeout  = 40
+    portMappings = [{ containerPort = local.relay_port, protocol = "tcp" }]
+    environment  = [for name in sort(keys(local.relay_environment)) : { name = name, value = local.relay_environment[name] }]
     logConfiguration = {
       logDriver = "awslogs"
       options = {
