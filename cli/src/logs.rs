@@ -165,9 +165,7 @@ fn readable(line: &Line) -> String {
     let time = text("log_time").or_else(|| whole["ts"].as_str()).unwrap_or("-");
     let severity = text("error_severity").unwrap_or("LOG");
     let mut shown = format!("{time} {} {severity}{state}{who}: {}", line.pod, text("message").unwrap_or_default());
-    for (name, word) in
-        [("detail", "DETAIL"), ("hint", "HINT"), ("internal_query", "QUERY"), ("context", "CONTEXT"), ("query", "STATEMENT")]
-    {
+    for (name, word) in [("detail", "DETAIL"), ("hint", "HINT"), ("internal_query", "QUERY"), ("context", "CONTEXT"), ("query", "STATEMENT")] {
         if let Some(more) = text(name) {
             shown.push_str(&format!("\n    {word}: {more}"));
         }

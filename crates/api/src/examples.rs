@@ -1,6 +1,6 @@
 //! Whole valid bodies, shown in the OpenAPI document and used by the table of roles.
-use kiven_model::api::{BackupRequest, ConnectionRequest, DatabaseRequest, DeletionRequest, EnvironmentRequest, PoolerRequest};
 use kiven_model::DatabaseId;
+use kiven_model::api::{BackupRequest, ConnectionRequest, DatabaseRequest, DeletionRequest, EnvironmentRequest, PoolerRequest};
 use kiven_model::logs::{LogFilter, LogSessionRequest, LogSeverity};
 use kiven_model::schedule::{ScheduleRequest, WindowRequest};
 use kiven_model::upgrade::UpgradesRequest;

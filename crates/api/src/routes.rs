@@ -1,7 +1,9 @@
 //! The one table of routes. The router, the role check, the OpenAPI document and the golden table of roles come from it: a
 //! route without a role or without words does not compile, one without an answer or a fixture fails a test.
 use crate::route::{Entry, Route, delete, get, post, put};
-use crate::{App, agent_tokens, answer, auth, databases, disconnect, document, environments, examples, log_sessions, operations, plans, schedules, upgrades};
+use crate::{
+    App, agent_tokens, answer, auth, databases, disconnect, document, environments, examples, log_sessions, operations, plans, schedules, upgrades,
+};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;

@@ -167,11 +167,7 @@ fn is_public_key(text: &str) -> bool {
 /// Whether a text is a name as Kubernetes has them.
 fn is_instance(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    !name.is_empty()
-        && name.len() <= INSTANCE_CHARACTERS_MAX
-        && name.bytes().all(inner)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
+    !name.is_empty() && name.len() <= INSTANCE_CHARACTERS_MAX && name.bytes().all(inner) && !name.starts_with('-') && !name.ends_with('-')
 }
 
 impl LogSessionRequest {
@@ -373,7 +369,10 @@ mod tests {
 
     #[test]
     fn each_rule_names_its_field() {
-        let certificate = || ReaderCertificate { public_key: "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=".to_owned(), signature: "0a".repeat(64) };
+        let certificate = || ReaderCertificate {
+            public_key: "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=".to_owned(),
+            signature: "0a".repeat(64),
+        };
         check(|_| {}, None);
         check(|asked| asked.reader_key = "0A".repeat(32), Some("reader_key"));
         check(|asked| asked.reader_key.push('0'), Some("reader_key"));

@@ -2,9 +2,9 @@
 //!
 //! Releases go out in rings: a few environments first, then more, then all, so that what is wrong with one is seen while few have it.
 //! A stop holds everybody. One operator serves all databases of a cluster, so it moves only while every one of their windows is open.
-use crate::{EnvironmentId, OperationId};
 use crate::maintenance::MaintenanceWindow;
 use crate::operators::{Component, RELEASES, Release, Standing, order, standing};
+use crate::{EnvironmentId, OperationId};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};

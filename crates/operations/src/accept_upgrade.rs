@@ -18,7 +18,12 @@ use std::time::Duration;
 ///
 /// # Errors
 /// When the environment is not connected or another upgrade runs.
-pub fn accept_upgrade(environment: Environment, moves: Vec<ComponentMove>, id: OperationId, now: Timestamp) -> Result<Accepted<Environment>, Problem> {
+pub fn accept_upgrade(
+    environment: Environment,
+    moves: Vec<ComponentMove>,
+    id: OperationId,
+    now: Timestamp,
+) -> Result<Accepted<Environment>, Problem> {
     if environment.status != EnvironmentStatus::Connected {
         let problem = Problem::new(Code::ENVIRONMENT_NOT_READY, format!("environment `{}` is not connected", environment.spec.name));
         return Err(problem.hint("Operator and plugin move only while Kiven can see them."));

@@ -126,14 +126,9 @@ impl ReaderKey {
     /// When the key is one to which nothing can be sealed.
     pub fn seal(&self, place: Place<'_>, batch: &Batch) -> Result<SealedBatch, SealError> {
         let (plaintext, bound) = (batch.text(), place.bound());
-        let (encapsulated, ciphertext) = single_shot_seal::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
-            &OpModeS::Base,
-            &self.0,
-            INFO,
-            plaintext.as_bytes(),
-            bound.as_bytes(),
-        )
-        .map_err(|_| SealError::Seal)?;
+        let (encapsulated, ciphertext) =
+            single_shot_seal::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(&OpModeS::Base, &self.0, INFO, plaintext.as_bytes(), bound.as_bytes())
+                .map_err(|_| SealError::Seal)?;
         let mut bytes = encapsulated.to_bytes().to_vec();
         bytes.extend_from_slice(&ciphertext);
         Ok(SealedBatch {

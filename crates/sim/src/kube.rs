@@ -114,7 +114,17 @@ impl Running {
 impl Kube {
     pub(crate) fn new(seed: u64) -> Self {
         let (secrets, objects, clusters) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { secrets, objects, clusters, archive: BTreeMap::new(), backups: BTreeMap::new(), backups_fail: false, operator: ("1.30.0".to_owned(), 0), serial: 0, seed }
+        Self {
+            secrets,
+            objects,
+            clusters,
+            archive: BTreeMap::new(),
+            backups: BTreeMap::new(),
+            backups_fail: false,
+            operator: ("1.30.0".to_owned(), 0),
+            serial: 0,
+            seed,
+        }
     }
     pub(crate) fn serial(&mut self) -> u64 {
         self.serial += 1;

@@ -15,14 +15,8 @@ const PARTS: usize = 7;
 /// Of a log that is longer only so much of its end is read, and at once.
 const BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Words of PostgreSQL's that begin a message's further lines, and their fields in a record.
-const FURTHER: [(&str, &str); 6] = [
-    ("DETAIL", "detail"),
-    ("HINT", "hint"),
-    ("QUERY", "internal_query"),
-    ("CONTEXT", "context"),
-    ("LOCATION", "location"),
-    ("STATEMENT", "query"),
-];
+const FURTHER: [(&str, &str); 6] =
+    [("DETAIL", "detail"), ("HINT", "hint"), ("QUERY", "internal_query"), ("CONTEXT", "context"), ("LOCATION", "location"), ("STATEMENT", "query")];
 
 /// Knows where instances write.
 pub(crate) struct Logs(pub(crate) Arc<Operator>);

@@ -4,8 +4,8 @@ use crate::agents::{Claimed, CommandState, SessionClaim};
 use crate::{Agents, PortError, Records, Write};
 use jiff::Timestamp;
 use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
-use kiven_model::logs::{BATCHES_MAX, SealedBatch};
 use kiven_model::event::{DATABASE_EVENTS_MAX, DatabaseEvent, Happening};
+use kiven_model::logs::{BATCHES_MAX, SealedBatch};
 use kiven_model::report::{AgentFacts, AgentRecord, Observation};
 use kiven_model::{Code, DatabaseId, EnvironmentId, LogSessionId, OperationId, Problem};
 
