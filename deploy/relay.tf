@@ -138,11 +138,11 @@ resource "aws_lb" "relay" {
 }
 
 resource "aws_lb_target_group" "relay" {
-  name                   = "${var.name}-relay"
-  vpc_id                 = aws_vpc.this.id
-  target_type            = "ip"
-  protocol               = "TCP"
-  port                   = local.relay_port
+  name        = "${var.name}-relay"
+  vpc_id      = aws_vpc.this.id
+  target_type = "ip"
+  protocol    = "TCP"
+  port        = local.relay_port
   # Longer than a relay takes to send its agents to another one.
   deregistration_delay   = 20
   connection_termination = true

@@ -53,6 +53,9 @@ pub(crate) fn run() -> Result<()> {
             println!("{package} is not installed, so {tests} will be skipped: {error:#}");
         }
     }
+    if let Err(error) = crate::manifests::fetch() {
+        println!("the manifests of CloudNativePG are not here, so the tests of what they hold will be skipped: {error:#}");
+    }
     if let Err(error) = dynamodb_local() {
         println!("DynamoDB Local is not installed, so the store's contract will not be held against it: {error:#}");
     }

@@ -30,6 +30,9 @@ pub(crate) fn run(count: &mut Count) -> Result<()> {
         Ok(helm) => helm,
         Err(error) => return skip(count, &error),
     };
+    if let Err(error) = crate::manifests::fetch() {
+        return skip(count, &error.context("the manifests of CloudNativePG are not here"));
+    }
     let mut environment: Vec<(&str, OsString)> = vec![(HELM, helm.into())];
     let given = std::env::var_os(KUBECONFIG).filter(|path| !path.is_empty());
     let _running = match given {

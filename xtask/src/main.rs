@@ -9,6 +9,7 @@ mod generate;
 mod install;
 mod kube;
 mod local;
+mod manifests;
 mod measure;
 mod organization;
 mod package;

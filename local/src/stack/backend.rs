@@ -19,6 +19,10 @@ const TABLE: &str = "kiven";
 const BUCKET: &str = "kiven-payloads";
 /// One machine has one partition: more would only cost the sweep queries.
 pub(crate) const DUE_SHARDS: u32 = 1;
+/// Instances of the API at once: each costs memory, and near the store two serve hundreds of requests a second.
+const API_INSTANCES: usize = 2;
+/// The same where each call of the store waits for its way: then there are more at once, as Lambda would start more.
+const API_INSTANCES_AWAY: usize = 8;
 /// How long a drive's lease is: longer than any local step, short enough to wait out after a kill.
 const LEASE_SECONDS: u64 = 4;
 /// How long a message is hidden while a function works on it.
@@ -95,7 +99,8 @@ pub(crate) async fn start(folder: &Folder, keys: &Keys, endpoints: &Endpoints, o
         };
         Ok(Function::new(config, now()))
     };
-    let (api, worker, sweep) = (function("api", 10, 2)?, function("worker", 60, 3)?, function("sweep", 10, 1)?);
+    let api_instances = if options.store_latency.is_zero() { API_INSTANCES } else { API_INSTANCES_AWAY };
+    let (api, worker, sweep) = (function("api", 10, api_instances)?, function("worker", 60, 3)?, function("sweep", 10, 1)?);
     let (reports, enrol) = (function("reports", 10, 1)?, function("enrol", 10, 1)?);
     api.warm(1).await.context("the API did not start")?;
     Ok(Backend {
