@@ -266,6 +266,6 @@ fn note(talk: &mut Talk, body: ReportBody) {
             talk.answers.insert(command_id, outcome);
         }
         ReportBody::Event(event) => talk.events.push(event),
-        ReportBody::Logged(_) | ReportBody::Dropped { .. } => {}
+        ReportBody::Logged(_) | ReportBody::Sealed(_) | ReportBody::Dropped { .. } => {}
     }
 }
