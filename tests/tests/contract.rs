@@ -1,7 +1,8 @@
 //! The API keeps its own document: schemathesis asks the running API what the document allows, and what it does not.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a test: it panics where something is not as expected")]
-use kiven_model::ScheduleId;
+use kiven_model::logs::{LogFilter, LogSessionRequest};
 use kiven_model::schedule::{ScheduleRequest, WindowRequest};
+use kiven_model::{LogSessionId, ScheduleId};
 use kiven_tests::customer::database_request;
 use kiven_tests::{Customer, Stack, schemathesis, variable};
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ fn with_ids(mut document: Value, ids: &[(&str, String)]) -> Value {
         document["components"]["schemas"][*name]["examples"] = json!([id]);
     }
     for (path, methods) in document["paths"].as_object_mut().unwrap() {
-        let schema = ["environments", "databases", "operations", "schedules"].iter().position(|collection| path.contains(collection));
+        let schema = ["environments", "databases", "operations", "schedules", "log-sessions"].iter().position(|collection| path.contains(collection));
         for operation in methods.as_object_mut().unwrap().values_mut() {
             for parameter in operation["parameters"].as_array_mut().unwrap().iter_mut().filter(|parameter| parameter["in"] == "path") {
                 parameter["example"] = json!(ids[schema.unwrap()].1);
@@ -33,6 +34,10 @@ fn with_ids(mut document: Value, ids: &[(&str, String)]) -> Value {
                 operation.pointer_mut("/requestBody/content/application~1json/example").filter(|body| body["environment_id"].is_string())
             {
                 body["environment_id"] = json!(ids[0].1);
+            }
+            if let Some(body) = operation.pointer_mut("/requestBody/content/application~1json/example").filter(|body| body["database_id"].is_string())
+            {
+                body["database_id"] = json!(ids[1].1);
             }
             if let Some(body) = operation.pointer_mut("/requestBody/content/application~1json/example").filter(|body| body["database_ids"].is_array())
             {
@@ -86,12 +91,21 @@ async fn the_running_api_keeps_its_document() {
         ..ScheduleRequest::default()
     };
     let schedule = customer.client.schedule_put(&ScheduleId::from_random(kiven_tests::random().unwrap()), &hours).await.unwrap();
+    let reading = LogSessionRequest {
+        database_id: database.id.clone(),
+        reader_key: "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a".to_owned(),
+        expires_at_seconds: None,
+        certificate: None,
+        filter: LogFilter::default(),
+    };
+    let session = customer.client.log_session_put(&LogSessionId::from_random(kiven_tests::random().unwrap()), &reading).await.unwrap();
     let served = customer.client.document_get().await.unwrap();
     let ids = [
         ("EnvironmentId", customer.environment.to_string()),
         ("DatabaseId", database.id.to_string()),
         ("OperationId", operation.to_string()),
         ("ScheduleId", schedule.id.to_string()),
+        ("LogSessionId", session.id.to_string()),
     ];
     let operations: usize = served["paths"].as_object().unwrap().values().map(|methods| methods.as_object().unwrap().len()).sum();
     let document = with_ids(served, &ids);

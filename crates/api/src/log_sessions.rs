@@ -126,7 +126,7 @@ pub(crate) async fn put<P: Ports>(
             return Err(missing("log session", id.as_str()));
         }
         if known.request != request {
-            let problem = Problem::new(Code::NEVER_CHANGEABLE, "what a session reads never changes");
+            let problem = Problem::new(Code::WRONG_STATE, "this session reads something else, which never changes");
             return Err(problem.hint("Open another under a new id.").into());
         }
         app.tell_reading(&known).await?;

@@ -220,7 +220,7 @@ fn logs<P: Ports>() -> Vec<Entry<P>> {
         put(ONE, Role::Operator, "log_session_put", "Read a database's log", log_sessions::put::<P>)
             .about("Under an id of the caller's. The database's agent seals what PostgreSQL logs to `reader_key`: Kiven passes it on and cannot read it. The session ends an hour later, or a minute after its reader has last asked for batches. Where the agent's chart has `trustedReaders`, the key needs the customer's certificate.")
             .creates()
-            .body::<LogSessionRequest>(&examples::log_session(), &[Code::LOG_SESSION_INVALID, Code::ID_INVALID, Code::NEVER_CHANGEABLE])
+            .body::<LogSessionRequest>(&examples::log_session(), &[Code::LOG_SESSION_INVALID, Code::ID_INVALID])
             .answers::<LogSessionView>(200, "The agent has been told, now or before.")
             .refuses(&[Code::WRONG_STATE, Code::ENVIRONMENT_NOT_READY, Code::TOO_MANY_READERS]),
         get("/v1/log-sessions/{id}/batches", Role::Operator, "log_session_batches", "What was read since", log_sessions::batches::<P>)

@@ -338,7 +338,7 @@ pub struct LogSessionView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LogBatches {
-    /// At most [`BATCHES_MAX`], by sequence.
+    /// At most 20, by sequence.
     pub batches: Vec<SealedBatch>,
     /// When to ask again, in milliseconds.
     pub retry_after_ms: u64,

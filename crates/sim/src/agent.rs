@@ -62,6 +62,13 @@ impl Agent {
         self.sequence = 0;
         self.seen.clear();
     }
+    /// Remembers a fence; false for one that is older than what was seen.
+    fn fenced(&mut self, database: &DatabaseId, fence: u64) -> bool {
+        let known = self.fences.entry(database.clone()).or_insert(0);
+        let current = fence >= *known;
+        *known = fence.max(*known);
+        current
+    }
     fn dies(&mut self, now: i64) {
         self.set(true, now);
         (self.wakes_at, self.beats_at) = (Some(now + REBIRTH_MS), now + REBIRTH_MS);
@@ -200,11 +207,9 @@ impl State {
         let Some(database) = command.database_id.as_ref().filter(|_| !command.body.is_for_a_reader()) else {
             return self.of_the_environment(&command.body);
         };
-        let fence = self.agent.fences.entry(database.clone()).or_insert(0);
-        if command.fence < *fence {
+        if !self.agent.fenced(database, command.fence) {
             return refused("the command is of an older operation");
         }
-        *fence = command.fence;
         let id = database.as_str();
         match &command.body {
             CommandBody::Inspect

@@ -229,6 +229,7 @@ impl World {
             status: EnvironmentStatus::Created,
             operation_id: None,
             problem: None,
+            upgrades: Default::default(),
             created_at: at(),
             version: 1,
         };
