@@ -109,7 +109,6 @@ async fn foreign(stack: &Stack, own: &OrganizationId) -> Foreign {
         external_id: "x".repeat(64),
         connection: None,
         connected: None,
-        upgrades: Default::default(),
         status: EnvironmentStatus::Created,
         operation_id: None,
         problem: None,

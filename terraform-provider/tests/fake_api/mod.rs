@@ -225,7 +225,6 @@ impl World {
             external_id: "external".to_owned(),
             connection: None,
             connected: None,
-            upgrades: Default::default(),
             status: EnvironmentStatus::Created,
             operation_id: None,
             problem: None,
