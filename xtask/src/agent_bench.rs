@@ -15,9 +15,10 @@ const PROMISES: [(&str, &str, f64); 6] = [
 
 /// Builds, measures, prints and holds what is promised.
 pub(crate) fn run() -> Result<Value> {
-    let folder = crate::local::release_of(&["-p", "kiven-agent", "--bin", "kiven-agent", "--example", "databases"])?;
+    let agent = crate::local::built("agent", &["-p", "kiven-agent", "--bin", "kiven-agent"])?.join("kiven-agent");
+    let folder = crate::local::release_of(&["-p", "kiven-agent", "--example", "databases"])?;
     let mut bench = Command::new(folder.join("examples/databases"));
-    bench.arg(folder.join("kiven-agent")).stdin(Stdio::null()).stderr(Stdio::inherit());
+    bench.arg(agent).stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = bench.output().context("the measurement cannot be started")?;
     ensure!(output.status.success(), "the measurement did not come to its end");
     let figures: Value = serde_json::from_slice(&output.stdout).context("the measurement says no figures")?;

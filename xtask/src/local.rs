@@ -29,9 +29,14 @@ pub(crate) fn build(release: bool) -> Result<PathBuf> {
 
 /// Builds the named targets as they are shipped; the folder of their binaries.
 pub(crate) fn release_of(targets: &[&str]) -> Result<PathBuf> {
-    let status = Command::new(env!("CARGO")).args(["build", "--release"]).args(targets).current_dir(crate::root()).status()?;
+    built("release", targets)
+}
+
+/// Builds the named targets under a profile; the folder of their binaries.
+pub(crate) fn built(profile: &str, targets: &[&str]) -> Result<PathBuf> {
+    let status = Command::new(env!("CARGO")).args(["build", "--profile", profile]).args(targets).current_dir(crate::root()).status()?;
     anyhow::ensure!(status.success(), "the build failed");
-    Ok(target()?.join("release"))
+    Ok(target()?.join(profile))
 }
 
 fn target() -> Result<PathBuf> {

@@ -33,9 +33,13 @@ pub(crate) async fn install(admin: &Admin) {
 pub(crate) async fn install_version(admin: &Admin, version: &str) {
     let labels = json!({ "app.kubernetes.io/name": "cloudnative-pg" });
     let name = "cnpg-controller-manager";
-    let template = json!({ "metadata": { "labels": labels }, "spec": { "containers": [
-        { "name": "manager", "image": format!("ghcr.io/cloudnative-pg/cloudnative-pg:{version}") }
-    ] } });
+    let image = format!("ghcr.io/cloudnative-pg/cloudnative-pg:{version}");
+    let environment = json!([
+        { "name": "OPERATOR_IMAGE_NAME", "value": image },
+        { "name": "OPERATOR_NAMESPACE", "valueFrom": { "fieldRef": { "fieldPath": "metadata.namespace" } } },
+    ]);
+    let containers = json!([{ "name": "manager", "image": image, "env": environment }]);
+    let template = json!({ "metadata": { "labels": labels }, "spec": { "containers": containers } });
     let deployments = admin.of(SYSTEM, "apps/v1", "Deployment");
     if deployments.get_opt(name).await.unwrap().is_none() {
         admin

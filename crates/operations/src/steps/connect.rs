@@ -17,6 +17,16 @@ const TRUST_SECONDS_MAX: i64 = 10;
 /// An agent that has said nothing for so long is not there; it reports every 30 s.
 pub(super) const SILENT_SECONDS_MAX: i64 = 90;
 
+/// Whether the step has begun so lately that what it misses may only not be seen yet.
+fn fresh(at: &At) -> bool {
+    at.now.duration_since(at.started_at) < SignedDuration::from_secs(TRUST_SECONDS_MAX)
+}
+
+fn policy_awaited<T>(at: &At) -> Progress<T> {
+    let after = at.look_again(Duration::from_millis(200), Duration::from_secs(3));
+    Progress::Pending { after, on: "the role's policy to take effect".to_owned() }
+}
+
 /// Assumes the role, and shows that it cannot be assumed without the external id.
 #[derive(Debug, Clone, Serialize)]
 pub struct ProveAccess {
@@ -27,10 +37,9 @@ impl<P: Ports> Step<P> for ProveAccess {
     const NAME: &'static str = "prove_access";
     type Output = ();
     async fn run(&self, ports: &P, at: &At) -> Result<Progress<()>, StepError> {
-        let fresh = at.now.duration_since(at.started_at) < SignedDuration::from_secs(TRUST_SECONDS_MAX);
         match ports.account().access_prove(&self.access).await {
             Ok(()) => Ok(Progress::Done(())),
-            Err(PortError::Refused(problem)) if problem.code == Code::ACCESS_DENIED && fresh => {
+            Err(PortError::Refused(problem)) if problem.code == Code::ACCESS_DENIED && fresh(at) => {
                 let after = at.look_again(Duration::from_millis(200), Duration::from_secs(3));
                 Ok(Progress::Pending { after, on: "the role's trust policy to take effect".to_owned() })
             }
@@ -52,8 +61,12 @@ pub struct ReadEksCluster {
 impl<P: Ports> Step<P> for ReadEksCluster {
     const NAME: &'static str = "read_eks_cluster";
     type Output = ClusterFacts;
-    async fn run(&self, ports: &P, _: &At) -> Result<Progress<ClusterFacts>, StepError> {
-        Ok(Progress::Done(ports.account().cluster_get(&self.access, &self.cluster).await?))
+    async fn run(&self, ports: &P, at: &At) -> Result<Progress<ClusterFacts>, StepError> {
+        match ports.account().cluster_get(&self.access, &self.cluster).await {
+            Ok(facts) => Ok(Progress::Done(facts)),
+            Err(PortError::Refused(problem)) if problem.code == Code::PERMISSION_MISSING && fresh(at) => Ok(policy_awaited(at)),
+            Err(error) => Err(error.into()),
+        }
     }
     async fn undo(&self, _: &P, _: &At, _: Option<ClusterFacts>) -> Result<Progress<()>, StepError> {
         Ok(Progress::Done(())) // only looks
@@ -76,9 +89,8 @@ impl<P: Ports> Step<P> for CheckAccount {
             return Ok(Progress::Done(()));
         }
         // What `terraform apply` has just made may not be seen yet.
-        if at.now.duration_since(at.started_at) < SignedDuration::from_secs(TRUST_SECONDS_MAX) {
-            let after = at.look_again(Duration::from_millis(200), Duration::from_secs(3));
-            return Ok(Progress::Pending { after, on: "the role's policy to take effect".to_owned() });
+        if fresh(at) {
+            return Ok(policy_awaited(at));
         }
         let all: Vec<String> = missing.iter().map(|one| format!("{} {}", one.message, one.hint).trim().to_owned()).collect();
         let problem = Problem::new(Code::ACCOUNT_INCOMPLETE, "The account lacks what databases need.").detail(all.join(" "));
