@@ -4,7 +4,7 @@ use crate::bench::{Latencies, load};
 use crate::local::{Stack, release_of};
 use anyhow::{Context, Result, bail, ensure};
 use std::io::Read;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -116,11 +116,11 @@ fn start(program: &Path) -> Result<(Duration, f64)> {
     let memory = crate::measure::rss_mb(child.id()).0;
     child.kill()?;
     child.wait()?;
-    Ok((asked?, memory))
+    Ok((asked?.0, memory))
 }
 
-/// Waits for the first request for work.
-fn asked(listener: &TcpListener, began: Instant) -> Result<Duration> {
+/// Waits for the first request for work. Where its connection closes the function ends, and with it the figure of its memory.
+fn asked(listener: &TcpListener, began: Instant) -> Result<(Duration, TcpStream)> {
     while began.elapsed() < ASK_MAX {
         match listener.accept() {
             Ok((mut stream, _)) => {
@@ -128,7 +128,7 @@ fn asked(listener: &TcpListener, began: Instant) -> Result<Duration> {
                 let mut head = [0; 256];
                 let read = stream.read(&mut head)?;
                 ensure!(head.get(..read).is_some_and(|head| head.starts_with(b"GET /2018-06-01/runtime/invocation/next")), "another request");
-                return Ok(began.elapsed());
+                return Ok((began.elapsed(), stream));
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => std::thread::yield_now(),
             Err(error) => return Err(error.into()),
