@@ -50,8 +50,9 @@ pub(crate) async fn onboard(endpoints: &Endpoints, external_id: &str) -> anyhow:
     .to_string();
     account(&sdk(endpoints, CUSTOMER_KEY)).await?;
     if iam.get_role().role_name(ROLE).send().await.is_err() {
-        let nobody = json!({ "Version": "2012-10-17", "Statement": [] }).to_string();
-        iam.create_role().role_name(ROLE).assume_role_policy_document(nobody).send().await?;
+        let nobody = json!({ "Effect": "Deny", "Principal": "*", "Action": "sts:AssumeRole" });
+        let trust = json!({ "Version": "2012-10-17", "Statement": [nobody] }).to_string();
+        iam.create_role().role_name(ROLE).assume_role_policy_document(trust).send().await?;
     }
     iam.put_role_policy().role_name(ROLE).policy_name("kiven").policy_document(policy()).send().await?;
     // Last: a connect tries the role again and again, and takes the first session that opens for what the role may do.
