@@ -249,7 +249,7 @@ async fn a_compromised_control_plane_changes_nothing() {
 }
 
 #[tokio::test]
-#[ignore = "wants the cluster that KUBECONFIG names, with the operator's CRDs: cargo test -p kiven-agent -- --ignored on_a_real_api_server"]
+#[ignore = "the suite `kube` plays it on the API server that KUBECONFIG names"]
 async fn a_compromised_control_plane_changes_nothing_on_a_real_api_server() {
     let wrong = play_all(Client::try_default().await.unwrap()).await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

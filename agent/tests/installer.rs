@@ -1,9 +1,9 @@
 //! The installer on a real API server: what it applies, that a second run changes nothing, and what it refuses.
 //!
-//! Not run by default. It wants a throw-away cluster (no node is needed) in `KUBECONFIG` and the manifests of the listed releases in
-//! the folder `KIVEN_CNPG_MANIFESTS`, which it serves as a mirror: `cargo test -p kiven-agent --test installer`. With
-//! `KIVEN_INSTALLER_KUBECONFIG` the installer itself runs under another identity, such as the chart's ServiceAccount. Where
-//! `KIVEN_RENDERED_CHART` names what `helm template` prints, the agent's policy is tried on what was installed.
+//! The suite `kube` runs it on an API server of its own, which `KUBECONFIG` names; no node is needed. The manifests of the listed
+//! releases are in the folder `KIVEN_CNPG_MANIFESTS`, which it serves as a mirror. With `KIVEN_INSTALLER_KUBECONFIG` the installer
+//! itself runs under another identity, such as the chart's ServiceAccount. Where `KIVEN_RENDERED_CHART` names what `helm template`
+//! prints, the agent's policy is tried on what was installed.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test: helpers of integration tests are not known as such")]
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;

@@ -3,10 +3,12 @@ mod control_plane;
 mod programs;
 
 use crate::suites::{Count, cargo_test_with};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use control_plane::ControlPlane;
+use programs::Programs;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// What the tests are told: an administrator's kubeconfig.
 const KUBECONFIG: &str = "KIVEN_KUBECONFIG";
@@ -33,30 +35,56 @@ pub(crate) fn run(count: &mut Count) -> Result<()> {
     if let Err(error) = crate::manifests::fetch() {
         return skip(count, &error.context("the manifests of CloudNativePG are not here"));
     }
-    let mut environment: Vec<(&str, OsString)> = vec![(HELM, helm.into())];
     let given = std::env::var_os(KUBECONFIG).filter(|path| !path.is_empty());
-    let _running = match given {
+    match given {
         Some(kubeconfig) => {
             println!("an API server is given: {}", PathBuf::from(&kubeconfig).display());
             // What is given by hand is a whole cluster, and keeps its audit log to itself.
-            environment.extend([(KUBECONFIG, kubeconfig), (CONTROLLERS, "1".into())]);
-            None
+            let environment = [(HELM, helm.into()), (KUBECONFIG, kubeconfig), (CONTROLLERS, "1".into())];
+            run_tests(count, &environment)?;
+            count.skipped.push(format!("kube: the installer: it wants an API server of its own, {KUBECONFIG} names another"));
+            Ok(())
         }
-        None => {
-            let programs = match programs::control_plane() {
-                Ok(programs) => programs,
-                Err(error) => return skip(count, &error),
-            };
-            let running = ControlPlane::start(&programs)?;
-            environment.extend([(KUBECONFIG, running.kubeconfig().into()), (AUDIT, running.audit_log().into())]);
-            if running.has_controllers() {
-                environment.push((CONTROLLERS, "1".into()));
-            }
-            Some(running)
-        }
-    };
+        None => match programs::control_plane() {
+            Ok(programs) => on_ones_own(count, &programs, helm),
+            Err(error) => skip(count, &error),
+        },
+    }
+}
+
+/// Starts an API server for the tests of the agent, and another one for those of the installer: what that brings asks webhooks of an
+/// operator that nobody runs here.
+fn on_ones_own(count: &mut Count, programs: &Programs, helm: PathBuf) -> Result<()> {
+    let running = ControlPlane::start(programs)?;
+    let mut environment: Vec<(&str, OsString)> =
+        vec![(HELM, helm.clone().into()), (KUBECONFIG, running.kubeconfig().into()), (AUDIT, running.audit_log().into())];
+    if running.has_controllers() {
+        environment.push((CONTROLLERS, "1".into()));
+    }
+    run_tests(count, &environment)?;
+    let hostile = [("KUBECONFIG", running.kubeconfig())];
+    cargo_test_with(count, &["-p", "kiven-agent", "--bin", "kiven-agent", "--", "--ignored", "--nocapture", "on_a_real_api_server"], &hostile)?;
+    drop(running);
+    let running = ControlPlane::start(programs)?;
+    let rendered = running.kubeconfig().with_file_name("chart.yaml");
+    std::fs::write(&rendered, render(&helm)?)?;
+    let environment = [("KUBECONFIG", running.kubeconfig()), ("KIVEN_RENDERED_CHART", rendered)];
+    cargo_test_with(count, &["-p", "kiven-agent", "--test", "installer", "--", "--nocapture"], &environment)
+}
+
+/// What Helm makes of the chart with nothing but what it must be told.
+fn render(helm: &Path) -> Result<Vec<u8>> {
+    let values = ["environmentId=env_00000000000000000000", "relayAddress=localhost:443", "apiUrl=http://localhost"];
+    let mut command = Command::new(helm);
+    command.args(["template", "kiven-agent", "--namespace", "kiven-system"]).arg(crate::root().join("agent/chart"));
+    let output = command.args(values.iter().flat_map(|value| ["--set", value])).output()?;
+    ensure!(output.status.success(), "helm template: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(output.stdout)
+}
+
+fn run_tests(count: &mut Count, environment: &[(&str, OsString)]) -> Result<()> {
     for (package, test) in TESTS {
-        cargo_test_with(count, &["-p", package, "--test", test, "--", "--nocapture", "--test-threads", "1"], &environment)?;
+        cargo_test_with(count, &["-p", package, "--test", test, "--", "--nocapture", "--test-threads", "1"], environment)?;
     }
     Ok(())
 }

@@ -216,8 +216,8 @@ fn counted(count: &mut Count, command: &mut Command) -> Result<()> {
                 |word: &str| result.split(['.', ';']).find_map(|part| part.trim().strip_suffix(word)?.trim().parse::<u32>().ok()).unwrap_or(0);
             count.passed += number("passed");
             count.failed += number("failed");
-            (0..number("ignored")).for_each(|_| count.skipped.push("an ignored test".to_owned()));
         }
+        count.skipped.extend(ignored(&line));
         count.skipped.extend(skip_of(&line).map(str::to_owned));
         println!("{line}");
     }
@@ -225,6 +225,12 @@ fn counted(count: &mut Count, command: &mut Command) -> Result<()> {
         count.failed += 1;
     }
     Ok(())
+}
+
+/// The name of an ignored test, and why it is one.
+fn ignored(line: &str) -> Option<String> {
+    let (name, why) = line.strip_prefix("test ")?.split_once(" ... ignored")?;
+    Some(format!("{}{}", name.rsplit("::").next().unwrap_or(name), why.replace(", ", ": ")))
 }
 
 /// What a test says when it is skipped. With one test at a time, cargo has begun the line with the test's name.
