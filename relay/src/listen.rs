@@ -13,7 +13,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tokio_stream::wrappers::ReceiverStream;
 
 /// Handshakes at once; beyond it connections wait in the kernel.
 const HANDSHAKES_MAX: usize = 64;
@@ -72,7 +71,7 @@ pub(crate) fn bind(address: std::net::SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Connections that have shown a certificate of the authority's. It ends with its receiver.
-pub(crate) fn connections(listener: TcpListener, tls: TlsAcceptor, metrics: Arc<Metrics>) -> ReceiverStream<io::Result<TlsStream<TcpStream>>> {
+pub(crate) fn connections(listener: TcpListener, tls: TlsAcceptor, metrics: Arc<Metrics>) -> mpsc::Receiver<TlsStream<TcpStream>> {
     let (out, connections) = mpsc::channel(HANDSHAKES_MAX);
     let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     tokio::spawn(async move {
@@ -87,7 +86,7 @@ pub(crate) fn connections(listener: TcpListener, tls: TlsAcceptor, metrics: Arc<
                 let _place = place;
                 match tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
                     // Nobody takes it once the relay stops.
-                    Ok(Ok(stream)) => drop(out.send(Ok(stream)).await),
+                    Ok(Ok(stream)) => drop(out.send(stream).await),
                     Ok(Err(error)) => {
                         metrics.refused(Refusal::Handshake);
                         tracing::debug!(%error, "a handshake failed");
@@ -97,7 +96,7 @@ pub(crate) fn connections(listener: TcpListener, tls: TlsAcceptor, metrics: Arc<
             });
         }
     });
-    ReceiverStream::new(connections)
+    connections
 }
 
 /// The next connection and its place among the handshakes.

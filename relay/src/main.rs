@@ -9,6 +9,7 @@ mod limits;
 mod listen;
 mod metrics;
 mod packs;
+mod serve;
 mod service;
 mod session;
 #[cfg(test)]
@@ -23,7 +24,6 @@ use kiven_aws::Sdk;
 use kiven_aws::store::{Queue, S3Packs, Store};
 use kiven_model::report::Report;
 use kiven_ports::{PortError, ReportQueue};
-use kiven_proto::v1::agent_relay_service_server::AgentRelayServiceServer;
 use metrics::Metrics;
 use packs::Packs;
 use service::Relay;
@@ -33,21 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, Semaphore};
-use tonic::transport::Server;
-
-/// Below the 350 s after which the NLB drops a silent connection.
-const KEEPALIVE: Duration = Duration::from_secs(60);
-/// How long sessions may take to end beyond the time in which agents leave by themselves.
-const STOP_MAX: Duration = Duration::from_secs(10);
-/// What an agent may have on its way to a session that does not read, in bytes; every session may hold so much.
-const STREAM_WINDOW_BYTES: u32 = 16 * 1024;
-/// The least that HTTP/2 allows for a connection.
-const CONNECTION_WINDOW_BYTES: u32 = 65_535;
-/// One is used; another one may be on its way while that ends.
-const STREAMS_MAX: u32 = 2;
-/// Largest headers, in bytes.
-const HEADERS_BYTES_MAX: u32 = 4 * 1024;
+use tokio::sync::Semaphore;
 
 /// The queue that reports wait in.
 pub(crate) struct Reports(Queue);
@@ -91,43 +77,10 @@ async fn main() -> anyhow::Result<()> {
     let listener = listen::bind(config.listen).with_context(|| format!("the relay cannot listen at {}", config.listen))?;
     tracing::info!(listen = %config.listen, relay_id = relay.id, "relay ready");
     let connections = listen::connections(listener, listen::tls(&shown)?, metrics);
-    serve(relay, connections, sessions, told_to_stop(shown.good_for)).await?;
+    serve::until(relay, connections, &sessions, told_to_stop(shown.good_for)).await;
     packs.finish(putting).await;
     tracing::info!(sessions = counted.sessions(), "the relay has stopped; these had not left");
     Ok(())
-}
-
-/// Serves until it is told to stop and every agent has left, or has had time for it.
-async fn serve(
-    relay: Relay<Store, Reports>,
-    connections: tokio_stream::wrappers::ReceiverStream<std::io::Result<tokio_rustls::server::TlsStream<tokio::net::TcpStream>>>,
-    sessions: Sessions,
-    told: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
-    let stopping = Notify::new();
-    let stop = async {
-        told.await;
-        let within = sessions.drain();
-        tracing::info!(within_ms = within.as_millis(), "agents are told to leave");
-        stopping.notify_one();
-    };
-    let service = AgentRelayServiceServer::new(relay).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
-    let served = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(STREAMS_MAX)
-        .http2_max_header_list_size(HEADERS_BYTES_MAX)
-        .add_service(service)
-        .serve_with_incoming_shutdown(connections, stop);
-    let too_long = async {
-        stopping.notified().await;
-        tokio::time::sleep(sessions::LEAVE_MAX + STOP_MAX).await;
-    };
-    tokio::select! {
-        served = served => served.context("the relay cannot serve"),
-        () = too_long => Ok(()),
-    }
 }
 
 /// Now, by the relay's own clock.

@@ -14,6 +14,8 @@ use kiven_proto::v1::{Hello, SessionRequest, SessionResponse, Welcome, session_r
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::StreamExt;
+use tokio_stream::adapters::Map;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -34,15 +36,18 @@ pub(crate) struct Relay<S, Q> {
     pub(crate) metrics: Arc<Metrics>,
 }
 
+/// What goes to an agent. A session has room for 32 of them, used or not: in a box they are small.
+pub(crate) type Outgoing = Result<Box<SessionResponse>, Status>;
+
 /// What an agent's certificate says.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shown {
     environment: EnvironmentId,
     certified_at: Timestamp,
 }
 
 /// The environment that the certificate names in its common name, and when it was signed.
-fn shown(certificate: &[u8]) -> Option<Shown> {
+pub(crate) fn shown(certificate: &[u8]) -> Option<Shown> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let name = parsed.subject().iter_common_name().next()?.as_str().ok()?;
     let good_from = Timestamp::from_second(parsed.validity().not_before.timestamp()).ok()?;
@@ -76,7 +81,7 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Relay<S, Q> {
     }
 
     /// A session from its hello on; what is answered goes out through the receiver.
-    pub(crate) async fn open<I>(&self, shown: Shown, hello: Hello, incoming: I) -> Result<mpsc::Receiver<Result<SessionResponse, Status>>, Status>
+    pub(crate) async fn open<I>(&self, shown: Shown, hello: Hello, incoming: I) -> Result<mpsc::Receiver<Outgoing>, Status>
     where
         I: tokio_stream::Stream<Item = Result<SessionRequest, Status>> + Send + Unpin + 'static,
     {
@@ -87,7 +92,7 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Relay<S, Q> {
         let epoch = self.claim(&shown, &hello).await?;
         let (out, outgoing) = mpsc::channel(OUTGOING_MAX);
         let welcome = SessionResponse { message: Some(session_response::Message::Welcome(Welcome { epoch })) };
-        out.send(Ok(welcome)).await.map_err(|_| Status::cancelled("the agent is gone"))?;
+        out.send(Ok(Box::new(welcome))).await.map_err(|_| Status::cancelled("the agent is gone"))?;
         let signals = Arc::new(Signals::default());
         let session = Session {
             store: Arc::clone(&self.store),
@@ -111,21 +116,19 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Relay<S, Q> {
 
 #[tonic::async_trait]
 impl<S: Agents + 'static, Q: ReportQueue + 'static> AgentRelayService for Relay<S, Q> {
-    type SessionStream = ReceiverStream<Result<SessionResponse, Status>>;
+    type SessionStream = Map<ReceiverStream<Outgoing>, fn(Outgoing) -> Result<SessionResponse, Status>>;
 
     async fn session(&self, request: Request<Streaming<SessionRequest>>) -> Result<Response<Self::SessionStream>, Status> {
-        let certificates = request.peer_certs();
-        let shown = certificates.as_ref().and_then(|all| all.first()).and_then(|leaf| shown(leaf));
-        let Some(shown) = shown else {
+        let Some(shown) = request.extensions().get::<Shown>().cloned() else {
             return Err(self.refuse(Refusal::Identity, Status::unauthenticated("the certificate names no environment")));
         };
-        drop(certificates);
         let mut incoming = request.into_inner();
         let first = tokio::time::timeout(HELLO_MAX, incoming.message()).await.unwrap_or(Ok(None))?;
         let Some(SessionRequest { message: Some(session_request::Message::Hello(hello)) }) = first else {
             return Err(self.refuse(Refusal::Protocol, Status::invalid_argument("a session begins with a hello")));
         };
-        self.open(shown, hello, incoming).await.map(|outgoing| Response::new(ReceiverStream::new(outgoing)))
+        let outgoing = ReceiverStream::new(self.open(shown, hello, incoming).await?);
+        Ok(Response::new(outgoing.map(|message| message.map(|message| *message))))
     }
 }
 

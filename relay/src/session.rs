@@ -2,6 +2,7 @@
 use crate::limits::{Allowance, COMMANDS_IN_FLIGHT_MAX, QUEUE_SENDS_MAX};
 use crate::metrics::{Metrics, Refusal};
 use crate::packs::Packs;
+use crate::service::Outgoing;
 use crate::sessions::{Sessions, Signals};
 use kiven_model::EnvironmentId;
 use kiven_model::report::{REPORT_BYTES_MAX, Report, ReportBody};
@@ -52,7 +53,7 @@ pub(crate) struct Session<S, Q> {
     pub(crate) environment: EnvironmentId,
     pub(crate) number: u64,
     pub(crate) epoch: u64,
-    pub(crate) out: mpsc::Sender<Result<SessionResponse, Status>>,
+    pub(crate) out: mpsc::Sender<Outgoing>,
 }
 
 /// What changes while it runs.
@@ -241,7 +242,7 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Session<S, Q> {
     }
 
     async fn send(&self, message: session_response::Message) -> Result<(), Status> {
-        let message = SessionResponse { message: Some(message) };
+        let message = Box::new(SessionResponse { message: Some(message) });
         match tokio::time::timeout(SEND_MAX, self.out.send(Ok(message))).await {
             Ok(sent) => sent.map_err(|_| Status::cancelled("the agent is gone")),
             Err(_) => Err(self.refuse(Refusal::Slow, Status::deadline_exceeded("the agent does not read"))),

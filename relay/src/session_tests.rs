@@ -2,7 +2,7 @@
 use crate::limits::COMMANDS_IN_FLIGHT_MAX;
 use crate::metrics::Metrics;
 use crate::packs::Packs;
-use crate::service::{Relay, Shown};
+use crate::service::{Outgoing, Relay, Shown};
 use crate::session::SendQueue;
 use crate::sessions::{IDLE_PACE, Sessions};
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use kiven_model::{EnvironmentId, OperationId};
 use kiven_ports::statistics::prefix;
 use kiven_ports::{Agents, PortError, Records, ReportQueue, StatisticsArchive, Write};
 use kiven_proto::v1::session_response::Message;
-use kiven_proto::v1::{Hello, SessionRequest, SessionResponse, session_request};
+use kiven_proto::v1::{Hello, SessionRequest, session_request};
 use kiven_sim::{Odds, World};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ struct Agent {
     number: u64,
     sequence: u64,
     out: mpsc::Sender<Result<SessionRequest, Status>>,
-    incoming: mpsc::Receiver<Result<SessionResponse, Status>>,
+    incoming: mpsc::Receiver<Outgoing>,
 }
 
 /// In virtual time: what has not come then never comes.
@@ -225,10 +225,10 @@ async fn a_relay_whose_epoch_is_over_hands_over_nothing_and_takes_no_report() {
 impl Agent {
     async fn command_or_end(&mut self) -> Result<String, Code> {
         loop {
-            match soon(self.incoming.recv()).await.unwrap() {
+            match soon(self.incoming.recv()).await.unwrap().map(|sent| sent.message) {
                 // What the session took before the later one claimed it.
-                Ok(SessionResponse { message: Some(Message::Command(command)) }) if command.id.ends_with("step-0") => {}
-                Ok(SessionResponse { message: Some(Message::Command(command)) }) => return Ok(command.id),
+                Ok(Some(Message::Command(command))) if command.id.ends_with("step-0") => {}
+                Ok(Some(Message::Command(command))) => return Ok(command.id),
                 Ok(_) => {}
                 Err(status) => return Err(status.code()),
             }

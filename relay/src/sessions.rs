@@ -144,6 +144,11 @@ impl Sessions {
         leave_within(state.running.len())
     }
 
+    /// How many run.
+    pub(crate) fn count(&self) -> usize {
+        self.state().running.len()
+    }
+
     /// Whether the relay stops.
     pub(crate) fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::SeqCst)

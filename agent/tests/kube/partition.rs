@@ -17,8 +17,6 @@ use tokio::sync::watch;
 const DONE: CommandOutcome = CommandOutcome::Done(CommandOutput::Nothing);
 /// Changes whose way to the relay is measured.
 const CHANGES: usize = 50;
-/// The longest that one may take.
-const TOLD_MAX: Duration = Duration::from_secs(1);
 
 /// A line that can be cut: what runs over it ends, and nobody gets through until it is mended.
 struct Line {
@@ -114,7 +112,7 @@ async fn what_happens_behind_a_broken_line_is_told_when_it_is_whole() {
     installed::uninstall(&admin).await;
 }
 
-/// From the operator's word in the API server to the relay.
+/// From the operator's word in the API server to the relay. How long that takes is shown here and held by `cargo xtask bench agent`.
 async fn events_are_told_at_once(admin: &Admin, kiven: &Kiven, shop: &Database) {
     let mut took = Vec::with_capacity(CHANGES);
     for (number, instance) in [2, 1].into_iter().cycle().take(CHANGES).enumerate() {
@@ -128,5 +126,4 @@ async fn events_are_told_at_once(admin: &Admin, kiven: &Kiven, shop: &Database) 
     took.sort_unstable();
     let (median, worst) = (took[CHANGES / 2], took[CHANGES - 1]);
     println!("{CHANGES} changes of a Cluster at the relay: median {} ms, longest {} ms", median.as_millis(), worst.as_millis());
-    assert!(worst < TOLD_MAX, "{worst:?}");
 }
