@@ -21,6 +21,7 @@ mod schedules;
 use fake_api::Fake;
 use kiven_model::lifecycle::DatabaseStatus;
 use serde_json::Value as Json;
+use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -38,10 +39,16 @@ struct Terraform {
     fake: Fake,
 }
 
-fn there_is_terraform() -> bool {
-    let there = std::process::Command::new("terraform").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+/// The client that TFPLUGIN_CLIENT names, else Terraform.
+fn client() -> OsString {
+    #[expect(clippy::disallowed_methods, reason = "which client is the caller's choice")]
+    std::env::var_os("TFPLUGIN_CLIENT").unwrap_or_else(|| "terraform".into())
+}
+
+fn there_is_a_client() -> bool {
+    let there = std::process::Command::new(client()).arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !there {
-        eprintln!("skipped: Terraform is not installed");
+        println!("skipped: the provider's stories: {} is not installed", client().display());
     }
     there
 }
@@ -68,7 +75,7 @@ impl Terraform {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("terraform");
+        let mut command = Command::new(client());
         command.args(arguments).current_dir(self.folder.path()).kill_on_drop(true);
         command.env("TF_CLI_CONFIG_FILE", self.folder.path().join("settings.tfrc")).env("HOME", self.folder.path()).env("CHECKPOINT_DISABLE", "1");
         command.env("KIVEN_ENDPOINT", &self.fake.endpoint).env("KIVEN_API_KEY", "k").env("TF_IN_AUTOMATION", "1").env_remove("XDG_CONFIG_HOME");
@@ -155,7 +162,7 @@ fn on_line_of(said: &str, code: &str, line: &str) {
 
 #[tokio::test]
 async fn the_quickstart_is_made_paused_resumed_and_destroyed() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let example = |name| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/quickstart").join(name)).unwrap();
@@ -184,7 +191,7 @@ async fn the_quickstart_is_made_paused_resumed_and_destroyed() {
 
 #[tokio::test]
 async fn what_is_wrong_is_refused_at_plan_on_its_line() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let terraform = Terraform::of_database("  name = \"Shop\"\n  plan = \"huge\"\n  parameters = {\n    wrok_mem = \"8MB\"\n  }").await;
@@ -217,7 +224,7 @@ async fn what_is_wrong_is_refused_at_plan_on_its_line() {
 
 #[tokio::test]
 async fn a_bad_key_and_a_foreign_environment_are_told_at_plan() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let terraform = Terraform::of_database(&format!("{SHOP}\n  environment_id = \"env_00000000000000000000\"")).await;
@@ -230,7 +237,7 @@ async fn a_bad_key_and_a_foreign_environment_are_told_at_plan() {
 
 #[tokio::test]
 async fn an_undone_create_leaves_no_state_and_the_next_apply_begins_anew() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let terraform = Terraform::of_database(SHOP).await;
@@ -250,7 +257,7 @@ async fn an_undone_create_leaves_no_state_and_the_next_apply_begins_anew() {
 
 #[tokio::test]
 async fn a_create_out_of_time_keeps_its_state_and_is_waited_for_again() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let terraform = Terraform::of_database(&format!("{SHOP}\n  timeouts = {{ create = \"1s\" }}")).await;
@@ -270,7 +277,7 @@ async fn a_create_out_of_time_keeps_its_state_and_is_waited_for_again() {
 
 #[tokio::test]
 async fn an_interrupt_in_the_middle_of_a_create_keeps_its_state() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let terraform = Terraform::of_database(SHOP).await;
@@ -300,7 +307,7 @@ async fn an_interrupt_in_the_middle_of_a_create_keeps_its_state() {
 
 #[tokio::test]
 async fn a_database_is_imported_by_id_and_plans_are_listed() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let terraform = Terraform::of_database(SHOP).await;
@@ -328,7 +335,7 @@ async fn a_database_is_imported_by_id_and_plans_are_listed() {
 
 #[tokio::test]
 async fn a_database_that_should_be_off_is_off_after_its_create() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let terraform = Terraform::of_database(&format!("{SHOP}\n  power = \"off\"")).await;
@@ -343,7 +350,7 @@ async fn a_database_that_should_be_off_is_off_after_its_create() {
 
 #[tokio::test]
 async fn a_destroy_takes_back_what_is_still_being_made() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let terraform = Terraform::of_database(&format!("{SHOP}\n  timeouts = {{ create = \"1s\" }}")).await;
@@ -357,7 +364,7 @@ async fn a_destroy_takes_back_what_is_still_being_made() {
 
 #[tokio::test]
 async fn a_stuck_create_keeps_its_state_and_can_be_destroyed() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let terraform = Terraform::of_database(SHOP).await;
@@ -373,7 +380,7 @@ async fn a_stuck_create_keeps_its_state_and_can_be_destroyed() {
 
 #[tokio::test]
 async fn the_provider_ends_when_terraform_is_killed() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let terraform = Terraform::of_database(SHOP).await;

@@ -13,6 +13,8 @@ const PACKAGES: [(&str, &[&str]); 3] = [
 /// The client that is built where there is neither Terraform nor OpenTofu.
 const OPENTOFU: &str = "github.com/opentofu/opentofu";
 const OPENTOFU_VERSION: &str = "v1.12.6";
+/// What holds dependencies against `deny.toml`.
+const DENY_VERSION: &str = "0.20.2";
 
 /// What functions are packaged with.
 pub(crate) const PACKAGING: &str = "xtask/packaging/requirements.txt";
@@ -118,6 +120,30 @@ pub(crate) fn packaging() -> Result<PathBuf> {
 pub(crate) fn path_with(folder: PathBuf) -> Result<std::ffi::OsString> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     Ok(std::env::join_paths(std::iter::once(folder).chain(std::env::split_paths(&path)))?)
+}
+
+/// Builds what checks licences and duplicates of dependencies, once; where it cannot be built, that check is skipped.
+pub(crate) fn deny() {
+    if deny_if_there().is_some() {
+        return;
+    }
+    println!("building cargo-deny {DENY_VERSION} (once; minutes)");
+    let mut cargo = Command::new(env!("CARGO"));
+    // A target folder of its own, which cargo removes: the shared one would keep all of it.
+    cargo.args(["install", "--quiet", "--locked", "cargo-deny", "--version", DENY_VERSION, "--root"]).arg(deny_root());
+    if let Err(error) = call(cargo.env_remove("CARGO_TARGET_DIR").env("CARGO_PROFILE_RELEASE_LTO", "off")) {
+        println!("cargo-deny is not installed, so licences and duplicates of dependencies will not be checked: {error:#}");
+    }
+}
+
+fn deny_root() -> PathBuf {
+    cache().join(format!("cargo-deny-{DENY_VERSION}"))
+}
+
+/// cargo-deny, when it is there already.
+pub(crate) fn deny_if_there() -> Option<PathBuf> {
+    let own = deny_root().join("bin/cargo-deny");
+    if own.exists() { Some(own) } else { on_path("cargo-deny").then(|| PathBuf::from("cargo-deny")) }
 }
 
 pub(crate) fn on_path(program: &str) -> bool {

@@ -98,7 +98,7 @@ fn main() -> ExitCode {
         Task::Gen { check } => generate::run(check),
         Task::Release { what } => release::run(&what),
         Task::Tidy => tidy::run(),
-        Task::Install { client } => install::run().map(|()| kube::install()).and_then(|()| match client.as_deref() {
+        Task::Install { client } => install::run().map(|()| install::deny()).map(|()| kube::install()).and_then(|()| match client.as_deref() {
             None => Ok(()),
             Some("tofu") => install::tofu().map(|path| println!("OpenTofu: {}", path.display())),
             Some(other) => anyhow::bail!("there is no client `{other}` to install: `tofu`"),

@@ -15,11 +15,15 @@ pub(crate) fn run(count: &mut Count) -> Result<()> {
     under(count, &client, &[])?;
     let tofu = crate::install::tofu_if_there();
     match tofu.filter(|tofu| *tofu != client) {
-        Some(tofu) => cargo_test_with(
-            count,
-            &["-p", "kiven-tfplugin", "--test", "clients", "--", "--nocapture", "--test-threads", "1", "everything", "identity"],
-            &[("TFPLUGIN_CLIENT", tofu.display().to_string())],
-        )?,
+        Some(tofu) => {
+            let client = [("TFPLUGIN_CLIENT", tofu.display().to_string())];
+            cargo_test_with(
+                count,
+                &["-p", "kiven-tfplugin", "--test", "clients", "--", "--nocapture", "--test-threads", "1", "everything", "identity"],
+                &client,
+            )?;
+            cargo_test_with(count, &["-p", "kiven-terraform-provider", "--test", "terraform", "--", "--nocapture", "agent_tokens", "functions"], &client)?;
+        }
         None => count.skipped.push("OpenTofu beside Terraform: it is not installed (`cargo xtask install --client tofu` builds it)".to_owned()),
     }
     documents(count);
@@ -72,7 +76,8 @@ fn acceptance(count: &mut Count, client: &Path) -> Result<()> {
     }
     let binaries = build(false)?;
     let stack = Stack::start(&binaries, None)?;
-    let terraform = Terraform::prepare(&stack.folder, "quickstart", &binaries.join("terraform-provider-kiven"), &stack.config_home())?;
+    let provider = binaries.join("terraform-provider-kiven");
+    let terraform = Terraform::prepare(client.to_path_buf(), &stack.folder, "quickstart", &provider, &stack.config_home())?;
     let result = one(
         count,
         "terraform-plugin-testing",

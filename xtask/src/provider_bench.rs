@@ -202,23 +202,37 @@ pub(crate) fn run() -> Result<Json> {
     Ok(figures)
 }
 
-/// What issue by issue is promised of the provider, and whether this run kept it.
+/// Most of the peer's CPU that is promised, at every number of resources.
+const CPU_MOST: f64 = 0.25;
+/// Most of the peer's peak memory that is promised.
+const MEMORY_MOST: f64 = 0.1;
+
+/// What is promised of the provider, and whether this run kept it.
+///
+/// Of memory the largest plan is judged: the program itself, which is all that there is to see with few resources, is a third of
+/// the peer's with one resource; what a resource adds to it is what grows.
 fn promises(figures: &Json) -> Result<()> {
-    let largest = format!("plan_{}", RESOURCES[RESOURCES.len() - 1]);
     let number = |peer: &str, path: &[&str]| path.iter().fold(&figures[peer], |at, name| &at[*name]).as_f64().unwrap_or(f64::INFINITY);
-    let (own, peer) = ("kitchen-sink (tfplugin)", "peer (Go framework)");
-    let cpu = number(own, &[&largest, "cpu_seconds"]) / number(peer, &[&largest, "cpu_seconds"]);
-    let memory = number(own, &[&largest, "peak_mib"]) / number(peer, &[&largest, "peak_mib"]);
-    let rows = [
-        ("start to handshake, ms", number("kiven", &["start_ms"]), 5.0),
-        ("stripped binary, MB", number("kiven", &["size_mb"]), 10.0),
-        ("CPU beside the peer, 1000 resources", cpu, 0.25),
-        ("peak memory beside the peer, 1000 resources", memory, 0.1),
+    let beside = |count: u32, what: &str| {
+        let plan = format!("plan_{count}");
+        number("kitchen-sink (tfplugin)", &[&plan, what]) / number("peer (Go framework)", &[&plan, what])
+    };
+    let mut rows = vec![
+        ("start to handshake, ms".to_owned(), number("kiven", &["start_ms"]), Some(5.0)),
+        ("stripped binary, MB".to_owned(), number("kiven", &["size_mb"]), Some(10.0)),
     ];
+    let largest = RESOURCES[RESOURCES.len() - 1];
+    for count in RESOURCES {
+        rows.push((format!("CPU beside the peer, {count} resources"), beside(count, "cpu_seconds"), Some(CPU_MOST)));
+        let most = (count == largest).then_some(MEMORY_MOST);
+        rows.push((format!("peak memory beside the peer, {count} resources"), beside(count, "peak_mib"), most));
+    }
     let mut broken = 0;
     for (what, found, most) in rows {
-        println!("{:<46} {found:>7.2}  at most {most}{}", what, if found <= most { "" } else { "  BROKEN" });
-        broken += usize::from(found > most);
+        let kept = most.is_none_or(|most| found <= most);
+        let most = most.map_or_else(|| "not judged".to_owned(), |most| format!("at most {most}"));
+        println!("{what:<46} {found:>7.2}  {most}{}", if kept { "" } else { "  BROKEN" });
+        broken += usize::from(!kept);
     }
     ensure!(broken == 0, "{broken} promises are broken");
     Ok(())

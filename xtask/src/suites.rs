@@ -141,10 +141,9 @@ fn check_static(count: &mut Count) -> Result<()> {
             println!("{error:#}");
         }
     }
-    if crate::install::on_path("cargo-deny") {
-        one(count, "cargo deny", cargo().args(["deny", "check", "bans", "licenses", "sources"]))?;
-    } else {
-        count.skipped.push("cargo deny: cargo-deny is not installed".to_owned());
+    match crate::install::deny_if_there() {
+        Some(deny) => one(count, "cargo deny", Command::new(deny).args(["check", "bans", "licenses", "sources"]))?,
+        None => count.skipped.push("cargo deny: cargo-deny is not installed (`cargo xtask install` builds it)".to_owned()),
     }
     let terraform = crate::terraform::find()?;
     for folder in ["examples", "onboarding-module", "terraform-provider/examples", "deploy"] {

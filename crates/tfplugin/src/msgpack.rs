@@ -190,6 +190,7 @@ pub(crate) mod tests {
     use super::*;
     use proptest::collection::{btree_map, vec};
     use proptest::prelude::*;
+    use proptest::sample::Index;
 
     fn types() -> impl Strategy<Value = Type> {
         let leaf = prop_oneof![Just(Type::Bool), Just(Type::Number), Just(Type::String), Just(Type::Dynamic)];
@@ -272,6 +273,46 @@ pub(crate) mod tests {
         })
     }
 
+    /// Something that happens to bytes on their way.
+    #[derive(Debug, Clone)]
+    pub(crate) enum Damage {
+        /// One becomes another.
+        Set(Index, u8),
+        /// One is there too much.
+        Insert(Index, u8),
+        /// One is missing.
+        Remove(Index),
+        /// The rest is missing.
+        Cut(Index),
+    }
+
+    /// A few damages, so that what comes out is nearly what went in.
+    pub(crate) fn damages() -> impl Strategy<Value = Vec<Damage>> {
+        let one = prop_oneof![
+            4 => (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Damage::Set(at, byte)),
+            2 => (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Damage::Insert(at, byte)),
+            2 => any::<Index>().prop_map(Damage::Remove),
+            1 => any::<Index>().prop_map(Damage::Cut),
+        ];
+        vec(one, 1..4)
+    }
+
+    pub(crate) fn damaged(mut bytes: Vec<u8>, damages: &[Damage]) -> Vec<u8> {
+        for damage in damages {
+            if bytes.is_empty() {
+                break;
+            }
+            let length = bytes.len();
+            match damage {
+                Damage::Set(at, byte) => bytes[at.index(length)] = *byte,
+                Damage::Insert(at, byte) => bytes.insert(at.index(length), *byte),
+                Damage::Remove(at) => drop(bytes.remove(at.index(length))),
+                Damage::Cut(at) => bytes.truncate(at.index(length)),
+            }
+        }
+        bytes
+    }
+
     proptest! {
         #[test]
         fn a_value_survives_msgpack((of, value) in typed(true)) {
@@ -281,6 +322,15 @@ pub(crate) mod tests {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..64), (of, _) in typed(false)) {
             let _ = from_msgpack(&of, &bytes);
+        }
+
+        #[test]
+        fn what_is_nearly_a_value_is_read_or_refused((of, value) in typed(true), damage in damages()) {
+            let bytes = damaged(to_msgpack(&value).unwrap(), &damage);
+            // What is taken for a value is one: it can be written, and reads as itself.
+            if let Ok(read) = from_msgpack(&of, &bytes) {
+                prop_assert_eq!(from_msgpack(&of, &to_msgpack(&read).unwrap()).unwrap(), read);
+            }
         }
     }
 

@@ -139,7 +139,7 @@ impl Serialize for Part<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::msgpack::tests::typed;
+    use crate::msgpack::tests::{damaged, damages, typed};
     use crate::to_json;
     use proptest::prelude::*;
 
@@ -155,6 +155,16 @@ mod tests {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in ".{0,48}", (of, _) in typed(false)) {
             let _ = RawState::new(bytes.as_bytes()).read(&of);
+        }
+
+        #[test]
+        fn what_is_nearly_a_state_is_read_or_refused((of, value) in typed(false), damage in damages()) {
+            let bytes = damaged(to_json_text(&value).unwrap().into_bytes(), &damage);
+            // What is taken for a state is one: it can be written, and reads as itself.
+            if let Ok(read) = RawState::new(&bytes).read(&of) {
+                let text = to_json_text(&read).unwrap();
+                prop_assert_eq!(RawState::new(text.as_bytes()).read(&of).unwrap(), read);
+            }
         }
     }
 

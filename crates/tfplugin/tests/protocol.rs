@@ -2,8 +2,9 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "a test: it panics where something is not as expected")]
 mod support;
 
-use kiven_tfplugin::harness::Harness;
+use kiven_tfplugin::harness::{Harness, HarnessError};
 use kiven_tfplugin::{Client, Diagnostics, Number, Path, Refinement, Type, Value};
+use tonic::Code;
 
 const THING: &str = "sink_thing";
 const SINK: &str = "registry.terraform.io/examples/sink";
@@ -356,6 +357,21 @@ async fn a_value_larger_than_what_grpc_takes_by_default_comes_back() {
     let large = "x".repeat(16 << 20);
     let state = sink.apply(&Value::Null, &thing(&[("name", "a".into()), ("old_name", large.as_str().into())])).await;
     assert_eq!(state.get("old_name").as_str().map(str::len), Some(large.len()));
+}
+
+#[tokio::test]
+async fn a_message_may_have_256_mebibytes_and_no_more() {
+    const MOST: usize = 256 << 20;
+    // What a configuration of one long text adds to that text.
+    const REST: usize = 4 << 10;
+    let sink = sink().await;
+    let config = |bytes: usize| thing(&[("name", "a".into()), ("old_name", "x".repeat(bytes).as_str().into())]);
+    let below = sink.harness.validate(THING, &config(MOST - REST)).await.unwrap();
+    assert!(!below.has_error(), "{:?}", said(&below));
+    let above = sink.harness.validate(THING, &config(MOST)).await.unwrap_err();
+    assert!(matches!(&above, HarnessError::Refused(status) if status.code() == Code::OutOfRange), "{above}");
+    // Nothing but that message is lost.
+    assert!(!sink.harness.validate(THING, &config(1)).await.unwrap().has_error());
 }
 
 /// Every proof that the README names is a test.

@@ -5,6 +5,7 @@ package acceptance
 import (
 	"fmt"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
@@ -80,6 +81,11 @@ func refused(config, message string) resource.TestStep {
 	return resource.TestStep{Config: config, ExpectError: regexp.MustCompile(message)}
 }
 
+// neverReplaced is a step that asks for what cannot be changed in place: it is refused at plan. No attribute ever replaces.
+func neverReplaced(config, was, wanted string) resource.TestStep {
+	return refused(strings.Replace(config, was, wanted, 1), "KV-")
+}
+
 // by imports a resource by another attribute than its id.
 func by(step resource.TestStep, attribute string) resource.TestStep {
 	address := step.ResourceName
@@ -103,7 +109,11 @@ func TestEnvironment(t *testing.T) {
 			resource.TestCheckResourceAttr(address, "name", "acceptance"),
 		)},
 		imported(address),
-		refused(regexp.MustCompile(`"local"`).ReplaceAllString(environment, `"another"`), "KV-"),
+		neverReplaced(environment, `"acceptance"`, `"renamed"`),
+		neverReplaced(environment, `"000000000000"`, `"111111111111"`),
+		neverReplaced(environment, `"eu-west-1"`, `"eu-west-2"`),
+		neverReplaced(environment, `"local"`, `"another"`),
+		resource.TestStep{Config: environment, PlanOnly: true},
 	)
 }
 
@@ -112,7 +122,14 @@ func TestEnvironmentConnection(t *testing.T) {
 	run(t,
 		resource.TestStep{Config: connected, Check: resource.TestCheckResourceAttr(address, "status", "connected")},
 		by(imported(address, "timeouts"), "environment_id"),
-		refused(regexp.MustCompile(`role/kiven-access`).ReplaceAllString(connected, `role/another`), "KV-"),
+		neverReplaced(connected, `role/kiven-access`, `role/another`),
+		neverReplaced(connected, `lt-local`, `lt-another`),
+		neverReplaced(connected, `subnet-local-c`, `subnet-another-c`),
+		resource.TestStep{
+			Config:           strings.Replace(connected, "launch_template", "on_destroy = \"release\"\n  launch_template", 1),
+			ConfigPlanChecks: inPlace(address),
+			Check:            resource.TestCheckResourceAttr(address, "on_destroy", "release"),
+		},
 	)
 }
 
@@ -126,6 +143,7 @@ func TestDatabase(t *testing.T) {
 		)},
 		imported(address, "timeouts", "operation_id"),
 		refused(database(`plan = "enormous"`), "KV-102"),
+		neverReplaced(database(`plan = "hobbyist"`), `name                = "acceptance"`, `name = "renamed"`),
 		resource.TestStep{
 			Config:           database("plan = \"hobbyist\"\n  storage_gb = 20"),
 			ConfigPlanChecks: inPlace(address),

@@ -1,8 +1,8 @@
 //! The token of an agent under the real Terraform: used in a run, in no plan and no state, and revoked when nobody spent it.
 use super::*;
 
-/// The first Terraform with ephemeral resources.
-const EPHEMERAL: (u64, u64) = (1, 10);
+/// From this version on Terraform and OpenTofu have ephemeral resources.
+const EPHEMERAL: (u64, u64) = (1, 11);
 
 const TOKEN: &str = r#"terraform {
   required_providers {
@@ -37,15 +37,15 @@ data "kiven_plans" "as_an_agent" {
 "#;
 
 fn there_are_ephemeral_resources() -> bool {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return false;
     }
-    let output = std::process::Command::new("terraform").args(["version", "-json"]).output().unwrap();
+    let output = std::process::Command::new(client()).args(["version", "-json"]).output().unwrap();
     let json: Json = serde_json::from_slice(&output.stdout).unwrap();
     let version: Vec<u64> = json["terraform_version"].as_str().unwrap().split('.').map_while(|part| part.parse().ok()).collect();
     let new_enough = (version[0], version[1]) >= EPHEMERAL;
     if !new_enough {
-        eprintln!("skipped: agent tokens: this Terraform has no ephemeral resources");
+        println!("skipped: agent tokens: {} has no ephemeral resources", client().display());
     }
     new_enough
 }

@@ -10,7 +10,7 @@ fn package() -> &'static Path {
 
 #[tokio::test]
 async fn the_committed_schema_is_what_terraform_prints() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let required = std::fs::read_to_string(package().join("examples/provider/provider.tf")).unwrap();
@@ -31,7 +31,7 @@ async fn the_committed_schema_is_what_terraform_prints() {
 /// All examples together are one module, in which each name is used once.
 #[tokio::test]
 async fn every_example_is_valid() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let mut files = Vec::new();

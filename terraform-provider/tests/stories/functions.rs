@@ -5,7 +5,7 @@ const REQUIRED: &str = "terraform {\n  required_providers {\n    kiven = { sourc
 
 #[tokio::test]
 async fn functions_answer_without_an_api() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let outputs = r#"
@@ -35,7 +35,7 @@ output "uri" { value = provider::kiven::connection_uri("shop-pooler.kiven-databa
 
 #[tokio::test]
 async fn a_wrong_argument_is_told_where_it_is_written() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let wrong = "output \"hours\" {\n  value = provider::kiven::schedule_hours([{ days = [\"mon\"], start = \"8\", end = \"18:00\" }])\n}\n\
@@ -49,7 +49,7 @@ async fn a_wrong_argument_is_told_where_it_is_written() {
 
 #[tokio::test]
 async fn a_budget_is_a_precondition_and_a_check() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let rules = r#"  name = "shop"

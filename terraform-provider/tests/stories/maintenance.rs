@@ -7,7 +7,7 @@ fn windowed(window: &str) -> String {
 
 #[tokio::test]
 async fn a_maintenance_window_is_kept_changed_in_place_and_refused_on_its_line() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let terraform = Terraform::of_database(SHOP).await;
@@ -34,7 +34,7 @@ async fn a_maintenance_window_is_kept_changed_in_place_and_refused_on_its_line()
 
 #[tokio::test]
 async fn what_a_destroy_does_is_changed_in_place_and_checked_at_plan() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let terraform = Terraform::of_database(SHOP).await;

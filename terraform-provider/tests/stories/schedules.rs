@@ -15,7 +15,7 @@ fn window(start: &str, end: &str) -> String {
 
 #[tokio::test]
 async fn the_schedule_example_is_made_and_what_it_does_is_no_drift() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let example = |name| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/schedule").join(name)).unwrap();
@@ -52,7 +52,7 @@ async fn the_schedule_example_is_made_and_what_it_does_is_no_drift() {
 
 #[tokio::test]
 async fn a_schedule_is_changed_in_place_and_imported() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let terraform = Terraform::new(&[("main.tf", &scheduled(&format!("  windows = [{}]", window("08:00", "18:00"))))]).await;
@@ -75,7 +75,7 @@ async fn a_schedule_is_changed_in_place_and_imported() {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_schedule_is_refused_on_its_line() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let overlap = format!("  windows = [{}, {}]", window("08:00", "18:00"), window("17:00", "19:00"));
@@ -104,7 +104,7 @@ async fn what_is_wrong_with_a_schedule_is_refused_on_its_line() {
 
 #[tokio::test]
 async fn a_power_that_is_changed_in_hcl_is_switched_by_hand() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     let schedule = scheduled(&format!("  windows = [{}]", window("08:00", "18:00")));

@@ -108,8 +108,9 @@ impl Harness {
     }
 
     async fn ready(&self) -> Result<tonic::client::Grpc<Channel>, HarnessError> {
-        let bytes = crate::service::MESSAGE_BYTES_MAX;
-        let mut grpc = tonic::client::Grpc::new(self.channel.clone()).max_decoding_message_size(bytes).max_encoding_message_size(bytes);
+        // It may send more than a provider takes: that is the provider's to refuse.
+        let grpc = tonic::client::Grpc::new(self.channel.clone()).max_encoding_message_size(usize::MAX);
+        let mut grpc = grpc.max_decoding_message_size(crate::service::MESSAGE_BYTES_MAX);
         grpc.ready().await.map_err(HarnessError::Transport)?;
         Ok(grpc)
     }

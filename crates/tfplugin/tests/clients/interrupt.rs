@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 const INTERRUPTS: u64 = 5;
 /// Resources in each.
 const THINGS: usize = 10;
+/// About as many lines as their plan has.
+const LINES_OF_A_PLAN: u64 = 120;
 
 /// The next of a fixed sequence of numbers: the moments are the same in every run (Knuth's MMIX generator).
 fn next(seed: &mut u64) -> u64 {
@@ -17,8 +19,33 @@ fn next(seed: &mut u64) -> u64 {
     *seed >> 33
 }
 
-/// Interrupts an apply when it has said so many lines; answers what it said afterwards.
-fn interrupted(folder: &Folder, after_lines: u64) -> String {
+/// When an apply is interrupted: it has said so many lines.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    /// Of all lines: while it starts, refreshes and plans, too.
+    Said(u64),
+    /// Of those about resources, which come once the plan is over.
+    Making(u64),
+}
+
+impl Moment {
+    fn random(seed: &mut u64) -> Self {
+        match next(seed) % 4 {
+            0 => Self::Said(next(seed) % LINES_OF_A_PLAN),
+            _ => Self::Making(next(seed) % (2 * THINGS as u64)),
+        }
+    }
+
+    fn counts(self, line: &str) -> bool {
+        match self {
+            Self::Said(_) => true,
+            Self::Making(_) => line.contains("Creating...") || line.contains("Creation complete"),
+        }
+    }
+}
+
+/// Interrupts an apply at a moment; answers what it said afterwards.
+fn interrupted(folder: &Folder, moment: Moment) -> String {
     let mut child = folder
         .command(&["apply", "-auto-approve", "-parallelism=3"])
         .process_group(0)
@@ -27,10 +54,10 @@ fn interrupted(folder: &Folder, after_lines: u64) -> String {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // Lines about the resources come once the plan is over.
-    let mut creating = lines.by_ref().map_while(Result::ok).filter(|line| line.contains("Creating...") || line.contains("Creation complete"));
-    for _ in 0..=after_lines {
-        if creating.next().is_none() {
+    let (Moment::Said(after) | Moment::Making(after)) = moment;
+    let mut counted = lines.by_ref().map_while(Result::ok).filter(|line| moment.counts(line));
+    for _ in 0..=after {
+        if counted.next().is_none() {
             break;
         }
     }
@@ -52,7 +79,7 @@ fn an_interrupt_loses_nothing() {
     let (mut seed, mut emptied) = (29, 0);
     for round in 0..count {
         let folder = Folder::new(client.clone(), &things);
-        let said = interrupted(&folder, next(&mut seed) % 20);
+        let said = interrupted(&folder, Moment::random(&mut seed));
         let made: BTreeSet<String> = folder.names("shelf", ".json").into_iter().map(|name| name.trim_end_matches(".json").to_owned()).collect();
         if client.is_tofu() && folder.path("terraform.tfstate").metadata().is_ok_and(|file| file.len() == 0) && said.contains("Apply complete!") {
             // OpenTofu 1.12 itself, interrupted when all is done, says so and empties its state; with terraform_data alone, too.
