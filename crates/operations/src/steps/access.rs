@@ -1,9 +1,11 @@
 //! The way into a customer's account at every call: the role as it is now, and what happens when it no longer opens.
-use kiven_durable::StepError;
+use crate::input::DatabaseInput;
+use kiven_durable::{At, Progress, Step, StepError};
 use kiven_model::environment::{Environment, EnvironmentStatus};
 use kiven_model::{Code, Problem};
 use kiven_ports::account::Access;
-use kiven_ports::{PortError, Ports, Records, Write};
+use kiven_ports::{CustomerAccount, PortError, Ports, Records, Write};
+use serde::Serialize;
 use std::time::Duration;
 
 /// How often a lost way in is tried again.
@@ -31,6 +33,41 @@ where
             Ok(answer)
         }
         (answer, _) => Ok(answer?),
+    }
+}
+
+/// The role opens now: proved before anything stops that only the role can start again. Whoever finds it closed does not wait:
+/// what is asked for now is not wanted any more when the customer has mended it, perhaps hours later.
+#[derive(Debug, Clone, Serialize)]
+pub struct EnterAccount {
+    access: Access,
+}
+
+impl EnterAccount {
+    pub(crate) fn of(input: &DatabaseInput) -> Self {
+        Self { access: input.access.clone() }
+    }
+}
+
+impl<P: Ports> Step<P> for EnterAccount {
+    const NAME: &'static str = "enter_account";
+    type Output = ();
+    async fn run(&self, ports: &P, _: &At) -> Result<Progress<()>, StepError> {
+        let open = |access| async move {
+            match ports.account().access_prove(&access).await {
+                // It opens to others as well, which a check tells; it opens.
+                Err(PortError::Refused(problem)) if problem.code == Code::EXTERNAL_ID_UNCHECKED => Ok(()),
+                proved => proved,
+            }
+        };
+        match enter(ports, &self.access, open).await {
+            Ok(()) => Ok(Progress::Done(())),
+            Err(StepError::Blocked { problem, .. }) => Err(StepError::Failed(problem)),
+            Err(error) => Err(error),
+        }
+    }
+    async fn undo(&self, _: &P, _: &At, _: Option<()>) -> Result<Progress<()>, StepError> {
+        Ok(Progress::Done(())) // only looks
     }
 }
 
