@@ -98,3 +98,29 @@ fn wanted(command: &Command, database: &str, cluster: &str, name: &str) -> kube:
     }))
     .map_err(kube::Error::SerdeError)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hostile_tests::fake;
+    use kiven_fake_kube::kinds;
+
+    #[tokio::test]
+    async fn a_backup_of_this_cluster_that_has_not_ended_runs() {
+        let (kube, client) = fake().await;
+        kube.create(&kinds::NAMESPACES, json!({ "metadata": { "name": DATABASE_NAMESPACE } })).unwrap();
+        let make = |name: &str, cluster: &str| {
+            let object = json!({ "metadata": { "name": name, "namespace": DATABASE_NAMESPACE }, "spec": { "cluster": { "name": cluster } } });
+            kube.create(&kinds::BACKUPS, object).unwrap();
+        };
+        make("bank-1", "bank");
+        assert!(running(&client, "shop").await.unwrap().is_none(), "another's");
+        make("shop-1", "shop");
+        let problem = running(&client, "shop").await.unwrap().unwrap();
+        assert_eq!((problem.code, problem.message.as_str()), (Code::BACKUP_RUNNING, "the backup `shop-1` is pending"));
+        for (phase, runs) in [("running", true), ("walArchivingFailing", true), ("completed", false), ("failed", false)] {
+            kube.patch_status(&kinds::BACKUPS, DATABASE_NAMESPACE, "shop-1", &json!({ "phase": phase })).unwrap();
+            assert_eq!(running(&client, "shop").await.unwrap().is_some(), runs, "{phase}");
+        }
+    }
+}

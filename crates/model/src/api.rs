@@ -389,6 +389,7 @@ impl DatabaseView {
     pub fn of(database: &Database) -> Self {
         let spec = &database.spec;
         let power_state = match database.status {
+            _ if database.switched_by_schedule => spec.power,
             DatabaseStatus::Pausing | DatabaseStatus::Paused | DatabaseStatus::Undeleting => Power::Off,
             DatabaseStatus::Available | DatabaseStatus::Resuming | DatabaseStatus::Changing => Power::On,
             _ => spec.power,

@@ -72,7 +72,8 @@ impl AwaitBackups {
 
 impl<P: Ports> Step<P> for AwaitBackups {
     const NAME: &'static str = "await_backups";
-    const WAIT_MAX: Duration = Duration::from_secs(60 * RUNNING_MINUTES_MAX.unsigned_abs());
+    // A little more than its own bound, which knows what it waits for.
+    const WAIT_MAX: Duration = Duration::from_secs(60 * (RUNNING_MINUTES_MAX.unsigned_abs() + 10));
     // Each look at a running backup is an attempt; time is what bounds them.
     const ATTEMPTS_MAX: u32 = 10_000;
     type Output = ();
