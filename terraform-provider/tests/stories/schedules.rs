@@ -129,8 +129,7 @@ async fn what_is_changed_at_night_is_kept_until_the_schedule_switches_it_on() {
     terraform.apply(&[]).await;
     terraform.fake.with(|world| {
         world.databases.values_mut().for_each(|database| {
-            (database.status, database.switched_by_schedule, database.applied) =
-                (DatabaseStatus::Paused, true, Some(database.spec.clone()));
+            (database.status, database.switched_by_schedule, database.applied) = (DatabaseStatus::Paused, true, Some(database.spec.clone()));
         });
     });
     std::fs::write(terraform.folder.path().join("main.tf"), schedule.replace(SHOP, &format!("{SHOP}\n  storage_gb = 70"))).unwrap();

@@ -41,7 +41,10 @@ fn settled(at: &str) -> Progress {
     Progress { settled: Some(time(at)), pending: None }
 }
 fn pending(boundary: &str, since: &str, attempts: u32, tried_at: Option<&str>) -> Progress {
-    Progress { settled: None, pending: Some(Pending { boundary: time(boundary), since: time(since), attempts, tried_at: tried_at.map(time), stopped_at: None }) }
+    Progress {
+        settled: None,
+        pending: Some(Pending { boundary: time(boundary), since: time(since), attempts, tried_at: tried_at.map(time), stopped_at: None }),
+    }
 }
 
 /// What was asked and answered: a line for what is done and why, one for what is remembered and when to ask again.

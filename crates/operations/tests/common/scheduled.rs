@@ -137,8 +137,7 @@ impl Scheduled {
         database.spec.instances = if fewer { 2 } else { 3 };
         database.spec.parameters.insert("work_mem".to_owned(), if fewer { "8MB" } else { "16MB" }.to_owned());
         let (id, version) = (OperationId::from_random(Random::bits(&*self.stage.world)), database.version);
-        let accepted =
-            accept_database(&self.stage.environment(), database, Some(version), OperationKind::Change, id.clone(), "key_test", self.now());
+        let accepted = accept_database(&self.stage.environment(), database, Some(version), OperationKind::Change, id.clone(), "key_test", self.now());
         self.stage.quietly(accepted.ok()?.writes);
         now(Doorbell::doorbell_ring(&*self.stage.world, &id, Duration::ZERO)).ok();
         Some(id)
