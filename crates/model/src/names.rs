@@ -231,4 +231,12 @@ mod tests {
         assert!(backup_bucket("123456789012", "ap-southeast-2", &environment).len() <= 63);
         assert!(is_dns_label(&name.pooler_service()));
     }
+
+    #[test]
+    fn base_backups_are_spread_and_never_begin_where_windows_end() {
+        let minutes: Vec<u64> = (0..=255).map(|seed| backup_minute(&DatabaseId::from_random([seed; 16]))).collect();
+        assert!(minutes.iter().all(|minute| *minute < 60 && minute % 5 != 0), "{minutes:?}");
+        let different: std::collections::BTreeSet<&u64> = minutes.iter().collect();
+        assert!(different.len() > 40, "{different:?}");
+    }
 }
