@@ -1,6 +1,6 @@
 //! Carries out a command: judged, done once in effect, remembered.
 use crate::epochs::Epochs;
-use crate::guardrails::{judge, judge_transition};
+use crate::guardrails::{hibernates, judge, judge_transition};
 use crate::ledger::Ledger;
 use crate::objects::{api, applicable, apply};
 use crate::readers::Readers;
@@ -113,6 +113,7 @@ impl Commands {
                 retire::retire(&self.client, command, cluster, services, *delete_after).await
             }
             CommandBody::TakeBackup { cluster, name } => backup::take(&self.client, command, cluster, name).await,
+            CommandBody::AwaitBackups { cluster } => backup::await_ended(&self.client, command, cluster).await,
             CommandBody::Unretire { cluster } => retire::unretire(&self.client, command, cluster).await,
             CommandBody::ReadLogs(reading) => Ok(self.readers.read(command, reading)),
             CommandBody::EndLogs { session_id } => Ok(self.readers.end(session_id)),
@@ -136,6 +137,11 @@ impl Commands {
                 let current = serde_json::to_value(current).map_err(kube::Error::SerdeError)?;
                 if let Err(problem) = judge_transition(&current, object, consent) {
                     return Ok(CommandOutcome::Refused(problem));
+                }
+                if hibernates(&current, object)
+                    && let Some(problem) = backup::running(&self.client, name).await?
+                {
+                    return Ok(CommandOutcome::Retry(problem));
                 }
             } else if object["kind"] == "Cluster" {
                 let left = volumes::left_behind(&self.client, name).await?;

@@ -63,6 +63,7 @@ pub(crate) fn judge(command: &Command, now: Timestamp, fence: u64) -> Result<(),
         | CommandBody::HandOver { .. }
         | CommandBody::Discard { .. }
         | CommandBody::TakeBackup { .. }
+        | CommandBody::AwaitBackups { .. }
         | CommandBody::ReadLogs(_)
         | CommandBody::EndLogs { .. }
         | CommandBody::Unretire { .. } => Ok(()),
@@ -149,6 +150,12 @@ pub(crate) fn judge_transition(current: &Value, wanted: &Value, consent: bool) -
         "Database" if is["name"] != becomes["name"] || becomes["ensure"] == "absent" => Err(refuse("a dropped database")),
         _ => Ok(()),
     }
+}
+
+/// Whether PostgreSQL runs and is to stop: not while a backup of it runs.
+pub(crate) fn hibernates(current: &Value, wanted: &Value) -> bool {
+    let asked = |object: &Value| object["metadata"]["annotations"][kiven_data_services::cnpg::HIBERNATION] == "on";
+    wanted["kind"] == "Cluster" && asked(wanted) && !asked(current)
 }
 
 fn judge_cluster(is: &Value, becomes: &Value, consent: bool) -> Result<(), Problem> {

@@ -133,3 +133,12 @@ fn a_new_database_does_not_take_what_a_released_one_of_its_name_still_uses() {
     assert_eq!(judge_secret(&own, &secret(&new.id)).unwrap_err().code, Code::AGENT_REFUSED);
     assert_eq!(judge_secret(&BTreeMap::new(), &secret(&new.id)).unwrap_err().code, Code::AGENT_REFUSED, "nobody knows whose it is");
 }
+
+#[test]
+fn only_what_stops_a_cluster_that_runs_hibernates_it() {
+    let cluster = |power| Cnpg.cluster(&generation(), power).into_iter().find(|object| object["kind"] == "Cluster").unwrap();
+    let (on, off) = (cluster(Power::On), cluster(Power::Off));
+    assert!(hibernates(&on, &off) && !hibernates(&off, &off) && !hibernates(&off, &on) && !hibernates(&on, &on));
+    let service = json!({ "kind": "Service", "metadata": off["metadata"] });
+    assert!(!hibernates(&on, &service));
+}

@@ -230,6 +230,7 @@ fn ends() -> Vec<Attack> {
         attack("hand another over", CommandBody::HandOver { cluster: foreign.clone() }),
         attack("unretire another", CommandBody::Unretire { cluster: foreign.clone() }),
         attack("backup of another", CommandBody::TakeBackup { cluster: foreign.clone(), name: format!("{foreign}-x") }),
+        attack("await backups of another", CommandBody::AwaitBackups { cluster: foreign.clone() }),
         attack("backup under another name", CommandBody::TakeBackup { cluster: own.clone(), name: "evil".into() }),
         attack("switch another over", CommandBody::Switchover { cluster: foreign.clone(), away_from_zone: "a".into() }),
         attack("renew another's certificate", CommandBody::RenewCertificate { cluster: foreign, replaces: "x".into() }),

@@ -75,6 +75,7 @@ pub(crate) fn database(d: &DatabaseView, environments: &Names) -> String {
         ("delete_after", d.delete_after.map_or(String::new(), |at| at.to_string())),
         ("schedule", d.schedule_id.as_ref().map_or(String::new(), ToString::to_string)),
         ("next_switch", d.next_switch.as_ref().map_or(String::new(), crate::show_schedules::switch)),
+        ("maintenance", if d.maintenance_never { "never: its window opens only while its schedule has it off".to_owned() } else { String::new() }),
         ("operation", d.operation_id.as_ref().map_or(String::new(), ToString::to_string)),
         ("problem", told(d.problem.as_ref())),
     ])

@@ -112,6 +112,7 @@ async fn foreign(stack: &Stack, own: &OrganizationId) -> Foreign {
         status: EnvironmentStatus::Created,
         operation_id: None,
         problem: None,
+        access_tried_at: None,
         upgrades: Default::default(),
         created_at: jiff::Timestamp::from_second(1_700_000_000).unwrap(),
         version: 1,

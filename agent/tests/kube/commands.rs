@@ -6,9 +6,11 @@ use crate::relay::Kiven;
 use crate::rights::{self, Audit};
 use crate::{installed, operator};
 use jiff::{SignedDuration, Timestamp};
-use kiven_data_services::cnpg::HIBERNATION;
+use kiven_data_services::DataService;
+use kiven_data_services::cnpg::{Cnpg, HIBERNATION, PLUGIN};
 use kiven_model::Code;
 use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
+use kiven_model::database::Power;
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams};
 use serde_json::json;
@@ -96,6 +98,7 @@ async fn every_command_works_and_the_rights_used_are_those_given() {
     scene.done(shop.command("hand-over", CommandBody::HandOver { cluster: shop.cluster.clone() })).await;
     maintained(&scene, &shop).await;
     backed_up(&scene, &shop).await;
+    hibernates_after_backups(&scene, &shop).await;
     restarted(&mut scene, &shop).await;
     retired_and_purged(&scene, &shop).await;
     discarded(&scene).await;
@@ -190,6 +193,21 @@ async fn backed_up(scene: &Scene, shop: &Database) {
             (other, Some(_)) => panic!("{other:?}"),
         }
     }
+}
+
+/// While a backup runs nothing is hibernated, whatever was seen before.
+async fn hibernates_after_backups(scene: &Scene, shop: &Database) {
+    let (cluster, name) = (shop.cluster.clone(), format!("{}-late", shop.cluster));
+    scene
+        .admin
+        .create(json!({ "apiVersion": CNPG, "kind": "Backup", "metadata": { "name": name, "namespace": DATABASES },
+            "spec": { "cluster": { "name": cluster }, "method": "plugin", "pluginConfiguration": { "name": PLUGIN } } }))
+        .await;
+    let off = || Cnpg.cluster(&shop.generation, Power::Off);
+    later(scene, shop, "await-backups", CommandBody::AwaitBackups { cluster: cluster.clone() }, "is pending").await;
+    later(scene, shop, "off", CommandBody::Apply { objects: off(), consent: None }, "is pending").await;
+    operator::back_up(&scene.admin, &name, "completed").await;
+    scene.done(shop.command("await-backups-again", CommandBody::AwaitBackups { cluster })).await;
 }
 
 /// Killed and started again, the agent gives the old answers, and refuses what is older than what it has seen.

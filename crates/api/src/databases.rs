@@ -211,8 +211,8 @@ async fn update<P: Ports>(app: &App<P>, caller: &Caller, known: Database, wanted
     }
     let declared = known.spec.power;
     let known = if known.spec == spec { known } else { kept(app, known, spec).await? };
-    if declared == wanted.power && app.schedule_of(&known.id).await?.is_some() {
-        // Said again, not said anew: power is the schedule's, or of whoever acted after it.
+    if declared == wanted.power && (known.switched_by_schedule || app.schedule_of(&known.id).await?.is_some()) {
+        // Said again, not said anew: power is the schedule's, even one that is gone, or of whoever acted after it.
         return app.answered(if known.status.moving() { StatusCode::ACCEPTED } else { StatusCode::OK }, &known).await;
     }
     power(app, caller, known, wanted.power, wanted.power).await
@@ -253,12 +253,12 @@ async fn by_hand<P: Ports>(app: &App<P>, caller: &Caller, id: &str, wanted: Powe
 /// Nothing to switch: that a person wants it so is recorded where somebody may want it otherwise.
 async fn noted<P: Ports>(app: &App<P>, known: Database, declared: Power) -> Answer<Database> {
     let follows = app.ports.records().scheduled_power_get(&known.id).await?.is_some();
-    if !follows && known.spec.power == declared {
+    if !follows && !known.switched_by_schedule && known.spec.power == declared {
         return Ok(known);
     }
     let (expected, now) = (Some(known.version), app.ports.clock().now());
     let spec = DatabaseSpec { power: declared, ..known.spec.clone() };
-    let record = Database { spec, last_manual_at: Some(now), version: known.version + 1, updated_at: now, ..known };
+    let record = Database { spec, last_manual_at: Some(now), switched_by_schedule: false, version: known.version + 1, updated_at: now, ..known };
     app.ports.records().records_commit(vec![Write::Database { record: Box::new(record.clone()), expected }]).await?;
     Ok(record)
 }

@@ -109,6 +109,7 @@ pub(crate) async fn put<P: Ports>(
         status: EnvironmentStatus::Created,
         operation_id: None,
         problem: None,
+        access_tried_at: None,
         upgrades: Default::default(),
         created_at: app.ports.clock().now(),
         version: 1,

@@ -267,3 +267,25 @@ fn what_people_do_is_noted_and_what_a_schedule_does_is_no_drift() {
     assert_eq!(api.call("POST", &other, &Value::Null).1["power_state"], "off");
     assert_eq!((api.database(2).spec.power, api.database(2).last_manual_at), (Power::Off, Some(now(&api.world))));
 }
+
+#[test]
+fn what_a_schedule_has_switched_is_no_drift_when_the_schedule_is_gone() {
+    let api = Api::new();
+    let database = format!("/v1/databases/{}", database_id(1));
+    let put = |power: &str| {
+        let environment = api.world.environment().id;
+        let body = json!({ "name": "shop-1", "environment_id": environment, "plan": "startup", "power": power });
+        api.call("PUT", &database, &body)
+    };
+    // A schedule has paused it at night, and was deleted then.
+    api.edit(1, |database| (database.status, database.switched_by_schedule) = (DatabaseStatus::Paused, true));
+    let before = api.database(1);
+    let (status, view) = put("on");
+    assert_eq!((status, &view["power_state"], &view["status"]), (StatusCode::OK, &json!("on"), &json!("paused")));
+    assert_eq!(api.database(1), before, "said again, not said anew");
+    // Whoever says something else means it, and what is said then is what counts.
+    assert_eq!(put("off").1["power_state"], "off");
+    assert_eq!((api.database(1).spec.power, api.database(1).switched_by_schedule), (Power::Off, false));
+    assert_eq!(put("on").0, StatusCode::ACCEPTED);
+    assert_eq!((api.database(1).status, api.database(1).spec.power), (DatabaseStatus::Resuming, Power::On));
+}

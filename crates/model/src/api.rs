@@ -327,6 +327,9 @@ pub struct DatabaseView {
     /// What that schedule wants next.
     #[serde(default)]
     pub next_switch: Option<NextSwitch>,
+    /// Whether its maintenance window never meets its schedule's times of being on: then nothing is kept up by itself.
+    #[serde(default)]
+    pub maintenance_never: bool,
     /// When it is next looked at whether it needs maintenance.
     pub maintenance_due: Option<Timestamp>,
     /// What was last decided about its maintenance.
@@ -389,6 +392,7 @@ impl DatabaseView {
     pub fn of(database: &Database) -> Self {
         let spec = &database.spec;
         let power_state = match database.status {
+            _ if database.switched_by_schedule => spec.power,
             DatabaseStatus::Pausing | DatabaseStatus::Paused | DatabaseStatus::Undeleting => Power::Off,
             DatabaseStatus::Available | DatabaseStatus::Resuming | DatabaseStatus::Changing => Power::On,
             _ => spec.power,
@@ -412,6 +416,7 @@ impl DatabaseView {
             storage_grown_at: database.storage_grown_at,
             schedule_id: None,
             next_switch: None,
+            maintenance_never: false,
             maintenance_due: database.maintenance_due,
             maintenance: database.maintenance.clone(),
             spec: crate::database::DatabaseSpec { maintenance_window: Some(spec.maintenance()), ..spec.clone() },

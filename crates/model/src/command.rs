@@ -143,6 +143,11 @@ pub enum CommandBody {
         /// The Backup's name.
         name: String,
     },
+    /// Is no backup of it running or about to? Answers once none is, as the API server says at that moment.
+    AwaitBackups {
+        /// The CNPG Cluster.
+        cluster: String,
+    },
     /// Take the end of its grace off the Cluster and its volumes: it stays hibernated, and nothing of it may go any more.
     Unretire {
         /// The CNPG Cluster.
@@ -190,6 +195,7 @@ impl CommandBody {
             Self::Discard { .. } => "discard",
             Self::Retire { .. } => "retire",
             Self::TakeBackup { .. } => "take_backup",
+            Self::AwaitBackups { .. } => "await_backups",
             Self::Unretire { .. } => "unretire",
             Self::Release => "release",
             Self::MoveComponent { .. } => "move_component",

@@ -191,6 +191,10 @@ pub struct Database {
     /// When a person last asked for power on or off; holds against a schedule until its next boundary.
     #[serde(default)]
     pub last_manual_at: Option<Timestamp>,
+    /// Whether a schedule was the last to switch it: then power is as people have declared it, whatever the schedule did, and
+    /// stays so when the schedule is gone.
+    #[serde(default)]
+    pub switched_by_schedule: bool,
     /// How long its latest resumes took, in seconds, oldest first.
     #[serde(default)]
     pub resume_seconds: Vec<u32>,
@@ -230,6 +234,7 @@ impl Database {
             delete_after: None,
             archived_wal: None,
             last_manual_at: None,
+            switched_by_schedule: false,
             resume_seconds: Vec::new(),
             maintenance_due: None,
             maintenance: None,

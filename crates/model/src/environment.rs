@@ -137,6 +137,9 @@ pub struct Environment {
     pub operation_id: Option<OperationId>,
     /// What went wrong, while it needs attention.
     pub problem: Option<Problem>,
+    /// When it was last tried whether an access that was lost has come back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_tried_at: Option<Timestamp>,
     /// Operator and plugin: nothing stands here in records where nothing was said or done.
     #[serde(default, skip_serializing_if = "Upgrades::is_default")]
     pub upgrades: Upgrades,

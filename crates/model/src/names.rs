@@ -12,6 +12,14 @@ pub const SYSTEM_NAMESPACE: &str = "kiven-system";
 pub const POSTGRES_PORT: u16 = 5432;
 /// The longest database name: leaves room for `-{id6}-{generation}` and CNPG's own suffixes in 63 characters.
 pub const DATABASE_NAME_MAX: usize = 40;
+/// The minute of the hour at which a database's base backups begin: spread over a cluster's databases by their ids, and never
+/// at a full five minutes, where the windows of power schedules end.
+#[must_use]
+pub fn backup_minute(id: &DatabaseId) -> u64 {
+    let number = fnv64(id.as_str()) % 48;
+    number / 4 * 5 + number % 4 + 1
+}
+
 /// Suffixes that belong to Services.
 const RESERVED_SUFFIXES: [&str; 4] = ["-rw", "-ro", "-r", "-pooler"];
 
@@ -222,5 +230,13 @@ mod tests {
         assert!(node_group(&id, "ap-southeast-2a", "r6gd.12xlarge").len() <= 63);
         assert!(backup_bucket("123456789012", "ap-southeast-2", &environment).len() <= 63);
         assert!(is_dns_label(&name.pooler_service()));
+    }
+
+    #[test]
+    fn base_backups_are_spread_and_never_begin_where_windows_end() {
+        let minutes: Vec<u64> = (0..=255).map(|seed| backup_minute(&DatabaseId::from_random([seed; 16]))).collect();
+        assert!(minutes.iter().all(|minute| *minute < 60 && minute % 5 != 0), "{minutes:?}");
+        let different: std::collections::BTreeSet<&u64> = minutes.iter().collect();
+        assert!(different.len() > 40, "{different:?}");
     }
 }

@@ -100,6 +100,7 @@ codes! {
     INSTALL_FAILED = 416, "Operator and plugin could not be installed";
     CLUSTER_UNFIT = 417, "The cluster lacks something that databases need";
     READER_UNTRUSTED = 418, "The reader's key is not certified by the customer";
+    BACKUP_RUNNING = 419, "A backup is still running";
     REPLAY_DIFFERS = 501, "The operation's code and its record differ";
     STEP_STUCK = 502, "A step has used up its attempts";
     UNDO_STUCK = 503, "A step could not be undone";

@@ -64,12 +64,17 @@ struct Case {
     backups: Vec<(usize, usize)>,
     outages: Vec<(usize, usize)>,
     disabled: Option<(usize, usize)>,
+    /// When the way into the account is lost.
+    lost: Vec<(usize, usize)>,
     asks_every_minute: bool,
 }
 
 impl Case {
     fn down(&self, minute: usize) -> bool {
         self.outages.iter().any(|(from, minutes)| (*from..from + minutes).contains(&minute))
+    }
+    fn lost(&self, minute: usize) -> bool {
+        self.lost.iter().any(|(from, minutes)| (*from..from + minutes).contains(&minute))
     }
     fn enabled(&self, minute: usize) -> bool {
         !self.disabled.is_some_and(|(from, minutes)| (from..from + minutes).contains(&minute))
@@ -117,12 +122,12 @@ prop_compose! {
         operations in happening(300),
         backups in happening(300),
         outages in happening(1000),
-        disabled in prop::option::of((1..SPAN, 1..1500_usize)),
+        (disabled, lost) in (prop::option::of((1..SPAN, 1..1500_usize)), happening(800)),
     ) -> Case {
         let (zone, first) = PLACES[place];
         let windows = windows.into_iter().map(|(days, (start, length))| (days, start, length)).collect();
         let first = first.parse().unwrap();
-        Case { zone, first, windows, exceptions, ready_by, resume_minutes, starts_on, manual, near, enabled_near, operations, backups, outages, disabled, asks_every_minute }
+        Case { zone, first, windows, exceptions, ready_by, resume_minutes, starts_on, manual, near, enabled_near, operations, backups, outages, disabled, lost, asks_every_minute }
     }
 }
 
@@ -268,8 +273,14 @@ impl Model {
         if taken {
             self.wish = None;
         }
-        if !case.down(minute) {
+        if case.down(minute) {
+            return;
+        }
+        if !case.lost(minute) {
             self.follow(minute);
+        } else if let Some(wish) = &mut self.wish {
+            // What cannot be done is not waited for.
+            wish.since = Some(minute);
         }
     }
     fn follow(&mut self, minute: usize) {
@@ -358,7 +369,9 @@ impl Sweep {
             (self.spec.enabled, self.next_due) = (case.enabled(minute), Some(self.at(minute)));
             self.since = if case.enabled(minute) { minute } else { self.since };
         }
-        let due = self.next_due.is_some_and(|due| due <= self.at(minute));
+        // While access is lost, and when it comes back, each minute is looked at, so that the model need not know the pace.
+        let lost = case.lost(minute) || case.lost(minute.saturating_sub(1));
+        let due = lost || self.next_due.is_some_and(|due| due <= self.at(minute));
         if !case.down(minute) && (due || case.asks_every_minute) {
             self.ask(case, minute);
         }
@@ -380,7 +393,7 @@ impl Sweep {
             last_manual_at: self.world.last_manual.map(|at| self.at(at)),
             running: running.map(|(kind, past_no_return, cancel_requested)| Running { kind, past_no_return, cancel_requested }),
             backup_running: self.world.backup(minute),
-            access_lost: false,
+            access_lost: case.lost(minute),
             resume_seconds: case.history(),
             progress: self.progress,
         };

@@ -99,8 +99,9 @@ pub fn accept_database(
     };
     let made_by = database.made_by.clone().unwrap_or_else(|| id.clone());
     let by_schedule = is_schedule_actor(actor);
-    let manual = !by_schedule && matches!(kind, OperationKind::Pause | OperationKind::Resume | OperationKind::Undelete);
-    let last_manual_at = if manual { Some(now) } else { database.last_manual_at };
+    let switches = matches!(kind, OperationKind::Pause | OperationKind::Resume | OperationKind::Undelete);
+    let switched_by_schedule = if switches { by_schedule } else { database.switched_by_schedule };
+    let last_manual_at = if switches && !by_schedule { Some(now) } else { database.last_manual_at };
     let destroys = matches!(kind, OperationKind::Delete | OperationKind::Purge);
     let spec = basis(&database, kind);
     let settings = revision(&database, spec, kind, &id, &made_by);
@@ -116,7 +117,6 @@ pub fn accept_database(
         consent: (destroys || loses(&database, spec)).then(|| consent(&database.id, actor, now)),
         delete_after: destroys.then(|| now + grace),
         final_backup: if kind == OperationKind::Delete { FinalBackup::of(&database) } else { None },
-        by_schedule,
         access,
     };
     let mut operation = head(environment, kind, Subject::Database(database.id.clone()), id, &input, now)?;
@@ -129,6 +129,7 @@ pub fn accept_database(
         operation_id: Some(operation.id.clone()),
         problem: None,
         last_manual_at,
+        switched_by_schedule,
         updated_at: now,
         version,
         ..database
@@ -160,7 +161,6 @@ pub(crate) fn looked_at(environment: &Environment, database: &Database, nobody: 
         consent: None,
         delete_after: None,
         final_backup: None,
-        by_schedule: false,
         access,
     })
 }

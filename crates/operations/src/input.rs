@@ -138,9 +138,6 @@ pub struct DatabaseInput {
     /// How a delete comes to its final backup; `None` when none is wanted, or none is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub final_backup: Option<FinalBackup>,
-    /// Whether a schedule asked for it, not a person.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub by_schedule: bool,
 }
 
 /// Where a final backup is taken.

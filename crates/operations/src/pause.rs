@@ -1,7 +1,10 @@
 //! Pause: PostgreSQL stops, volumes stay, nodes go. Until hibernation is asked for it can be taken back whole.
 use crate::input::DatabaseInput;
 use crate::settle;
-use crate::steps::{ApplyPooler, ApplyScheduledBackup, ArchiveWal, AwaitHibernated, HibernateCluster, RecordVolumes, ScaleNodeGroup, VerifyVolumes};
+use crate::steps::{
+    ApplyPooler, ApplyScheduledBackup, ArchiveWal, AwaitBackups, AwaitHibernated, EnterAccount, HibernateCluster, RecordVolumes, ScaleNodeGroup,
+    VerifyVolumes,
+};
 use kiven_durable::{Body, Cx, Outcome, Stop};
 use kiven_model::database::Database;
 use kiven_model::operation::{Operation, OperationKind};
@@ -18,7 +21,10 @@ impl<P: Ports> Body<P> for Pause {
     type Output = ();
 
     async fn run(cx: Cx<P>, input: DatabaseInput) -> Result<(), Stop> {
-        cx.all((ApplyScheduledBackup::off(&input), ApplyPooler::off(&input))).await?;
+        cx.step(EnterAccount::of(&input)).await?; // what is off and cannot be entered stays off
+        cx.step(ApplyScheduledBackup::off(&input)).await?;
+        cx.step(AwaitBackups::of(&input)).await?;
+        cx.step(ApplyPooler::off(&input)).await?;
         cx.step(ArchiveWal::of(&input)).await?;
         let recorded = cx.step(RecordVolumes::of(&input)).await?;
         cx.step(HibernateCluster::of(&input)).await?;

@@ -43,8 +43,10 @@ pub(crate) async fn database<P: Ports>(
     let mut writes = Vec::new();
     if *outcome == Outcome::Succeeded {
         writes = edit(ports, operation, &mut database);
-    } else if operation.kind == OperationKind::Pause && *outcome == Outcome::Failed && !by_schedule(operation) {
-        database.spec.power = Power::On;
+    } else if operation.kind == OperationKind::Pause && *outcome == Outcome::Failed {
+        if !follows(ports, &database).await? {
+            database.spec.power = Power::On;
+        }
     } else if operation.kind == OperationKind::Change && *outcome == Outcome::Failed {
         take_back(&mut database);
     }
@@ -67,15 +69,18 @@ fn free_name(database: &Database) -> Write {
     Write::NameFreed { claim, owner: database.id.to_string() }
 }
 
-/// Whether a schedule asked for it: then what people have asked for stands as it is.
-fn by_schedule(operation: &Operation) -> bool {
-    input_of(operation).is_some_and(|input| input.by_schedule)
+/// Whether power is a schedule's: then what people have declared stands as it is, whoever asked for the pause or took it back.
+async fn follows<P: Ports>(ports: &P, database: &Database) -> Result<bool, PortError> {
+    Ok(database.switched_by_schedule || ports.records().scheduled_power_get(&database.id).await?.is_some())
 }
 
 /// How long it took is known from now on: schedules begin early enough. PostgreSQL writes again: what is in the archive is not all.
 pub(crate) fn resumed<P: Ports>(ports: &P, operation: &Operation, database: &mut Database) -> Vec<Write> {
     let seconds = operation.updated_at.duration_since(operation.created_at).as_secs();
-    database.resumed_in(u32::try_from(seconds).unwrap_or(0));
+    // One that brings a kept change says nothing of the next.
+    if !input_of(operation).is_some_and(|input| input.changes()) {
+        database.resumed_in(u32::try_from(seconds).unwrap_or(0));
+    }
     database.archived_wal = None;
     changed(ports, operation, database)
 }

@@ -1,6 +1,7 @@
 //! A tick: what a schedule does about one database now. Facts are read, the decision is pure, and one transaction records it
 //! together with what it does: an operation that runs, or a record that has changed meanwhile, refuses the whole of it.
 use crate::accept::accept_database;
+use crate::steps::access::look_again;
 use jiff::{SignedDuration, Timestamp};
 use kiven_model::database::Database;
 use kiven_model::environment::{Environment, EnvironmentStatus};
@@ -92,7 +93,10 @@ impl Scene {
         let Some(due) = power.next_due.filter(|due| due.duration_since(now) <= SKEW) else { return Ok(None) };
         let Some(schedule) = records.schedule_get(&power.schedule_id).await? else { return Ok(None) };
         let Some(database) = records.database_get(id).await? else { return Ok(None) };
-        let environment = records.environment_get(&database.spec.environment_id).await?;
+        let environment = match records.environment_get(&database.spec.environment_id).await? {
+            Some(environment) => Some(look_again(ports, environment).await?),
+            None => None,
+        };
         let operation = match &database.operation_id {
             Some(operation) => records.operation_get(operation).await?.filter(|operation| !operation.status.over()),
             None => None,
@@ -128,8 +132,8 @@ impl Scene {
         let started = match decision.action {
             Action::Nothing(_) | Action::Wait { until: _ } | Action::Skip(_) => return acted(None, Vec::new()),
             Action::CancelPause => {
-                let write = self.operation.as_ref().map(|operation| self.cancel(operation));
-                return acted(self.operation.as_ref().map(|operation| operation.id.clone()), write.into_iter().collect());
+                let writes = self.operation.as_ref().map(|operation| self.cancel(operation)).unwrap_or_default();
+                return acted(self.operation.as_ref().map(|operation| operation.id.clone()), writes);
             }
             Action::Pause => self.start(ports, OperationKind::Pause),
             Action::Resume => self.start(ports, OperationKind::Resume),
@@ -152,10 +156,13 @@ impl Scene {
         Ok((accepted.operation.id, accepted.writes))
     }
 
-    fn cancel(&self, operation: &Operation) -> Write {
+    /// From now on power is the schedule's, whoever has asked for the pause.
+    fn cancel(&self, operation: &Operation) -> Vec<Write> {
         let (expected, due_at) = (Some(operation.version), Some(self.now));
         let record = Operation { cancel_requested: true, due_at, updated_at: self.now, version: operation.version + 1, ..operation.clone() };
-        Write::Operation { record: Box::new(record), expected }
+        let version = self.database.version;
+        let database = Database { switched_by_schedule: true, updated_at: self.now, version: version + 1, ..self.database.clone() };
+        vec![Write::Operation { record: Box::new(record), expected }, Write::Database { record: Box::new(database), expected: Some(version) }]
     }
 
     fn remember(&self, decision: &Decision) -> Write {

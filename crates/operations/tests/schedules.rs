@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use kiven_model::OperationId;
 use kiven_model::database::Power;
 use kiven_model::lifecycle::DatabaseStatus;
-use kiven_model::operation::OperationStatus;
+use kiven_model::operation::{OperationKind, OperationStatus};
 use kiven_model::schedule::{LEAD_SECONDS_MAX, PAUSE_WAIT_MINUTES_MAX, ScheduleRequest, ScheduleSpec, WindowRequest};
 use kiven_ports::Records;
 use kiven_sim::Odds;
@@ -21,6 +21,7 @@ use proptest::test_runner::RngSeed;
 use proptest::test_runner::TestRunner;
 use scheduled::Scheduled;
 use std::cell::Cell;
+use std::time::Duration;
 
 const CASES: u32 = 24;
 /// Where the random cases begin.
@@ -34,6 +35,8 @@ const SPAN: i64 = 4 * DAY;
 const SLACK: i64 = 30;
 /// How late a tick may be, in minutes, when rings are lost.
 const LATE: i64 = 8;
+/// The longest base backup, in minutes: shorter than a pause waits.
+const BACKUP: u64 = 100;
 /// The longest early start, in minutes.
 const LEAD: i64 = LEAD_SECONDS_MAX as i64 / 60;
 
@@ -46,14 +49,26 @@ struct Case {
     rough: bool,
     /// Minute, wanted power.
     manual: Vec<(i64, bool)>,
-    /// Other operations: from which minute, for how many.
+    /// When people ask for a change.
+    changes: Vec<i64>,
+    /// How long base backups run, in minutes; none are taken where there is no length.
+    backups: Option<u64>,
+    /// Operations that are nothing but in the way: from which minute, for how many.
     others: Vec<(i64, i64)>,
     /// When no sweep comes.
     outages: Vec<(i64, i64)>,
     disabled: Option<(i64, i64)>,
-    /// What comes together around a boundary: which one, whether another operation runs or no sweep comes for how many minutes,
-    /// and what a person does how many minutes after it.
-    collisions: Vec<(usize, bool, i64, i64, bool)>,
+    /// What comes together around a boundary: which one, with what, for how many minutes, and what a person does how many minutes
+    /// after it.
+    collisions: Vec<(usize, Meets, i64, i64, bool)>,
+}
+
+/// What comes together with a boundary.
+#[derive(Debug, Clone, Copy)]
+enum Meets {
+    Operation,
+    Outage,
+    Change,
 }
 
 impl Case {
@@ -61,10 +76,13 @@ impl Case {
     fn placed(mut self, spec: &ScheduleSpec, begin: Timestamp) -> Self {
         let boundaries: Vec<i64> =
             spec.boundaries(begin, begin + SignedDuration::from_mins(SPAN)).map(|(at, _)| at.duration_since(begin).as_mins()).collect();
-        for (which, busy, minutes, after, on) in self.collisions.clone() {
+        for (which, meets, minutes, after, on) in self.collisions.clone() {
             let Some(at) = boundaries.get(which % boundaries.len().max(1)) else { continue };
-            let in_the_way = if busy { &mut self.others } else { &mut self.outages };
-            in_the_way.push(((at - 10).max(0), minutes));
+            match meets {
+                Meets::Operation => self.others.push(((at - 10).max(0), minutes)),
+                Meets::Outage => self.outages.push(((at - 10).max(0), minutes)),
+                Meets::Change => self.changes.push((at - minutes % 5).max(0)),
+            }
             self.manual.push(((at + after).max(0), on));
         }
         self
@@ -95,6 +113,10 @@ impl Case {
     }
 }
 
+fn meets() -> impl Strategy<Value = Meets> {
+    prop_oneof![Just(Meets::Operation), Just(Meets::Outage), Just(Meets::Change)]
+}
+
 fn spans(longest: i64) -> impl Strategy<Value = Vec<(i64, i64)>> {
     prop::collection::vec((0..SPAN, 1..longest), 0..4)
 }
@@ -106,13 +128,15 @@ prop_compose! {
         windows in prop::collection::vec((1..128_u8, (0..1440_u16, 60..1380_u16)), 1..4),
         (ready_by, rough) in (any::<bool>(), any::<bool>()),
         manual in prop::collection::vec((0..SPAN, any::<bool>()), 0..8),
+        changes in prop::collection::vec(0..SPAN, 0..8),
+        backups in prop::option::of(prop_oneof![1..6_u64, 1..BACKUP]),
         others in spans(300),
         outages in spans(900),
         disabled in prop::option::of((1..SPAN, 1..1500_i64)),
-        collisions in prop::collection::vec((0..20_usize, any::<bool>(), 20..200_i64, -15..150_i64, any::<bool>()), 0..5),
+        collisions in prop::collection::vec((0..20_usize, meets(), 20..200_i64, -15..150_i64, any::<bool>()), 0..5),
     ) -> Case {
         let windows = windows.into_iter().map(|(days, (start, length))| (days, start, length)).collect();
-        Case { seed, zone, windows, ready_by, rough, manual, others, outages, disabled, collisions }
+        Case { seed, zone, windows, ready_by, rough, manual, changes, backups, others, outages, disabled, collisions }
     }
 }
 
@@ -232,14 +256,30 @@ impl Play {
             }
         }
         let before = self.model.wanted;
-        self.model.step(case, minute, at, self.world.busy(), acted.is_some());
+        self.model.step(case, minute, at, self.world.in_the_way(), acted.is_some());
         if let Some(power) = acted {
             self.model.by_hand(minute, power);
+        }
+        if self.world.stage.world.backing_up() && self.world.status() == DatabaseStatus::Pausing {
+            // Who asked for the pause did not know of the backup: it waits.
+            self.model.open(minute + SLACK);
         }
         let quiet = self.other.is_none() && !self.world.down && case.enabled(minute);
         self.model.meets(minute, self.model.wanted != before, quiet);
         self.check(minute)?;
+        let before = self.world.stage.world.violations().len();
         self.world.pass_minutes(1);
+        self.interruptions(minute, before)
+    }
+
+    /// Nothing that a schedule does interrupts anything. What a person changes is carried out, a backup or not.
+    fn interruptions(&self, minute: i64, before: usize) -> Result<(), TestCaseError> {
+        let violations = self.world.stage.world.violations();
+        for violation in &violations[before..] {
+            let last = self.world.database().operation_id.map(|id| self.world.stage.operation(&id).kind);
+            let asked = violation.ends_with("was cut off by a change") && last == Some(OperationKind::Change);
+            prop_assert!(asked, "minute {}: {} ({:?})", minute, violation, last);
+        }
         Ok(())
     }
 
@@ -252,6 +292,9 @@ impl Play {
                 self.other = Some((id, minute + minutes));
             }
         }
+        if case.changes.contains(&minute) {
+            self.world.change_begins();
+        }
     }
 
     fn check(&mut self, minute: i64) -> Result<(), TestCaseError> {
@@ -260,12 +303,14 @@ impl Play {
             prop_assert_eq!(database.operation_id.as_ref(), Some(id), "minute {}: something began while another operation ran", minute);
             prop_assert_eq!(database.status, DatabaseStatus::Available);
         }
+        // A change is carried out on what is on.
+        let status = if database.status == DatabaseStatus::Changing { DatabaseStatus::Available } else { database.status };
         let wanted = if self.model.power == Power::On { DatabaseStatus::Available } else { DatabaseStatus::Paused };
         if minute > self.model.open_until {
             self.judged += 1;
             let told = self.world.told();
             let last = &told[told.len().saturating_sub(6)..];
-            prop_assert_eq!(database.status, wanted, "minute {} ({}); wish {:?}; {:#?}", minute, self.world.now(), self.model.wish, last);
+            prop_assert_eq!(status, wanted, "minute {} ({}); wish {:?}; {:#?}", minute, self.world.now(), self.model.wish, last);
         }
         Ok(())
     }
@@ -285,13 +330,15 @@ fn play(case: &Case) -> Result<i64, TestCaseError> {
     if case.rough {
         world.stage.world.odds_set(Odds { ring_lost: 1000, ring_doubled: 1000, retry_before: 100, retry_after: 100, throttled: 100, ..Odds::none() });
     }
+    if let Some(minutes) = case.backups {
+        world.stage.world.base_backups_set(Duration::from_secs(60 * minutes));
+    }
     let mut play = Play { world, model, other: None, judged: 0 };
     for minute in 0..SPAN {
         play.minute(case, &request, minute)?;
     }
     let stage = &play.world.stage;
     stage.world.odds_set(Odds::none());
-    prop_assert_eq!(stage.world.violations(), Vec::<String>::new());
     let operations = common::now(stage.world.operation_list(&stage.world.environment().organization_id)).unwrap();
     for operation in operations {
         let whole = operation.status != OperationStatus::Stuck && (operation.status != OperationStatus::Failed || operation.cancel_requested);

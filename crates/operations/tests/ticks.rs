@@ -6,15 +6,19 @@ mod scheduled;
 
 use common::now;
 use jiff::{SignedDuration, Timestamp};
+use kiven_model::api::DatabaseView;
 use kiven_model::database::{Database, Power};
+use kiven_model::environment::{Environment, EnvironmentStatus};
 use kiven_model::lifecycle::DatabaseStatus;
+use kiven_model::names::backup_minute;
 use kiven_model::operation::{OperationKind, OperationStatus};
 use kiven_model::schedule::{Schedule, ScheduleRequest, ScheduledPower};
-use kiven_model::{DatabaseId, OperationId, ScheduleId};
+use kiven_model::{Code, DatabaseId, OperationId, ScheduleId};
 use kiven_ports::runtime::TICKS_MAX;
 use kiven_ports::{Clock, Records, Write};
 use kiven_sim::Odds;
 use scheduled::{Scheduled, request};
+use std::time::Duration;
 
 const SEED: u64 = 7;
 const DAILY: &str = "mon,tue,wed,thu,fri,sat,sun";
@@ -146,11 +150,14 @@ fn a_scheduled_pause_waits_for_what_runs_and_is_given_up_in_the_end() {
 fn a_scheduled_resume_takes_a_pause_back_that_has_not_hibernated() {
     let mut world = daily();
     world.pass(time("2026-01-01T07:59:58Z"));
+    world.declare(Power::Off);
     assert!(world.by_hand(Power::Off));
     let pause = world.database().operation_id.unwrap();
     world.pass(time("2026-01-01T08:15:00Z"));
     let ended = world.stage.operation(&pause);
     assert_eq!((ended.status, ended.cancel_requested, world.status()), (OperationStatus::Failed, true, DatabaseStatus::Available));
+    // What is declared is people's, and what a schedule has done is no drift.
+    assert_eq!((world.database().spec.power, DatabaseView::of(&world.database()).power_state), (Power::Off, Power::Off));
     assert!(world.told().iter().any(|told| told.starts_with("cancel_pause:")), "{:#?}", world.told());
 }
 
@@ -160,16 +167,22 @@ fn schedules_stop_while_access_is_lost_and_missed_boundaries_collapse() {
     let put = |world: &Scheduled, status| {
         let known = world.stage.environment();
         let (expected, version) = (Some(known.version), known.version + 1);
-        let record = kiven_model::environment::Environment { status, version, ..known };
+        let record = Environment { status, version, ..known };
         world.stage.quietly(vec![Write::Environment { record: Box::new(record), expected }]);
     };
-    put(&world, kiven_model::environment::EnvironmentStatus::AccessLost);
+    put(&world, EnvironmentStatus::AccessLost);
+    world.stage.world.access_set(false);
     world.pass(time("2026-01-03T20:00:00Z"));
-    assert_eq!((world.status(), world.told().len()), (DatabaseStatus::Available, 0), "{:?}", world.told());
-    put(&world, kiven_model::environment::EnvironmentStatus::Connected);
+    assert_eq!(world.status(), DatabaseStatus::Available);
+    let lost = "cannot be done, the environment's access is lost";
+    let told = |day: &str| format!("wait: scheduled pause of {day} 18:00 UTC: {lost}");
+    // Each boundary that would have paused it is told once, however often it was looked at.
+    assert_eq!(world.told(), [told("Thu 2026-01-01"), told("Fri 2026-01-02"), told("Sat 2026-01-03")]);
+    // Nobody says that the role opens again, and no operation waits for it: the tick finds out.
+    world.stage.world.access_set(true);
     world.pass(time("2026-01-03T20:20:00Z"));
-    assert_eq!(world.status(), DatabaseStatus::Paused);
-    assert_eq!(world.told().len(), 1, "three days of boundaries are one: {:#?}", world.told());
+    assert_eq!((world.stage.environment().status, world.status()), (EnvironmentStatus::Connected, DatabaseStatus::Paused));
+    assert_eq!(world.told().len(), 4, "three days of boundaries are one: {:#?}", world.told());
 }
 
 #[test]
@@ -220,6 +233,156 @@ fn lost_and_doubled_rings_and_failing_ports_change_nothing() {
         let scheduled = operations.iter().filter(|o| matches!(o.kind, OperationKind::Pause | OperationKind::Resume)).count();
         assert_eq!(scheduled, 2, "{odds:?}: {operations:#?}");
     }
+}
+
+#[test]
+fn a_lost_access_is_tried_once_in_five_minutes_for_all_databases() {
+    let world = daily();
+    let put = |world: &Scheduled| {
+        let known = world.stage.environment();
+        let (expected, version) = (Some(known.version), known.version + 1);
+        let record = Environment { status: EnvironmentStatus::AccessLost, version, ..known };
+        world.stage.quietly(vec![Write::Environment { record: Box::new(record), expected }]);
+    };
+    put(&world);
+    world.stage.world.access_set(false);
+    let power = world.power().unwrap();
+    let due = |next_due| {
+        let known = world.power().unwrap();
+        let record = ScheduledPower { next_due: Some(next_due), version: known.version + 1, ..known.clone() };
+        world.stage.quietly(vec![Write::ScheduledPower { record: Box::new(record), expected: Some(known.version) }]);
+    };
+    for _ in 0..10 {
+        due(world.now());
+        world.tick(std::slice::from_ref(&power.database_id));
+    }
+    let tried = world.stage.environment();
+    assert_eq!((tried.status, tried.access_tried_at), (EnvironmentStatus::AccessLost, Some(world.now())));
+    let version = tried.version;
+    world.stage.world.advance_to(world.stage.world.now_ms() + 5 * scheduled::MINUTE_MS);
+    due(world.now());
+    world.tick(std::slice::from_ref(&power.database_id));
+    assert_eq!(world.stage.environment().version, version + 1);
+}
+
+#[test]
+fn a_pause_without_access_fails_at_once_and_changes_nothing() {
+    let mut world = daily();
+    let before = world.stage.settle();
+    world.pass(time("2026-01-01T17:59:00Z"));
+    world.stage.world.access_set(false);
+    world.pass(time("2026-01-01T18:02:00Z"));
+    let database = world.database();
+    let pause = world.stage.operation(database.operation_id.as_ref().unwrap());
+    assert_eq!((pause.kind, pause.status, database.status), (OperationKind::Pause, OperationStatus::Failed, DatabaseStatus::Available));
+    assert_eq!(database.problem.map(|problem| problem.code), Some(Code::ACCESS_DENIED));
+    let after = world.stage.settle();
+    assert_eq!(before, after, "PostgreSQL was not touched");
+    assert_eq!(world.stage.environment().status, EnvironmentStatus::AccessLost);
+    // It is seen to when the role opens again.
+    world.pass(time("2026-01-01T19:00:00Z"));
+    assert_eq!(world.status(), DatabaseStatus::Available);
+    world.stage.world.access_set(true);
+    world.pass(time("2026-01-01T19:20:00Z"));
+    assert_eq!((world.status(), world.stage.environment().status), (DatabaseStatus::Paused, EnvironmentStatus::Connected));
+}
+
+/// A day in which the evening comes two minutes after the database's base backup has begun.
+fn with_backups(minutes: u64) -> (Scheduled, Timestamp) {
+    let mut world = Scheduled::new(SEED);
+    let minute = backup_minute(&world.database().id);
+    world.schedule_put(&request("UTC", &[(DAILY, "08:00", &format!("18:{:02}", minute + 2))]));
+    world.stage.world.base_backups_set(Duration::from_secs(60 * minutes));
+    (world, time("2026-01-01T18:00:00Z") + SignedDuration::from_mins(minute.cast_signed()))
+}
+
+#[test]
+fn a_pause_waits_for_a_backup_that_nobody_has_told_of() {
+    let (mut world, begins) = with_backups(20);
+    world.pass(begins - SignedDuration::from_mins(1));
+    // The agent falls silent: what is known of the database is from before the backup.
+    world.stage.world.agent_set(false);
+    world.pass(begins + SignedDuration::from_mins(3));
+    assert!(world.stage.world.backing_up());
+    assert_eq!(world.status(), DatabaseStatus::Pausing, "the decision knew of no backup");
+    world.stage.world.agent_set(true);
+    world.pass(begins + SignedDuration::from_mins(19));
+    assert_eq!(world.status(), DatabaseStatus::Pausing);
+    assert!(world.stage.world.snapshot().clusters.values().all(|cluster| cluster.pods > cluster.instances), "pooler and instances are left alone");
+    world.pass(begins + SignedDuration::from_mins(35));
+    assert_eq!((world.status(), world.stage.world.backing_up()), (DatabaseStatus::Paused, false));
+    assert_eq!(world.stage.world.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn a_backup_that_never_ends_takes_a_pause_back_and_stops_no_delete() {
+    let (mut world, _) = with_backups(100_000);
+    world.pass(time("2026-01-01T13:00:00Z"));
+    assert!(world.stage.world.backing_up());
+    let before = world.stage.world.snapshot();
+    world.declare(Power::Off);
+    assert!(world.by_hand(Power::Off));
+    world.pass(time("2026-01-01T14:50:00Z"));
+    assert_eq!(world.status(), DatabaseStatus::Pausing);
+    world.pass(time("2026-01-01T15:30:00Z"));
+    let database = world.database();
+    assert_eq!((database.status, database.problem.map(|problem| problem.code)), (DatabaseStatus::Available, Some(Code::BACKUP_RUNNING)));
+    assert_eq!(database.spec.power, Power::Off, "it is in a schedule: what is declared stays");
+    assert_eq!(world.stage.world.snapshot().without_remains(), before.without_remains());
+    // The schedule waits as long, and then says so.
+    world.pass(time("2026-01-01T23:00:00Z"));
+    assert_eq!(world.status(), DatabaseStatus::Available);
+    assert!(world.told().last().unwrap().contains("a backup still runs after 120 minutes"), "{:#?}", world.told());
+    world.stage.accept(OperationKind::Delete, 0).unwrap();
+    world.pass_minutes(60);
+    assert_eq!(world.status(), DatabaseStatus::Deleted);
+    assert_eq!(world.stage.world.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn an_early_start_follows_resumes_that_came_after_the_last_boundary() {
+    let mut world = Scheduled::new(SEED);
+    world.schedule_put(&ScheduleRequest { ready_by: Some(true), ..request("UTC", &[(DAILY, "08:00", "18:00")]) });
+    world.pass(time("2026-01-02T03:00:00Z"));
+    world.stage.database_put(Database { resume_seconds: vec![1100; 5], ..world.database() });
+    world.pass(time("2026-01-02T07:35:00Z"));
+    assert_eq!(world.status(), DatabaseStatus::Paused);
+    world.pass(time("2026-01-02T07:38:00Z"));
+    assert_eq!(world.status(), DatabaseStatus::Resuming, "1,100 seconds and a quarter more are 23 minutes");
+}
+
+#[test]
+fn a_resume_that_brings_a_kept_change_says_nothing_of_the_next() {
+    let mut world = daily();
+    world.pass(time("2026-01-01T19:00:00Z"));
+    let mut database = world.database();
+    database.spec.storage_gb = 600;
+    world.stage.database_put(database);
+    world.pass(time("2026-01-02T09:00:00Z"));
+    let database = world.database();
+    assert_eq!((database.status, database.applied.map(|spec| spec.storage_gb)), (DatabaseStatus::Available, Some(600)));
+    assert_eq!(database.resume_seconds, Vec::<u32>::new());
+}
+
+#[test]
+fn a_schedule_that_goes_at_night_leaves_power_and_what_is_declared() {
+    let mut world = daily();
+    world.pass(time("2026-01-01T19:00:00Z"));
+    let (schedule, power) = (world.schedule.take().unwrap(), world.power().unwrap());
+    world.stage.quietly(vec![
+        Write::ScheduleGone { id: schedule.id, expected: schedule.version },
+        Write::ScheduledPowerGone { id: power.database_id, expected: power.version },
+    ]);
+    world.pass(time("2026-01-02T12:00:00Z"));
+    let view = DatabaseView::of(&world.database());
+    assert_eq!((view.status, view.power_state), (DatabaseStatus::Paused, Power::On));
+    // Whoever switches it now has the last word.
+    assert!(world.by_hand(Power::On));
+    world.pass_minutes(30);
+    assert!(world.by_hand(Power::Off));
+    world.pass_minutes(30);
+    let view = DatabaseView::of(&world.database());
+    assert_eq!((view.status, view.power_state), (DatabaseStatus::Paused, Power::Off));
 }
 
 /// Databases and schedules for the crowd.

@@ -1,6 +1,6 @@
 //! The agent: takes commands, does each once in effect, says what it sees; it may die in the middle of anything.
 use crate::kube::{Kube, Secret};
-use crate::objects::{judge, key};
+use crate::objects::{HIBERNATION, annotation, judge, key, text};
 use crate::world::{State, at};
 use jiff::Timestamp;
 use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput, Consent, SecretContent, SecretRequest};
@@ -158,7 +158,7 @@ impl State {
             }
         }
         for (name, database) in names {
-            let mut now = self.kube.observe(&database, &name);
+            let mut now = self.kube.observe(self.now, &database, &name);
             now.certificate_ends_at = self.kube.clusters.get(&name).map(|running| certificate_ends_at(running.certificate));
             now.primary_zone = self.kube.primary_zone(database.as_str(), &self.cloud.zones_of(database.as_str()));
             if everything || self.agent.seen.get(&name) != Some(&now) {
@@ -251,6 +251,10 @@ impl State {
             CommandBody::Retire { cluster, services, delete_after, consent } => self.retire(id, cluster, services, *delete_after, consent),
             CommandBody::Purge { cluster, consent } => self.purge(id, cluster, consent),
             CommandBody::TakeBackup { cluster, name } => self.take_backup(id, cluster, name),
+            CommandBody::AwaitBackups { cluster } => match self.kube.backup_running(self.now, cluster) {
+                true => later(Code::BACKUP_RUNNING, "a backup is running"),
+                false => done(),
+            },
             CommandBody::Unretire { cluster } => match self.kube.clusters.get_mut(cluster).filter(|c| c.database == id) {
                 Some(cluster) if cluster.is_whole() => {
                     cluster.delete_after = None;
@@ -265,6 +269,10 @@ impl State {
         for object in objects {
             if let Err(why) = judge(object, self.kube.objects.get(&key(object)), database, consent) {
                 return refused(why);
+            }
+            let asleep = self.kube.objects.get(&key(object)).is_some_and(|known| annotation(known, HIBERNATION) == "on");
+            if annotation(object, HIBERNATION) == "on" && !asleep && self.kube.backup_running(self.now, &text(&object["metadata"]["name"])) {
+                return later(Code::BACKUP_RUNNING, "a backup is running");
             }
             self.kube.apply(self.now, object);
         }

@@ -1,4 +1,5 @@
 //! The cluster: objects, Secrets, and a CloudNativePG that brings instances up and down one by one.
+use crate::bases::Bases;
 use crate::objects::{DATABASE, HIBERNATION, MADE_BY, annotation, key, label, text};
 use jiff::Timestamp;
 use kiven_model::DatabaseId;
@@ -69,6 +70,8 @@ pub(crate) struct Kube {
     pub(crate) archive: BTreeMap<String, u64>,
     /// Backups that were asked for by name, and when they are complete.
     pub(crate) backups: BTreeMap<String, i64>,
+    /// Those that are scheduled.
+    pub(crate) bases: Bases,
     /// Whether every backup comes to a bad end.
     pub(crate) backups_fail: bool,
     /// The operator's version, and from when it is ready.
@@ -102,6 +105,10 @@ impl Running {
         let rolled = (self.rolling > 0 && self.ready == self.instances).then_some(Move::Rolled);
         rolled.or_else(|| self.rising(nodes, authority))
     }
+    /// Whether every instance answers and is to.
+    pub(crate) fn answers(&self) -> bool {
+        self.ready > 0 && self.ready == self.instances && !self.stopping && !self.going
+    }
     /// Whether nothing of it is being removed.
     pub(crate) fn is_whole(&self) -> bool {
         !self.going
@@ -120,6 +127,7 @@ impl Kube {
             clusters,
             archive: BTreeMap::new(),
             backups: BTreeMap::new(),
+            bases: Bases::default(),
             backups_fail: false,
             operator: ("1.30.0".to_owned(), 0),
             serial: 0,
@@ -137,10 +145,12 @@ impl Kube {
         cluster.next(off, nodes, self.secrets.contains_key(&cluster.authority))
     }
     pub(crate) fn next_change(&self, nodes: &BTreeMap<String, u32>) -> Option<i64> {
-        self.clusters.iter().filter(|(name, cluster)| self.move_of(name, cluster, nodes).is_some()).map(|(_, cluster)| cluster.moves_at).min()
+        let moves = self.clusters.iter().filter(|(name, cluster)| self.move_of(name, cluster, nodes).is_some()).map(|(_, cluster)| cluster.moves_at);
+        moves.chain(self.bases.next(&self.objects, &self.clusters)).min()
     }
     /// Moves every cluster whose time has come by one.
     pub(crate) fn settle(&mut self, now: i64, nodes: &BTreeMap<String, u32>) {
+        self.bases.settle(now, &self.objects, &self.clusters);
         let due: Vec<(String, Move)> = self
             .clusters
             .iter()
@@ -154,6 +164,12 @@ impl Kube {
     fn step(&mut self, now: i64, name: &str, next: &Move) {
         let (serial, seed) = (self.serial(), self.seed);
         let Some(cluster) = self.clusters.get_mut(name) else { return };
+        match next {
+            // A deletion does not wait for a backup that may never end.
+            Move::Down if cluster.delete_after.is_none() => self.bases.cut_off(name, "its hibernation"),
+            Move::Rolled | Move::Dropped => self.bases.cut_off(name, "a change"),
+            Move::Up | Move::Down | Move::Hibernated | Move::Awake | Move::Gone => {}
+        }
         match next {
             Move::Up => {
                 cluster.ready += 1;
@@ -201,11 +217,15 @@ impl Kube {
                 moves_at: now + UP_MS,
             };
             let before = self.objects.get(&key(object)).map(|known| known["spec"].clone());
+            let hibernates = annotation(object, HIBERNATION) == "on";
             let cluster = self.clusters.entry(text(&object["metadata"]["name"])).or_insert_with(fresh);
             cluster.instances = instances;
             // Whatever else has changed, the revision has: each instance takes it in its turn.
             if before.is_some_and(|before| before["postgresql"] != object["spec"]["postgresql"]) && !cluster.hibernated {
                 cluster.rolling = instances;
+            }
+            if hibernates && cluster.rolling > 0 && cluster.delete_after.is_none() {
+                self.bases.cut.push(format!("a change of {} was cut off by its hibernation", cluster.database));
             }
             cluster.moves_at = cluster.moves_at.max(now);
         }
@@ -236,6 +256,12 @@ impl Kube {
         false
     }
 
+    /// Whether a backup of a Cluster runs.
+    pub(crate) fn backup_running(&self, now: i64, cluster: &str) -> bool {
+        let own = format!("{cluster}-");
+        self.bases.runs(cluster) || self.backups.iter().any(|(name, complete)| name.starts_with(&own) && *complete > now)
+    }
+
     /// Lets an instance fail for good.
     pub(crate) fn break_instance(&mut self) {
         for cluster in self.clusters.values_mut() {
@@ -259,7 +285,8 @@ impl Kube {
     }
     /// So many instances of a database start again, on other nodes.
     pub(crate) fn restart(&mut self, now: i64, database: &str, instances: u32) {
-        for cluster in self.clusters.values_mut().filter(|cluster| cluster.database == database) {
+        for (name, cluster) in self.clusters.iter_mut().filter(|(_, cluster)| cluster.database == database) {
+            self.bases.cut_off(name, "a restart");
             (cluster.ready, cluster.moves_at) = (cluster.ready.saturating_sub(instances), now + UP_MS);
         }
     }
@@ -294,7 +321,7 @@ impl Kube {
         if ready == 0 { 0 } else { ready + self.pooler_pods(database) }
     }
     /// What the agent sees of a cluster.
-    pub(crate) fn observe(&self, database: &DatabaseId, name: &str) -> Observation {
+    pub(crate) fn observe(&self, now: i64, database: &DatabaseId, name: &str) -> Observation {
         let running = self.clusters.get(name);
         let pooler = if self.pods_of(database.as_str()) > 0 { self.pooler_pods(database.as_str()) } else { 0 };
         let (instances, ready) = running.map_or((0, 0), |r| (r.instances, r.ready));
@@ -316,7 +343,7 @@ impl Kube {
             published: BTreeMap::new(),
             current: running.is_some_and(|r| ready == instances && r.rolling == 0),
             zones: BTreeMap::new(),
-            backup_running: false,
+            backup_running: self.backup_running(now, name),
             primary_zone: None,
             certificate_ends_at: None,
             backup_completed: false,

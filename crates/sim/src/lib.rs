@@ -7,6 +7,7 @@
 //! - it knows ports and model only: what drives operations through it is the test's.
 mod account;
 mod agent;
+mod bases;
 mod commands;
 mod faults;
 mod kube;

@@ -87,6 +87,7 @@ impl State {
                 self.cloud.count_nodes();
             }
             self.kube.settle(next, &self.cloud.nodes);
+            self.violations.append(&mut self.kube.bases.cut);
             self.agent_acts();
         }
         self.violations.push("the world does not come to rest".to_owned());
@@ -115,6 +116,7 @@ impl World {
             status: EnvironmentStatus::Created,
             operation_id: None,
             problem: None,
+            access_tried_at: None,
             upgrades: Default::default(),
             created_at: at(BEGIN_MS),
             version: 1,
@@ -224,6 +226,17 @@ impl World {
     /// Lets every backup come to a bad end, or a good one again.
     pub fn backups_fail_set(&self, fail: bool) {
         self.state().kube.backups_fail = fail;
+    }
+    /// Lets base backups begin as they are scheduled from now on, and each run for so long.
+    pub fn base_backups_set(&self, length: Duration) {
+        let mut state = self.state();
+        let now = state.now;
+        state.kube.bases.take(now, i64::try_from(length.as_millis()).unwrap_or(i64::MAX));
+    }
+    /// Whether a base backup runs.
+    #[must_use]
+    pub fn backing_up(&self) -> bool {
+        self.state().kube.bases.any()
     }
     /// Takes the agent away, or starts it again.
     pub fn agent_set(&self, up: bool) {

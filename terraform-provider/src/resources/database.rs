@@ -62,12 +62,14 @@ impl Database {
         Ok(versions)
     }
 
-    /// When the volumes last grew, asked only where they are to grow again.
-    async fn grown_at(&self, prior: &Value, proposed: &Value) -> Option<Timestamp> {
+    /// What a plan depends on besides the state: when the volumes last grew, asked only where they are to grow again, and when
+    /// the schedule switches next, where something may be kept until then.
+    async fn known(&self, prior: &Value, proposed: &Value) -> Option<DatabaseView> {
         let grows = proposed.get("storage_gb").as_i64() > prior.get("storage_gb").as_i64();
-        let id = DatabaseId::parse(prior.get("id").as_str().filter(|_| grows)?).ok()?;
+        let kept = database_plan::is_off(prior) && prior.get("schedule_id").as_str().is_some() && !proposed.same(prior);
+        let id = DatabaseId::parse(prior.get("id").as_str().filter(|_| grows || kept)?).ok()?;
         // Without an answer the API says it at apply, before anything is changed.
-        self.session.get()?.database_get(&id).await.ok()?.storage_grown_at
+        self.session.get()?.database_get(&id).await.ok()
     }
 
     async fn find(&self, id: &str, timeouts: &Value) -> Result<Value, Diagnostics> {
@@ -329,7 +331,9 @@ impl Resource for Database {
         let (state, diagnostics) = if prior.is_null() {
             database_plan::create(&config, proposed, &offered)
         } else {
-            let seen = Seen { offered: &offered, grown_at: self.grown_at(&prior, &proposed).await, now: now() };
+            let known = self.known(&prior, &proposed).await;
+            let (grown_at, next_switch) = known.map_or((None, None), |view| (view.storage_grown_at, view.next_switch));
+            let seen = Seen { offered: &offered, grown_at, next_switch, now: now() };
             database_plan::update(&prior, &config, proposed, &seen)
         };
         Planned::with(state, diagnostics)

@@ -6,10 +6,11 @@ use crate::durations;
 use jiff::Timestamp;
 use kiven_model::api::Addresses;
 use kiven_model::change::{Change, change, kept_storage_gb};
-use kiven_model::database::DatabaseSpec;
+use kiven_model::database::{DatabaseSpec, Power};
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::price::monthly_usd;
 use kiven_model::request;
+use kiven_model::schedule::NextSwitch;
 use kiven_model::sizing::sizing;
 use kiven_tfplugin::{Diagnostic, Diagnostics, Value};
 
@@ -52,13 +53,15 @@ pub(super) struct Seen<'a> {
     pub(super) offered: &'a [u32],
     /// When the volumes last grew.
     pub(super) grown_at: Option<Timestamp>,
+    /// What its schedule does next, where it follows one.
+    pub(super) next_switch: Option<NextSwitch>,
     /// Now.
     pub(super) now: Timestamp,
 }
 
 /// The plan of an update.
 pub(super) fn update(prior: &Value, config: &Value, mut proposed: Value, seen: &Seen<'_>) -> (Value, Diagnostics) {
-    let Seen { offered, grown_at, now } = *seen;
+    let Seen { offered, grown_at, next_switch, now } = *seen;
     let keeps_version = config.get("postgres_version").is_null() || config.get("postgres_version") == prior.get("postgres_version");
     // What runs may be older than what is on offer now.
     let offered = if keeps_version { &[] } else { offered };
@@ -78,8 +81,8 @@ pub(super) fn update(prior: &Value, config: &Value, mut proposed: Value, seen: &
     wrong.extend(fill(&mut proposed, &asked, offered));
     let (change, refused) = changes(prior, &proposed, grown_at, now);
     wrong.extend(refused);
-    wrong.extend(change.iter().map(|change| told(prior, change)).collect::<Diagnostics>());
-    let works = change.is_some() && prior.get("power").as_str() != Some("off");
+    wrong.extend(change.iter().map(|change| told(prior, change, next_switch)).collect::<Diagnostics>());
+    let works = change.is_some() && prior.get("status").as_str() != Some(DatabaseStatus::Paused.as_str());
     if works || !settled(prior) || !proposed.get("power").same(prior.get("power")) {
         proposed.set("status", Value::Unknown);
         proposed.set("operation_id", Value::Unknown);
@@ -119,12 +122,22 @@ pub(super) fn changes(prior: &Value, planned: &Value, grown_at: Option<Timestamp
     }
 }
 
+/// Whether no PostgreSQL runs, or none will in a moment. What is declared does not say: a schedule switches off what is declared on.
+pub(super) fn is_off(state: &Value) -> bool {
+    let off = [DatabaseStatus::Paused, DatabaseStatus::Pausing];
+    off.iter().any(|status| state.get("status").as_str() == Some(status.as_str()))
+}
+
 /// How a change is carried out, for people who read the plan.
-pub(super) fn told(prior: &Value, change: &Change) -> Diagnostic {
+pub(super) fn told(prior: &Value, change: &Change, next_switch: Option<NextSwitch>) -> Diagnostic {
     let name = prior.get("name").as_str().unwrap_or_default();
-    if prior.get("status").as_str() == Some(DatabaseStatus::Paused.as_str()) && prior.get("power").as_str() == Some("off") {
+    if is_off(prior) {
         let title = format!("The change of database `{name}` is kept until it is switched on");
-        return Diagnostic::warning(title, format!("{change} Nothing happens while it is off."));
+        let when = match next_switch {
+            Some(NextSwitch { at, power: Power::On }) => format!(" Its schedule switches it on at {at}."),
+            Some(NextSwitch { power: Power::Off, .. }) | None => String::new(),
+        };
+        return Diagnostic::warning(title, format!("{change} Nothing happens while it is off.{when}"));
     }
     Diagnostic::warning(format!("How the change of database `{name}` is carried out"), change.to_string())
 }
@@ -166,7 +179,7 @@ mod tests {
     use kiven_model::EnvironmentId;
 
     fn seen(offered: &[u32]) -> Seen<'_> {
-        Seen { offered, grown_at: None, now: Timestamp::UNIX_EPOCH }
+        Seen { offered, grown_at: None, next_switch: None, now: Timestamp::UNIX_EPOCH }
     }
 
     fn config(changes: &[(&str, Value)]) -> Value {
@@ -272,6 +285,31 @@ mod tests {
         let off = check(&prior, &[("power", "off".into()), ("deletion_protection", false.into())], &[]);
         assert!(off.get("status").is_unknown() && off.get("operation_id").is_unknown());
         assert_eq!(off.get("connection_uri").as_str(), Some("known"));
+    }
+
+    #[test]
+    fn what_is_changed_while_its_schedule_has_it_off_is_kept_until_it_is_on() {
+        let mut prior = available(&config(&[]));
+        prior.set("schedule_id", "sch_1");
+        let parameters = ("parameters", Value::Map([("work_mem".to_owned(), "8MB".into())].into()));
+        let check = |status: &str, power: Power| {
+            let mut prior = prior.clone();
+            prior.set("status", status);
+            let mut proposed = prior.clone();
+            proposed.set(parameters.0, parameters.1.clone());
+            let next_switch = Some(NextSwitch { at: "2026-11-24T07:00:00Z".parse().unwrap(), power });
+            let (planned, said) = update(&prior, &config(&[parameters.clone()]), proposed, &Seen { next_switch, ..seen(&[]) });
+            let said: Vec<String> = said.iter().map(|one| format!("{} {}", one.summary, one.detail)).collect();
+            (planned.get("status").clone(), said.join(" "))
+        };
+        // Declared on, switched off.
+        for (status, after) in [("paused", Value::from("paused")), ("pausing", Value::Unknown)] {
+            let (planned, said) = check(status, Power::On);
+            assert!(said.contains("is kept until it is switched on") && said.contains("switches it on at 2026-11-24T07:00:00Z"), "{said}");
+            assert!(planned.same(&after), "{status}: {planned:?}");
+        }
+        let (planned, said) = check("available", Power::Off);
+        assert!(planned.is_unknown() && said.contains("is carried out"), "{said}");
     }
 
     #[test]

@@ -228,6 +228,7 @@ impl World {
             status: EnvironmentStatus::Created,
             operation_id: None,
             problem: None,
+            access_tried_at: None,
             upgrades: Default::default(),
             created_at: at(),
             version: 1,

@@ -117,3 +117,28 @@ async fn a_power_that_is_changed_in_hcl_is_switched_by_hand() {
     terraform.fake.with(|world| world.databases.values_mut().for_each(|database| database.status = DatabaseStatus::Available));
     assert_eq!(terraform.plan(&[]).await, NO_CHANGES);
 }
+
+#[tokio::test]
+async fn what_is_changed_at_night_is_kept_until_the_schedule_switches_it_on() {
+    if !there_is_terraform() {
+        return;
+    }
+    // The fake's clock stands at the beginning of 1970, a Thursday; the next Monday is the fifth.
+    let schedule = scheduled(&format!("  windows = [{}]", window("08:00", "18:00")));
+    let terraform = Terraform::new(&[("main.tf", &schedule)]).await;
+    terraform.apply(&[]).await;
+    terraform.fake.with(|world| {
+        world.databases.values_mut().for_each(|database| {
+            (database.status, database.switched_by_schedule, database.applied) = (DatabaseStatus::Paused, true, Some(database.spec.clone()));
+        });
+    });
+    std::fs::write(terraform.folder.path().join("main.tf"), schedule.replace(SHOP, &format!("{SHOP}\n  storage_gb = 70"))).unwrap();
+    let said = words(&terraform.run(&["plan", "-no-color"]).await);
+    assert!(said.contains("is kept until it is switched on") && said.contains("1970-01-05T08:00:00Z"), "{said}");
+    // The schedule goes, and leaves the power as it is: that is no drift.
+    std::fs::write(terraform.folder.path().join("main.tf"), module(SHOP)).unwrap();
+    terraform.apply(&[]).await;
+    terraform.fake.with(|world| assert!(world.schedules.is_empty()));
+    assert_eq!(terraform.plan(&[]).await, NO_CHANGES);
+    assert_eq!(terraform.fake.database().status, DatabaseStatus::Paused);
+}

@@ -95,8 +95,10 @@ const PROVISION: [Step; 15] = [
     ("ensure_initial_database", true),
     ("read_connection", true),
 ];
-const PAUSE: [Step; 8] = [
+const PAUSE: [Step; 10] = [
+    ("enter_account", false),
     ("apply_scheduled_backup", true),
+    ("await_backups", true),
     ("apply_pooler", true),
     ("archive_wal", true),
     ("record_volumes", false),

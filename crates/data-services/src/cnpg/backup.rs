@@ -1,12 +1,16 @@
 //! The archive and the scheduled base backups, through the Barman Cloud plugin.
 use super::{API, PLUGIN, metadata};
 use crate::Generation;
+use kiven_model::DatabaseId;
 use kiven_model::database::Power;
+use kiven_model::names::backup_minute;
 use kiven_model::sizing::SIDECAR;
 use serde_json::{Value, json};
 
-/// Every six hours on the hour (cron with seconds).
-const EVERY_SIX_HOURS: &str = "0 0 */6 * * *";
+/// Every six hours (cron with seconds), at a minute of the database's own.
+fn every_six_hours(id: &DatabaseId) -> String {
+    format!("0 {} */6 * * *", backup_minute(id))
+}
 
 /// WAL files at once, to the archive and back. A standby that takes over asks for files that are not there yet, and each question
 /// starts so many programs: twice as many were a longer failover, half as many archive no faster than some databases write.
@@ -45,7 +49,7 @@ pub(super) fn scheduled(generation: &Generation, power: Power) -> Value {
         "metadata": metadata(generation, &names.cluster),
         "spec": {
             "cluster": { "name": names.cluster },
-            "schedule": EVERY_SIX_HOURS,
+            "schedule": every_six_hours(&generation.id),
             "immediate": true,
             "suspend": power == Power::Off,
             "method": "plugin",

@@ -51,7 +51,7 @@ pub fn server_certificate(cluster: &str) -> String {
 pub use cluster::{STATEMENTS_PARAMETERS, agent_grants};
 pub use current::{instances, whole};
 pub use network::operator_elsewhere;
-pub use observe::certificate_ends_at;
+pub use observe::{backup_ended, certificate_ends_at};
 
 /// The CloudNativePG plugin.
 #[derive(Debug, Clone, Copy, Default)]

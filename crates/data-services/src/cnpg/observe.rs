@@ -30,15 +30,19 @@ pub(super) fn observe(database: &DatabaseId, cluster: &str, seen: &Seen) -> Obse
         published: seen.services.iter().filter_map(published).collect(),
         current: super::current::current(object, seen),
         zones: super::current::zones(seen),
-        backup_running: seen.backups.iter().any(|backup| text(&backup["status"]["phase"]).is_some_and(|phase| UNDER_WAY.contains(&phase.as_str()))),
+        backup_running: !seen.backups.iter().all(backup_ended),
         primary_zone: text(&status["currentPrimary"]).and_then(|primary| super::current::zone_of(&primary, seen)),
         certificate_ends_at: certificate_ends_at(cluster, status),
         backup_completed: seen.backups.iter().any(|backup| backup["status"]["phase"] == "completed"),
     }
 }
 
-/// Phases of a Backup that has not come to its end (CloudNativePG's API, `BackupPhase`).
-const UNDER_WAY: [&str; 4] = ["pending", "started", "running", "finalizing"];
+/// Whether a Backup has come to its end. One without a phase has only just been asked for; the operator tries one again whose
+/// WAL could not be archived (CloudNativePG's API, `BackupStatus.IsDone`).
+#[must_use]
+pub fn backup_ended(backup: &Value) -> bool {
+    matches!(backup["status"]["phase"].as_str(), Some("completed" | "failed"))
+}
 
 fn text(value: &Value) -> Option<String> {
     value.as_str().filter(|text| !text.is_empty()).map(ToOwned::to_owned)
@@ -104,6 +108,18 @@ mod tests {
         let ends = |text| certificate_ends_at("c", &status(text)).map(|at| at.to_string());
         assert_eq!(ends("2026-06-27 10:00:00 +0000 UTC").as_deref(), Some("2026-06-27T10:00:00Z"));
         assert_eq!((ends("soon"), certificate_ends_at("other", &status("2026-06-27 10:00:00 +0000 UTC"))), (None, None));
+    }
+
+    #[test]
+    fn a_backup_runs_from_the_moment_it_is_asked_for_until_it_has_ended() {
+        let id = DatabaseId::from_random([1; 16]);
+        let running = |status| observe(&id, "c", &Seen { backups: vec![json!({ "status": status })], ..Seen::default() }).backup_running;
+        for phase in ["", "pending", "started", "running", "finalizing", "walArchivingFailing"] {
+            assert!(running(json!({ "phase": phase })), "{phase}");
+        }
+        assert!(running(Value::Null), "one that the operator has not seen yet");
+        assert!(!running(json!({ "phase": "completed" })) && !running(json!({ "phase": "failed" })));
+        assert!(!observe(&id, "c", &Seen::default()).backup_running);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!   boundary, what they do before it comes before.
 //! - A boundary is settled once: reached, held against, or skipped. What happens to the power later is somebody's wish.
 use super::calendar::{Turn, horizon, lookback};
-use super::lead::lead_seconds;
+use super::lead::{LEAD_SECONDS_MAX, lead_seconds};
 use super::spec::{ScheduleSpec, moved};
 use crate::Valid;
 use crate::database::Power;
@@ -82,6 +82,9 @@ pub struct Pending {
     pub attempts: u32,
     /// When the last one was.
     pub tried_at: Option<Timestamp>,
+    /// When it was last seen that nothing can be done: no access, or a stuck database. People have been told.
+    #[serde(default)]
+    pub stopped_at: Option<Timestamp>,
 }
 
 /// What to do.
@@ -210,13 +213,35 @@ impl Case<'_> {
             S::Provisioning | S::Available | S::Pausing | S::Paused | S::Resuming | S::Changing | S::Undeleting | S::Stuck if !self.spec.enabled => {
                 (Why::Disabled, "the schedule is disabled, power stays as it is", Progress { pending: None, ..kept }, None)
             }
-            S::Stuck => (Why::Stuck, "the database is stuck, people have been told", kept, Some(self.next(kept))),
+            S::Stuck => return Some(self.stopped(Why::Stuck, "cannot be done, the database is stuck", self.next(kept))),
             S::Provisioning | S::Available | S::Pausing | S::Paused | S::Resuming | S::Changing | S::Undeleting if self.facts.access_lost => {
-                (Why::AccessLost, "schedules stop while the environment's access is lost", kept, Some(self.soon(RETRY_SECONDS, kept)))
+                let words = "cannot be done, the environment's access is lost";
+                return Some(self.stopped(Why::AccessLost, words, self.soon(RETRY_SECONDS, kept)));
             }
             S::Provisioning | S::Available | S::Pausing | S::Paused | S::Resuming | S::Changing | S::Undeleting => return None,
         };
         Some(Decision { action: Action::Nothing(why), reason: reason.to_owned(), tell: false, progress, next_due })
+    }
+
+    /// Nothing can be done. A boundary that would be acted on is remembered, and told once.
+    fn stopped(&self, why: Why, words: &str, next_due: Timestamp) -> Decision {
+        let kept = self.facts.progress;
+        let (action, next_due) = (Action::Nothing(why), Some(next_due));
+        let Some(turn) = self.current().filter(|turn| self.held(*turn).is_none() && !self.is_there(turn.power)) else {
+            return Decision { action, reason: words.to_owned(), tell: false, progress: kept, next_due };
+        };
+        let tell = self.pending_for(turn).is_none_or(|pending| pending.stopped_at.is_none());
+        let pending = Pending { stopped_at: Some(self.now), ..self.pending_or_new(turn) };
+        Decision { action, reason: self.words(turn, words), tell, progress: Progress { pending: Some(pending), ..kept }, next_due }
+    }
+
+    /// Whether the database is as wanted, or on its way there.
+    fn is_there(&self, power: Power) -> bool {
+        use DatabaseStatus as S;
+        match power {
+            Power::Off => matches!(self.facts.status, S::Paused | S::Pausing | S::Undeleting),
+            Power::On => matches!(self.facts.status, S::Available | S::Resuming | S::Provisioning | S::Changing),
+        }
     }
 
     /// The latest turn that has fallen due and is not settled.
@@ -256,7 +281,9 @@ impl Case<'_> {
             (S::Available, None) if !self.facts.backup_running => self.attempt(turn, Action::Pause),
             (_, running) => {
                 let pending = self.pending_or_new(turn);
-                let until = moved(pending.since, SignedDuration::from_mins(PAUSE_WAIT_MINUTES_MAX));
+                // What could not be done anyway was not waited for.
+                let since = pending.stopped_at.map_or(pending.since, |stopped| stopped.max(pending.since));
+                let until = moved(since, SignedDuration::from_mins(PAUSE_WAIT_MINUTES_MAX));
                 let busy = running.map_or("a backup".to_owned(), |running| format!("the operation {}", running.kind.as_str()));
                 if self.now >= until {
                     let words = format!("{busy} still runs after {PAUSE_WAIT_MINUTES_MAX} minutes; power stays as it is until the next boundary");
@@ -345,13 +372,16 @@ impl Case<'_> {
         self.facts.progress.pending.filter(|pending| pending.boundary == turn.at)
     }
     fn pending_or_new(&self, turn: Turn) -> Pending {
-        self.pending_for(turn).unwrap_or(Pending { boundary: turn.at, since: self.now, attempts: 0, tried_at: None })
+        self.pending_for(turn).unwrap_or(Pending { boundary: turn.at, since: self.now, attempts: 0, tried_at: None, stopped_at: None })
     }
-    /// When the next turn falls due that is not settled; the horizon when none is in sight.
+    /// When the next turn falls due that is not settled; the horizon when none is in sight. An early start is looked at once
+    /// more when the longest lead begins: resumes until then may have changed the estimate.
     fn next(&self, progress: Progress) -> Timestamp {
         let end = horizon(self.now);
         let open = |turn: &Turn| progress.settled.is_none_or(|settled| turn.at > settled);
-        self.spec.turns(self.lead, self.now, end).find(open).map_or(end, |turn| turn.due)
+        let Some(turn) = self.spec.turns(self.lead, self.now, end).find(open) else { return end };
+        let longest = moved(turn.at, -SignedDuration::from_secs(LEAD_SECONDS_MAX.into()));
+        if self.spec.ready_by && turn.power == Power::On && longest > self.now { longest } else { turn.due }
     }
     fn soon(&self, seconds: i64, progress: Progress) -> Timestamp {
         moved(self.now, SignedDuration::from_secs(seconds)).min(self.next(progress))

@@ -41,7 +41,10 @@ fn settled(at: &str) -> Progress {
     Progress { settled: Some(time(at)), pending: None }
 }
 fn pending(boundary: &str, since: &str, attempts: u32, tried_at: Option<&str>) -> Progress {
-    Progress { settled: None, pending: Some(Pending { boundary: time(boundary), since: time(since), attempts, tried_at: tried_at.map(time) }) }
+    Progress {
+        settled: None,
+        pending: Some(Pending { boundary: time(boundary), since: time(since), attempts, tried_at: tried_at.map(time), stopped_at: None }),
+    }
 }
 
 /// What was asked and answered: a line for what is done and why, one for what is remembered and when to ask again.
@@ -255,10 +258,10 @@ fn disabled_deleted_stuck_and_unreachable_databases_are_left_alone() {
             settled -, pending -, next -
         2026-11-24T07:00:00Z Nothing(Gone), quiet: the database is deleted or being deleted
             settled -, pending -, next -
-        2026-11-23T17:00:00Z Nothing(Stuck), quiet: the database is stuck, people have been told
-            settled -, pending -, next 2026-11-24T07:00:00Z
-        2026-11-23T17:00:00Z Nothing(AccessLost), quiet: schedules stop while the environment's access is lost
-            settled -, pending -, next 2026-11-23T17:05:00Z
+        2026-11-23T17:00:00Z Nothing(Stuck), told: scheduled pause of Mon 2026-11-23 18:00 Europe/Paris: cannot be done, the database is stuck
+            settled -, pending 2026-11-23T17:00:00Z since 2026-11-23T17:00:00Z tries 0, next 2026-11-24T07:00:00Z
+        2026-11-23T17:00:00Z Nothing(AccessLost), told: scheduled pause of Mon 2026-11-23 18:00 Europe/Paris: cannot be done, the environment's access is lost
+            settled -, pending 2026-11-23T17:00:00Z since 2026-11-23T17:00:00Z tries 0, next 2026-11-23T17:05:00Z
     "#]]);
 }
 
@@ -285,7 +288,7 @@ fn ready_by_begins_early_by_the_databases_own_resumes() {
     story.ask(&spec, &made, "2026-11-24T06:57:00Z");
     story.is(expect![[r#"
         2026-11-23T23:00:00Z Nothing(Settled), quiet: nothing is due
-            settled 2026-11-23T17:00:00Z, pending -, next 2026-11-24T06:55:00Z
+            settled 2026-11-23T17:00:00Z, pending -, next 2026-11-24T06:30:00Z
         2026-11-24T06:55:00Z Resume, told: scheduled resume of Tue 2026-11-24 08:00 Europe/Paris: begins 5 minutes early to be ready in time
             settled 2026-11-23T17:00:00Z, pending 2026-11-24T07:00:00Z since 2026-11-24T06:55:00Z tries 1, next 2026-11-24T07:00:00Z
         2026-11-24T06:56:00Z Nothing(AlreadyThere), quiet: scheduled resume of Tue 2026-11-24 08:00 Europe/Paris: the database is on

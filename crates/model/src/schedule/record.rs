@@ -99,7 +99,7 @@ pub enum PowerEventKind {
     Resume,
     /// A running pause was asked to go back.
     CancelPause,
-    /// Something else goes first.
+    /// Something else goes first, or nothing can be done.
     Wait,
     /// A boundary was given up.
     Skip,
@@ -114,10 +114,8 @@ impl PowerEventKind {
     #[must_use]
     pub fn of(action: Action) -> Self {
         match action {
-            Action::Nothing(
-                Why::Disabled | Why::Gone | Why::Stuck | Why::AccessLost | Why::Held(_) | Why::Settled | Why::AlreadyThere | Why::UnderWay,
-            ) => Self::Leave,
-            Action::Wait { until: _ } => Self::Wait,
+            Action::Nothing(Why::Disabled | Why::Gone | Why::Held(_) | Why::Settled | Why::AlreadyThere | Why::UnderWay) => Self::Leave,
+            Action::Nothing(Why::Stuck | Why::AccessLost) | Action::Wait { until: _ } => Self::Wait,
             Action::Pause => Self::Pause,
             Action::Resume => Self::Resume,
             Action::CancelPause => Self::CancelPause,

@@ -15,8 +15,9 @@ mod rolled;
 mod upgrade;
 mod verify;
 
+pub use access::EnterAccount;
 pub use archive::{EnsureBackupBucket, EnsureBackupRole};
-pub use backup::TakeFinalBackup;
+pub use backup::{AwaitBackups, TakeFinalBackup};
 pub use certificate::{ReadCertificate, RenewCertificate, ServerCertificate};
 pub(crate) use cluster::ARCHIVE_WAL;
 pub use cluster::{

@@ -1,14 +1,16 @@
 //! A stage on which schedules tick: a sweep every minute, workers that answer it, people who act.
+#![allow(dead_code)] // each test binary uses its own part
 use super::common::{Stage, now};
 use jiff::{SignedDuration, Timestamp};
-use kiven_model::database::{Database, Power};
+use kiven_model::database::{Database, DatabaseSpec, Power};
 use kiven_model::lifecycle::DatabaseStatus;
 use kiven_model::operation::{Operation, OperationKind, OperationStatus, Subject};
 use kiven_model::schedule::{PowerEvent, Schedule, ScheduleRequest, ScheduleSpec, ScheduledPower, WindowRequest};
 use kiven_model::{DatabaseId, OperationId, ScheduleId};
-use kiven_operations::{ring_schedules, tick_all};
-use kiven_ports::{Clock, Random, Records, Write};
+use kiven_operations::{accept_database, ring_schedules, tick_all};
+use kiven_ports::{Clock, Doorbell, Random, Records, Write};
 use kiven_sim::Odds;
+use std::time::Duration;
 
 pub(crate) const MINUTE_MS: i64 = 60_000;
 /// Most turns between two instants: more is a world that spins.
@@ -87,6 +89,13 @@ impl Scheduled {
         spec
     }
 
+    /// What a person writes in their configuration.
+    pub(crate) fn declare(&self, power: Power) {
+        let database = self.database();
+        let spec = DatabaseSpec { power, ..database.spec.clone() };
+        self.stage.database_put(Database { spec, ..database });
+    }
+
     /// What a person asks for, as the API takes it. Refused while something runs.
     pub(crate) fn by_hand(&mut self, wanted: Power) -> bool {
         if self.busy() {
@@ -96,7 +105,7 @@ impl Scheduled {
         match (wanted, database.status) {
             (Power::On, DatabaseStatus::Available) | (Power::Off, DatabaseStatus::Paused) => {
                 let last_manual_at = Some(self.now());
-                self.stage.database_put(Database { last_manual_at, ..database });
+                self.stage.database_put(Database { last_manual_at, switched_by_schedule: false, ..database });
                 true
             }
             (Power::On, DatabaseStatus::Paused) => self.stage.accept(OperationKind::Resume, 0).is_some(),
@@ -113,6 +122,25 @@ impl Scheduled {
     /// Whether another operation works on the database while it is on.
     pub(crate) fn busy(&self) -> bool {
         self.status() == DatabaseStatus::Available && self.running().is_some()
+    }
+    /// Whether a backup or a change is under way: a pause waits for it.
+    pub(crate) fn in_the_way(&self) -> bool {
+        self.busy() || self.stage.world.backing_up() || self.status() == DatabaseStatus::Changing
+    }
+    /// A person asks for other settings and another number of instances, if nothing runs.
+    pub(crate) fn change_begins(&self) -> Option<OperationId> {
+        let mut database = self.database();
+        if database.status != DatabaseStatus::Available || self.busy() {
+            return None;
+        }
+        let fewer = database.spec.instances == 3;
+        database.spec.instances = if fewer { 2 } else { 3 };
+        database.spec.parameters.insert("work_mem".to_owned(), if fewer { "8MB" } else { "16MB" }.to_owned());
+        let (id, version) = (OperationId::from_random(Random::bits(&*self.stage.world)), database.version);
+        let accepted = accept_database(&self.stage.environment(), database, Some(version), OperationKind::Change, id.clone(), "key_test", self.now());
+        self.stage.quietly(accepted.ok()?.writes);
+        now(Doorbell::doorbell_ring(&*self.stage.world, &id, Duration::ZERO)).ok();
+        Some(id)
     }
     /// Another operation begins, if nothing runs: to a schedule it is one like any other.
     pub(crate) fn other_begins(&mut self) -> Option<OperationId> {

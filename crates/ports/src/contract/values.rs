@@ -33,6 +33,7 @@ pub fn environment(seed: u8) -> Environment {
         status: EnvironmentStatus::Created,
         operation_id: None,
         problem: None,
+        access_tried_at: None,
         upgrades: Default::default(),
         created_at: Timestamp::UNIX_EPOCH,
         version: 1,
