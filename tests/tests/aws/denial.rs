@@ -15,20 +15,20 @@ use kiven_ports::contract::Prepared;
 use kiven_tests::ministack::{Keys, MiniStack, REGION};
 use serde_json::{Value, json};
 
-fn code<T: std::fmt::Debug>(answer: Result<T, PortError>) -> Code {
+pub(crate) fn code<T: std::fmt::Debug>(answer: Result<T, PortError>) -> Code {
     match answer {
         Err(PortError::Refused(problem)) => problem.code,
         other => panic!("expected a refusal, got {other:?}"),
     }
 }
 
-async fn onboarded(world: &World, seed: u8) -> Prepared {
+pub(crate) async fn onboarded(world: &World, seed: u8) -> Prepared {
     let (prepared, names) = prepared(&world.customer, EnvironmentId::from_random([seed; 16]));
     world.customer.onboard(&world.aws, &world.documents, &names).await.unwrap();
     prepared
 }
 
-fn group(prepared: &Prepared, nodes: u32) -> NodeGroup {
+pub(crate) fn group(prepared: &Prepared, nodes: u32) -> NodeGroup {
     let database_id = kiven_model::DatabaseId::from_random([7; 16]);
     NodeGroup {
         name: kiven_model::names::node_group(&database_id, "eu-west-1a", "m6g.large"),
@@ -63,7 +63,7 @@ fn bucket(prepared: &Prepared) -> BackupBucket {
     BackupBucket { name, noncurrent_days: 35, kms_key_arn: None }
 }
 
-async fn settled(account: &Account, prepared: &Prepared, name: &str) -> NodeGroupState {
+pub(crate) async fn settled(account: &Account, prepared: &Prepared, name: &str) -> NodeGroupState {
     loop {
         match account.node_group_get(&prepared.access, &prepared.cluster, name).await.unwrap() {
             NodeGroupState::Changing => {}
@@ -285,7 +285,36 @@ fn a_role_that_no_longer_opens_makes_the_environment_wait() {
     });
 }
 
-async fn ready(world: &World, seed: u64) -> Stage {
+/// What sessions of a role are worth that is deleted meanwhile: AWS denies them everything at once.
+#[test]
+fn a_role_that_goes_while_its_sessions_are_kept_undoes_nothing() {
+    deep(async || {
+        let Some(world) = begin("denial::a_role_that_goes_while_its_sessions_are_kept_undoes_nothing").await else { return };
+        let stage = ready(&world, 9).await;
+        let iam = world.aws.sdk(&MiniStack::root(crate::ACCOUNT)).iam();
+        let names = world.customer.names(&stage.world.environment());
+        let made = async |stage: &Stage| stage.inventory().await.resources.into_iter().map(|one| one.name).collect::<Vec<_>>();
+        for kind in [Provision, Pause] {
+            let id = stage.accept(kind).await;
+            // In the middle of it, with sessions that are good for minutes yet.
+            let half = async |head: &kiven_model::operation::Operation| head.version > 6 && !made(&stage).await.is_empty();
+            assert!(!stage.run_until(&id, half).await.status.over());
+            let before = made(&stage).await;
+            iam.delete_role_policy().role_name(ROLE).policy_name("kiven-access").send().await.unwrap();
+            iam.delete_role().role_name(ROLE).send().await.unwrap();
+            let lost = async |_: &_| stage.environment().await.status == EnvironmentStatus::AccessLost;
+            let head = stage.run_until(&id, lost).await;
+            assert!(!head.status.over(), "{kind:?}: nothing is undone while the way in is lost: {:?}", head.problem);
+            world.customer.onboard(&world.aws, &world.documents, &names).await.unwrap();
+            let after = made(&stage).await;
+            assert!(before.iter().all(|name| after.contains(name)), "{kind:?}: {before:?} became {after:?}");
+            assert_eq!(stage.run(&id).await.status, OperationStatus::Succeeded, "{kind:?}");
+            assert_eq!(stage.environment().await.status, EnvironmentStatus::Connected);
+        }
+    });
+}
+
+pub(crate) async fn ready(world: &World, seed: u64) -> Stage {
     let stage = Stage::new(seed, &world.customer, &world.account).await;
     let names = world.customer.names(&stage.world.environment());
     world.customer.onboard(&world.aws, &world.documents, &names).await.unwrap();
