@@ -142,7 +142,6 @@ async def administer(path, data):
         "looks": node_groups.looks_set,
         "capacity": node_groups.capacity_set,
         "drift": node_groups.drift,
-        "groups": node_groups.statuses,
         "upgrade": node_groups.upgrade,
         "template-version": node_groups.template_version_add,
         "updates-fail": node_groups.updates_fail,

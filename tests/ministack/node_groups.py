@@ -73,11 +73,6 @@ def release_set(name):
     release = name
 
 
-def statuses(account):
-    """Where the groups of an account are; looking does not move them."""
-    return {"statuses": [one["status"] for (owner, _, _), one in eks._nodegroups.to_dict().items() if owner == account]}
-
-
 def upgrade(account, cluster, version):
     """A newer Kubernetes of the control plane; node groups stay where they are.
 

@@ -289,7 +289,8 @@ impl CustomerAccount for World {
                 }
                 if found.status == GroupStatus::CreateFailed {
                     state.cloud.groups.delete(now, &group.cluster, &group.name)?;
-                    return Err(PortError::retry("eks:CreateNodegroup", "EKS has given the group up; it is made again"));
+                    let words = if let NodeGroupState::Degraded(words) = self::state(&found) { words } else { String::new() };
+                    return Ok(NodeGroupState::GivenUp(words));
                 }
                 return state.cloud.resize(now, &found, group.nodes, token);
             }

@@ -9,7 +9,6 @@ use kiven_ports::PortError;
 use kiven_ports::account::{Access, NodeGroup, NodeGroupState, ownership_tags};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::time::Duration;
 
 use super::owned;
 use crate::Sdk;
@@ -17,8 +16,6 @@ use crate::error::{is, port_error};
 
 /// Health issues that mean a zone is short of machines.
 const SHORTAGES: &[&str] = &["InsufficientInstanceCapacity", "InsufficientFreeAddresses"];
-/// How long a group that EKS has given up is left alone: deleting it takes a while.
-const GIVEN_UP_PAUSE: Duration = Duration::from_secs(30);
 /// Updates of a configuration that may fail one after the other before their words are told.
 const UPDATES_FAILED_MAX: u32 = 3;
 /// Nodes that do not start; the words say why.
@@ -30,18 +27,17 @@ pub(super) async fn ensure(sdk: &Sdk, access: &Access, group: &NodeGroup, token:
     };
     check(access, &found, Some(group))?;
     if found.status() == Some(&NodegroupStatus::CreateFailed) {
-        return make_again(sdk, access, group, &found).await;
+        return clear(sdk, access, group, &found).await;
     }
     settle(sdk, &found, &group.cluster, Some(group), group.nodes, token).await
 }
 
-/// EKS gives a creation up for good: such a group can only be deleted, and has no nodes. Whoever asks again, with the token of a
-/// new attempt, finds it gone and makes another; the attempts are the bound.
-async fn make_again(sdk: &Sdk, access: &Access, group: &NodeGroup, found: &Nodegroup) -> Result<NodeGroupState, PortError> {
+/// EKS gives a creation up for good: such a group can only be deleted, and has no nodes.
+async fn clear(sdk: &Sdk, access: &Access, group: &NodeGroup, found: &Nodegroup) -> Result<NodeGroupState, PortError> {
     let NodeGroupState::Degraded(words) = state(found) else { return Ok(NodeGroupState::Changing) };
-    tracing::warn!(group = group.name, words, "EKS has given the node group up; it is made again");
+    tracing::warn!(group = group.name, words, "EKS has given the node group up; it is to be made again");
     delete(sdk, access, &group.cluster, &group.name).await?;
-    Err(PortError::Retry { what: "eks:CreateNodegroup".to_owned(), why: words, after: GIVEN_UP_PAUSE })
+    Ok(NodeGroupState::GivenUp(words))
 }
 
 pub(super) async fn scale(sdk: &Sdk, access: &Access, cluster: &str, name: &str, nodes: u32, token: &str) -> Result<NodeGroupState, PortError> {

@@ -17,6 +17,8 @@ const LOOK_MOST: Duration = Duration::from_secs(15);
 const NODES_WAIT_MAX: Duration = Duration::from_secs(30 * 60);
 /// EKS gives a creation up after about half an hour; a group that is then made again has as long once more.
 const MADE_WAIT_MAX: Duration = Duration::from_secs(75 * 60);
+/// How long a group that EKS has given up is left alone: its deletion takes a while.
+const GIVEN_UP_PAUSE: Duration = Duration::from_secs(30);
 /// How a wait begins for nodes that do not come for another reason than a shortage.
 const UNFIT: &str = "fit nodes of ";
 
@@ -24,20 +26,34 @@ fn not_yet<T>(at: &At, on: String) -> Progress<T> {
     Progress::Pending { after: at.look_again(LOOK_LEAST, LOOK_MOST), on }
 }
 
+/// The account's words begin with the code of a shortage.
+fn is_shortage(words: &str) -> bool {
+    words.contains(&Code::NO_CAPACITY.to_string())
+}
+
 /// Worth patience, whatever it is: a zone may get machines, a customer may mend what keeps nodes from joining. The wait has its
-/// own bound, and its end says which of the two it was; the account's words begin with the code of a shortage.
+/// own bound, and its end says which of the two it was.
 fn degraded<T>(at: &At, name: &str, words: &str) -> Progress<T> {
-    let shortage = words.contains(&Code::NO_CAPACITY.to_string());
-    not_yet(at, if shortage { format!("capacity for {name} ({words})") } else { format!("{UNFIT}{name} ({words})") })
+    not_yet(at, if is_shortage(words) { format!("capacity for {name} ({words})") } else { format!("{UNFIT}{name} ({words})") })
+}
+
+/// EKS has given a creation up: the next attempt, with a token of its own, makes the group again. Attempts and time are bounded.
+fn given_up(name: &str, words: &str) -> StepError {
+    let shortage = is_shortage(words);
+    let message = if shortage { format!("no capacity for {name} ({words})") } else { format!("no {UNFIT}{name} ({words})") };
+    StepError::Retry { problem: no_nodes(shortage, message), after: GIVEN_UP_PAUSE }
+}
+
+fn no_nodes(shortage: bool, message: String) -> Problem {
+    if shortage {
+        return Problem::new(Code::NO_CAPACITY, message);
+    }
+    let hint = "The words in brackets are what EKS says of the node group. Mend it in the account, then apply again.";
+    Problem::new(Code::NODES_UNFIT, message).hint(hint)
 }
 
 fn overdue(on: &str, within: Duration) -> Problem {
-    let message = format!("no {on} within {} minutes", within.as_secs() / 60);
-    if on.starts_with(UNFIT) {
-        let hint = "The words in brackets are what EKS says of the node group. Mend it in the account, then apply again.";
-        return Problem::new(Code::NODES_UNFIT, message).hint(hint);
-    }
-    Problem::new(Code::NO_CAPACITY, message)
+    no_nodes(!on.starts_with(UNFIT), format!("no {on} within {} minutes", within.as_secs() / 60))
 }
 
 /// Step 1: asks for the nodes; does not wait for them, so that the rest can begin.
@@ -106,6 +122,7 @@ impl<P: Ports> Step<P> for AwaitNodeGroup {
             NodeGroupState::Active { .. } => Ok(Progress::Done(())),
             NodeGroupState::Changing => Ok(not_yet(at, format!("nodes of {}", self.name))),
             NodeGroupState::Degraded(words) => Ok(degraded(at, &self.name, &words)),
+            NodeGroupState::GivenUp(words) => Err(given_up(&self.name, &words)),
             NodeGroupState::Absent => Err(StepError::Failed(Problem::new(Code::AWS_REFUSED, format!("node group `{}` has vanished", self.name)))),
         }
     }
@@ -172,6 +189,7 @@ impl<P: Ports> Step<P> for ScaleNodeGroup {
             NodeGroupState::Active { nodes } if nodes == group.nodes => Ok(Progress::Done(())),
             NodeGroupState::Active { .. } | NodeGroupState::Changing => Ok(not_yet(at, format!("{} at {} nodes", group.name, group.nodes))),
             NodeGroupState::Degraded(words) => Ok(degraded(at, &group.name, &words)),
+            NodeGroupState::GivenUp(words) => Err(given_up(&group.name, &words)),
             NodeGroupState::Absent if group.nodes == 0 => Ok(Progress::Done(())),
             NodeGroupState::Absent => Err(StepError::Failed(Problem::new(Code::AWS_REFUSED, format!("node group `{}` has vanished", group.name)))),
         }
@@ -187,7 +205,7 @@ impl<P: Ports> Step<P> for ScaleNodeGroup {
             NodeGroupState::Active { nodes } if nodes == before => Ok(Progress::Done(())),
             NodeGroupState::Active { .. } | NodeGroupState::Changing => Ok(not_yet(at, format!("{} back at {before} nodes", group.name))),
             // A group that is short of machines has the size it was given.
-            NodeGroupState::Degraded(_) | NodeGroupState::Absent => Ok(Progress::Done(())),
+            NodeGroupState::Degraded(_) | NodeGroupState::GivenUp(_) | NodeGroupState::Absent => Ok(Progress::Done(())),
         }
     }
     fn overdue(&self, on: &str) -> Problem {
@@ -241,6 +259,6 @@ async fn delete<P: Ports>(ports: &P, at: &At, access: &Access, cluster: &str, na
     match enter(ports, access, |access| async move { ports.account().node_group_delete(&access, cluster, name).await }).await? {
         NodeGroupState::Absent => Ok(Progress::Done(())),
         NodeGroupState::Active { .. } | NodeGroupState::Changing => Ok(not_yet(at, format!("the end of {name}"))),
-        NodeGroupState::Degraded(words) => Ok(not_yet(at, format!("the end of {name} ({words})"))),
+        NodeGroupState::Degraded(words) | NodeGroupState::GivenUp(words) => Ok(not_yet(at, format!("the end of {name} ({words})"))),
     }
 }
