@@ -40,12 +40,8 @@ const PASSING: &[&str] = &[
 /// Codes that say "these credentials are over": a new session may help, the same one never.
 const EXPIRED: &[&str] = &["ExpiredToken", "ExpiredTokenException", "RequestExpired"];
 /// Codes that say "not yet": AWS has taken note, and not everywhere.
-const INCONSISTENT: &[&str] = &[
-    "EntityTemporarilyUnmodifiable",
-    "EntityTemporarilyUnmodifiableException",
-    "ResourceNotReadyException",
-    "ResourcePropagationDelayException",
-];
+const INCONSISTENT: &[&str] =
+    &["EntityTemporarilyUnmodifiable", "EntityTemporarilyUnmodifiableException", "ResourceNotReadyException", "ResourcePropagationDelayException"];
 /// Codes that say "there is no such thing". Where that is an answer, its caller reads it before.
 const NOT_FOUND: &[&str] = &[
     "NoSuchEntity",

@@ -147,6 +147,13 @@ async fn throttling_and_lost_answers_are_ridden_out() {
         }
     }
     account.backup_role_ensure(access, &role).await.unwrap();
+    // IAM knows a role in one place and not yet in another.
+    for (operation, code, status) in [("PutRolePolicy", "NoSuchEntity", 404), ("PutRolePolicy", "EntityTemporarilyUnmodifiable", 409)] {
+        fault("iam", operation, code, status, 1, false).await;
+        let answer = account.backup_role_ensure(access, &role).await;
+        assert!(matches!(answer, Err(PortError::Retry { .. })), "{operation} {code}: {answer:?}");
+    }
+    account.backup_role_ensure(access, &role).await.unwrap();
     // More than the SDK tries: the step is told to come back.
     fault("eks", "DescribeNodegroup", "ThrottlingException", 429, 3, false).await;
     let answer = account.node_group_get(access, &prepared.cluster, &group.name).await;
@@ -192,6 +199,15 @@ async fn what_was_half_made_is_finished_and_what_others_made_is_refused() {
     assert!(matches!(account.backup_role_ensure(access, &role).await, Err(PortError::Retry { .. })));
     account.backup_role_ensure(access, &role).await.unwrap();
     let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
+    // Its trust is put back when somebody has changed it.
+    let trusted = async || {
+        let role = root.iam().get_role().role_name(&role.name).send().await.unwrap().role.unwrap();
+        role.assume_role_policy_document.unwrap().contains("AssumeRoleWithWebIdentity")
+    };
+    root.iam().update_assume_role_policy().role_name(&role.name).policy_document(trust.to_string()).send().await.unwrap();
+    assert!(!trusted().await);
+    account.backup_role_ensure(access, &role).await.unwrap();
+    assert!(trusted().await);
     root.iam().create_role().role_name("kiven-theirs-backup-1").assume_role_policy_document(trust.to_string()).send().await.unwrap();
     let theirs = BackupRole { name: "kiven-theirs-backup-1".to_owned(), ..role };
     assert_eq!(code(account.backup_role_ensure(access, &theirs).await), Code::FOREIGN_RESOURCE);
@@ -238,6 +254,22 @@ fn a_cluster_without_room_is_told_before_anything_is_made() {
         let changes =
             calls.iter().filter(|call| call["operation"].as_str().is_some_and(|name| name.starts_with("Create") || name.starts_with("Put")));
         assert_eq!(changes.count(), 0, "{calls:#?}");
+    });
+}
+
+#[test]
+fn a_cluster_without_any_room_is_told_when_it_is_connected() {
+    deep(async || {
+        let Some(world) = begin("denial::a_cluster_without_any_room_is_told_when_it_is_connected").await else { return };
+        let theirs = onboarded(&world, 2).await;
+        for number in 0..30 {
+            let group = NodeGroup { name: format!("kiven-theirs{number}-eu-west-1a"), ..group(&theirs, 1) };
+            world.account.node_group_ensure(&theirs.access, &group, &format!("t{number}")).await.unwrap();
+        }
+        let stage = Stage::new(10, &world.customer, &world.account).await;
+        world.customer.onboard(&world.aws, &world.documents, &world.customer.names(&stage.world.environment())).await.unwrap();
+        let problem = stage.ended(Connect).await.problem.unwrap();
+        assert!(problem.code == Code::ACCOUNT_INCOMPLETE && problem.detail.contains("has 30 node groups of 30"), "{problem:?}");
     });
 }
 

@@ -56,6 +56,14 @@ async fn a_patch_follows_the_control_plane_and_the_launch_template() {
     assert_eq!(now.launch_template().and_then(|one| one.version()), made["version"].as_str());
     assert_eq!(patch("nothing is newer again").await.unwrap(), None);
 
+    // A patch that runs is the one that everybody waits for.
+    world.aws.switch("release", &json!({"name": "1.35.1-20260701"})).await.unwrap();
+    world.aws.switch("looks", &json!({"count": 6})).await.unwrap();
+    let first = account.node_group_patch(access, CLUSTER, &group.name, "first").await.unwrap();
+    assert!(first.is_some());
+    assert_eq!(account.node_group_patch(access, CLUSTER, &group.name, "second").await.unwrap(), first);
+    settled(account, &prepared, &group.name).await;
+
     // Another parameter that EKS does not like is no answer.
     let fault = json!({"service": "eks", "operation": "UpdateNodegroupVersion", "code": "InvalidParameterException", "status": 400,
         "message": "The launch template does not exist"});

@@ -98,12 +98,8 @@ pub struct AwaitNodeGroup {
 
 impl AwaitNodeGroup {
     pub(crate) fn all(input: &DatabaseInput, groups: &[NodeGroup]) -> Vec<Self> {
-        let one = |group: &NodeGroup| Self {
-            access: input.access.clone(),
-            cluster: group.cluster.clone(),
-            name: group.name.clone(),
-            group: group.clone(),
-        };
+        let one =
+            |group: &NodeGroup| Self { access: input.access.clone(), cluster: group.cluster.clone(), name: group.name.clone(), group: group.clone() };
         groups.iter().map(one).collect()
     }
 }
@@ -260,5 +256,31 @@ async fn delete<P: Ports>(ports: &P, at: &At, access: &Access, cluster: &str, na
         NodeGroupState::Absent => Ok(Progress::Done(())),
         NodeGroupState::Active { .. } | NodeGroupState::Changing => Ok(not_yet(at, format!("the end of {name}"))),
         NodeGroupState::Degraded(words) | NodeGroupState::GivenUp(words) => Ok(not_yet(at, format!("the end of {name} ({words})"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_shortage_is_called_one() {
+        let at_its_end = |words: &str| {
+            let on = if is_shortage(words) { format!("capacity for g ({words})") } else { format!("{UNFIT}g ({words})") };
+            overdue(&on, NODES_WAIT_MAX)
+        };
+        let cases = [
+            ("KV-306: AsgInstanceLaunchFailures: InsufficientInstanceCapacity", Code::NO_CAPACITY),
+            ("AsgInstanceLaunchFailures: Client.InvalidKMSKey.InvalidState", Code::NODES_UNFIT),
+            ("NodeCreationFailure: Instances failed to join the kubernetes cluster", Code::NODES_UNFIT),
+        ];
+        for (words, code) in cases {
+            let problem = at_its_end(words);
+            assert_eq!(problem.code, code, "{words}");
+            assert!(problem.message.contains(words), "{}", problem.message);
+            let StepError::Retry { problem, .. } = given_up("g", words) else { panic!("it is tried again") };
+            assert!(problem.code == code && problem.message.contains(words), "{problem:?}");
+        }
+        assert_eq!(overdue("nodes of g", NODES_WAIT_MAX).code, Code::NO_CAPACITY, "nobody has said why");
     }
 }
