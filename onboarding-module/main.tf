@@ -48,7 +48,6 @@ module "policies" {
   node_role_arn       = "${local.iam}:role/${local.node_role}"
   boundary_arn        = "${local.iam}:policy/${local.boundary}"
   launch_template_arn = aws_launch_template.nodes.arn
-  backup_kms_key_arns = var.backup_kms_key_arns
 }
 
 # The role that Kiven assumes: for 15 minutes at a time, with a session policy that narrows it further for each kind of step.

@@ -55,17 +55,6 @@ variable "root_volume_kms_key_arn" {
   default     = null
 }
 
-variable "backup_kms_key_arns" {
-  description = "Keys of yours that backups may be encrypted with; S3's own when empty."
-  type        = list(string)
-  default     = []
-
-  validation {
-    condition     = alltrue([for arn in var.backup_kms_key_arns : can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[^*]+$", arn))])
-    error_message = "Keys by their ARNs; no alias and no wildcard."
-  }
-}
-
 variable "role_name" {
   description = "The name of the role that Kiven assumes. Another one for each further EKS cluster of the account."
   type        = string

@@ -2,7 +2,9 @@
 use crate::Config;
 use crate::telemetry::Event;
 use crate::trace::Tracer;
+use crate::world::WallClock;
 use kiven_aws::meter::Meter;
+use kiven_ports::Clock;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
@@ -37,6 +39,17 @@ impl Observer {
     /// After it: one wide event with the AWS calls since it began, and its spans.
     pub async fn end(&self, event: Event) {
         event.calls(&self.meter.take()).emit(&self.namespace);
+        if let Some(tracer) = &self.tracer {
+            tracer.flush().await;
+        }
+    }
+
+    /// At the process' end: what was asked of AWS for work that has not ended, and the spans that are left.
+    pub(crate) async fn stop(&self) {
+        let calls = self.meter.take();
+        if calls.total() > 0 {
+            Event::new("stopped", WallClock.now()).calls(&calls).emit(&self.namespace);
+        }
         if let Some(tracer) = &self.tracer {
             tracer.flush().await;
         }

@@ -1,4 +1,5 @@
 //! What an agent said, recorded; the doorbell rings only for an operation that waits for it.
+use crate::records::{Batch, Failures};
 use crate::telemetry::{Event, Unit, milliseconds};
 use jiff::{SignedDuration, Timestamp};
 use kiven_model::OperationId;
@@ -91,6 +92,41 @@ impl Heard {
 /// Whether PostgreSQL is meant to run, and has run before.
 fn runs(seen: &Observation) -> bool {
     seen.exists && !seen.hibernated && seen.instances > 0 && seen.system_identifier.is_some()
+}
+
+/// Records a batch. What cannot be recorded comes again, and what cannot be read too: after some times it is in the queue of dead
+/// letters, where somebody looks at it, instead of nowhere.
+pub async fn record_all<P: Ports>(ports: &P, batch: &Batch) -> (Failures, Heard) {
+    let (mut failures, mut heard) = (Failures::default(), Heard::default());
+    for message in &batch.records {
+        let report = match serde_json::from_str::<Report>(&message.body) {
+            Ok(report) => report,
+            Err(error) => {
+                // Where it breaks and not what it says: it may be anything.
+                let (line, column) = (error.line(), error.column());
+                tracing::error!(message_id = message.message_id, line, column, "a report that cannot be read");
+                heard.fail();
+                failures.add(message);
+                continue;
+            }
+        };
+        kiven_failpoint::pass("reports", "received", "report");
+        heard.hear(&report, ports.clock().now());
+        if let Err(error) = one(ports, &report, &mut heard).await {
+            tracing::warn!(%error, environment_id = %report.environment_id, "the report comes again");
+            heard.fail();
+            failures.add(message);
+        }
+        kiven_failpoint::pass("reports", "recorded", "report");
+    }
+    (failures, heard)
+}
+
+async fn one<P: Ports>(ports: &P, report: &Report, heard: &mut Heard) -> Result<(), PortError> {
+    let away = away(ports, report).await?;
+    record(ports, report).await?;
+    heard.came_back(away);
+    Ok(())
 }
 
 /// How long an agent was away, at the first word of its new session; `None` otherwise.
@@ -220,6 +256,18 @@ mod tests {
         });
         let body = ReportBody::Observed(serde_json::from_value(seen).unwrap());
         Report { environment_id: EnvironmentId::from_random([2; 16]), session: 3, sequence: 4, at: Timestamp::UNIX_EPOCH, body }
+    }
+
+    #[test]
+    fn what_cannot_be_read_comes_again_until_it_is_a_dead_letter() {
+        let world = kiven_sim::World::new(1, kiven_sim::Odds::none());
+        let read = serde_json::to_string(&Report { body: ReportBody::Dropped { count: 1, events: 0 }, ..observed(3, true, false) }).unwrap();
+        let messages = [("1", "{"), ("2", read.as_str()), ("3", r#"{"body":"of the future"}"#)];
+        let records: Vec<Value> = messages.iter().map(|(id, body)| json!({ "messageId": id, "body": body })).collect();
+        let batch: Batch = serde_json::from_value(json!({ "Records": records })).unwrap();
+        let (failures, heard) = kiven_sim::block_on(record_all(&world, &batch));
+        let again: Vec<&str> = failures.batch_item_failures.iter().map(|one| one.item_identifier.as_str()).collect();
+        assert_eq!((again, heard.reports, heard.failed), (vec!["1", "3"], 1, 2));
     }
 
     #[test]

@@ -26,9 +26,16 @@ const OPERATION: &str = "operation_id";
 /// Collects spans until they are sent.
 #[derive(Clone)]
 pub struct Tracer {
-    ended: Arc<Mutex<Vec<Value>>>,
+    ended: Arc<Mutex<Ended>>,
     endpoint: String,
     service: String,
+}
+
+/// Spans that have ended, and how many more there were.
+#[derive(Debug, Default)]
+struct Ended {
+    spans: Vec<Value>,
+    dropped: u64,
 }
 
 /// What is known of an open span.
@@ -57,13 +64,16 @@ impl Tracer {
         Self { ended: Arc::default(), endpoint: endpoint.trim_end_matches('/').to_owned(), service: service.to_owned() }
     }
 
-    fn take(&self) -> Vec<Value> {
+    fn take(&self) -> Ended {
         std::mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Sends what has ended since the last time. What a collector does not take is lost, and said so.
     pub async fn flush(&self) {
-        let spans = self.take();
+        let Ended { spans, dropped } = self.take();
+        if dropped > 0 {
+            tracing::warn!(dropped, "more spans than are kept");
+        }
         if spans.is_empty() {
             return;
         }
@@ -122,8 +132,10 @@ impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Tracer {
             "startTimeUnixNano": nanoseconds(open.began), "endTimeUnixNano": nanoseconds(WallClock.now()), "attributes": attributes,
         });
         let mut all = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() < SPANS_MAX {
-            all.push(ended);
+        if all.spans.len() < SPANS_MAX {
+            all.spans.push(ended);
+        } else {
+            all.dropped += 1;
         }
     }
 }
@@ -144,7 +156,7 @@ mod tests {
                 drive.record("outcome", "wait");
             }
         });
-        let spans = tracer.take();
+        let Ended { spans, dropped: 0 } = tracer.take() else { panic!("some were dropped") };
         let [step, drive, _, again] = spans.as_slice() else { panic!("{spans:?}") };
         assert_eq!((&drive["name"], &step["name"]), (&json!("drive"), &json!("step")));
         assert_eq!(step["parentSpanId"], drive["spanId"]);
@@ -152,5 +164,19 @@ mod tests {
         assert_ne!(drive["spanId"], again["spanId"]);
         assert_eq!(drive["attributes"], json!([attribute("operation_id", "op_1"), attribute("outcome", "wait")]));
         assert_eq!(drive["traceId"].as_str().map(str::len), Some(32));
+    }
+
+    #[test]
+    fn what_is_dropped_is_counted_and_the_next_invocation_begins_anew() {
+        let tracer = Tracer::new("http://collector/", "worker");
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(tracer.clone()), || {
+            for _ in 0..SPANS_MAX + 3 {
+                tracing::info_span!("step").in_scope(|| ());
+            }
+        });
+        let Ended { spans, dropped } = tracer.take();
+        assert_eq!((spans.len(), dropped), (SPANS_MAX, 3));
+        let Ended { spans, dropped } = tracer.take();
+        assert_eq!((spans.len(), dropped), (0, 0));
     }
 }

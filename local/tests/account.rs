@@ -226,10 +226,15 @@ async fn what_others_made_is_refused_and_shortage_is_told() {
     let short = NodeGroup { name: "kiven-short-eu-west-1a".into(), ..group(1) };
     account.node_group_ensure(&mine, &short, "t").await.unwrap();
     local.advance(DELAY_MS);
-    let NodeGroupState::Degraded(why) = account.node_group_ensure(&mine, &short, "t").await.unwrap() else {
-        panic!("a zone without capacity degrades the group");
+    let NodeGroupState::GivenUp(why) = account.node_group_ensure(&mine, &short, "t").await.unwrap() else {
+        panic!("what a zone without capacity has not made is made again");
     };
     assert!(why.contains("KV-306"), "{why}");
+    local.advance(DELAY_MS);
+    local.endpoints.capacity_set("subnet-a", true).unwrap();
+    assert_eq!(account.node_group_ensure(&mine, &short, "t#1").await.unwrap(), NodeGroupState::Changing);
+    local.advance(DELAY_MS);
+    assert_eq!(account.node_group_get(&mine, "local", &short.name).await.unwrap(), NodeGroupState::Active { nodes: 1 });
     let outside = NodeGroup { name: "outside".into(), ..group(1) };
     assert_eq!(code(account.node_group_ensure(&mine, &outside, "t").await), Code::PERMISSION_MISSING, "not in the session policy");
 }

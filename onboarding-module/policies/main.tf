@@ -45,7 +45,7 @@ output "access" {
 }
 
 output "boundary" {
-  description = "The most that a role made by Kiven can do: objects in backup buckets, never their versions."
+  description = "The most that a role made by Kiven can do: objects in backup buckets and, through S3, their keys; never their versions."
   value = jsonencode({
     Version = "2012-10-17"
     Statement = concat(
@@ -63,14 +63,18 @@ output "boundary" {
           Resource = "arn:${var.partition}:s3:::kiven-backups-${var.account_id}-*"
         },
       ],
-      [
-        for key in var.backup_kms_key_arns : {
-          Sid      = "BackupKey${index(var.backup_kms_key_arns, key)}"
-          Effect   = "Allow"
-          Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
-          Resource = key
+      [{
+        # Which of the account's keys is for each role's own policy to say. The boundary is there once for every cluster of the account,
+        # so a key that only a later one uses is within it too; nothing is decrypted but through S3.
+        Sid      = "BackupKeysThroughS3"
+        Effect   = "Allow"
+        Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource = "arn:${var.partition}:kms:*:${var.account_id}:key/*"
+        Condition = {
+          StringLike   = { "kms:ViaService" = "s3.*.${var.dns_suffix}" }
+          StringEquals = { "kms:CallerAccount" = var.account_id }
         }
-      ],
+      }],
       [{
         Sid      = "NeverVersionsNorProtection"
         Effect   = "Deny"

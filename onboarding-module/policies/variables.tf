@@ -64,9 +64,3 @@ variable "launch_template_arn" {
   description = "The nodes' launch template."
   type        = string
 }
-
-variable "backup_kms_key_arns" {
-  description = "The customer's keys that backups may be encrypted with."
-  type        = list(string)
-  default     = []
-}

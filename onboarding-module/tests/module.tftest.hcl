@@ -114,11 +114,33 @@ run "a_further_cluster_of_the_account" {
 run "a_key_of_the_customers" {
   variables {
     root_volume_kms_key_arn = "arn:aws:kms:eu-west-1:111122223333:key/1"
-    backup_kms_key_arns     = ["arn:aws:kms:eu-west-1:111122223333:key/2"]
   }
   assert {
-    condition     = length(aws_kms_grant.root_volume) == 1 && strcontains(aws_iam_policy.boundary[0].policy, "key/2")
-    error_message = "Auto Scaling may use the one, roles of backups the other."
+    condition     = length(aws_kms_grant.root_volume) == 1
+    error_message = "Auto Scaling may use the key of root volumes."
+  }
+}
+
+# The boundary is made with the account's first cluster: the key of a later one's backups is within it.
+run "a_key_that_only_a_further_cluster_uses" {
+  assert {
+    condition = one([
+      for s in jsondecode(aws_iam_policy.boundary[0].policy).Statement : s if s.Sid == "BackupKeysThroughS3"
+      ]) == {
+      Sid      = "BackupKeysThroughS3"
+      Effect   = "Allow"
+      Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+      Resource = "arn:aws:kms:*:111122223333:key/*"
+      Condition = {
+        StringLike   = { "kms:ViaService" = "s3.*.amazonaws.com" }
+        StringEquals = { "kms:CallerAccount" = "111122223333" }
+      }
+    }
+    error_message = "Every key of the account, through S3 alone, and none of another account."
+  }
+  assert {
+    condition     = length(aws_iam_policy.boundary[0].policy) < 6144
+    error_message = "A managed policy has at most 6,144 characters."
   }
 }
 

@@ -78,7 +78,7 @@ def customer_make(account, region, zones, cluster):
     for number, zone in enumerate(zones):
         made = ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=zone)
         subnets[zone] = made["Subnet"]["SubnetId"]
-    template = ec2.create_launch_template(LaunchTemplateName=f"kiven-nodes-{vpc}", LaunchTemplateData={"ImageId": "ami-00000000"})
+    template = ec2.create_launch_template(LaunchTemplateName=f"kiven-nodes-{vpc}", LaunchTemplateData={"EbsOptimized": True})
     trust = {"Effect": "Allow", "Principal": {"Service": "eks.amazonaws.com"}, "Action": "sts:AssumeRole"}
     role = iam.create_role(RoleName=f"cluster-{cluster}",
                            AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}))["Role"]["Arn"]
@@ -97,6 +97,21 @@ def issuer_set(account, region, cluster, issuer):
     set_request_account_id(account)
     set_request_region(region)
     eks._clusters[cluster]["identity"]["oidc"]["issuer"] = issuer
+
+
+def function_make(account, region, name, code):
+    """A function in Python whose `handle` answers."""
+    import io
+    import zipfile
+
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("index.py", code)
+    trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    role = client("iam", region, account).create_role(
+        RoleName=f"function-{name}", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}))["Role"]["Arn"]
+    client("lambda", region, account).create_function(
+        FunctionName=name, Runtime="python3.12", Role=role, Handler="index.handle", Code={"ZipFile": packed.getvalue()})
 
 
 def encrypted_template_make(account, region, granted):
@@ -121,11 +136,15 @@ async def administer(path, data):
         "customer": customer_make,
         "issuer": issuer_set,
         "assume": assume,
+        "function": function_make,
         "encrypted-template": encrypted_template_make,
         "transport": transport_set,
         "looks": node_groups.looks_set,
         "capacity": node_groups.capacity_set,
         "drift": node_groups.drift,
+        "upgrade": node_groups.upgrade,
+        "template-version": node_groups.template_version_add,
+        "updates-fail": node_groups.updates_fail,
         "release": node_groups.release_set,
         "label": wire.label_set,
         "logs": census.logs,

@@ -25,6 +25,8 @@ UPDATES = re.compile(r"^/clusters/([^/]+)/updates(?:/([^/]+))?$")
 looks = 2
 release = "1.34.1-20260301"
 _short = set()
+# Updates of a configuration that are to end badly, and why.
+_failing = {"times": 0, "code": "", "message": ""}
 _changing = {}
 _updates = {}
 _tokens = {}
@@ -71,6 +73,37 @@ def release_set(name):
     release = name
 
 
+def upgrade(account, cluster, version):
+    """A newer Kubernetes of the control plane; node groups stay where they are.
+
+    https://docs.aws.amazon.com/eks/latest/userguide/update-cluster.html
+    """
+    found = next(one for (owner, _, key), one in eks._clusters.to_dict().items() if owner == account and key == cluster)
+    found["version"] = version
+
+
+def template_version_add(account, region, template):
+    """A newer version of a launch template, which becomes its default; answers its number."""
+    from ministack.services import ec2
+
+    (_, _, key), known = next(item for item in ec2._launch_templates.to_dict().items() if item[0] == (account, region, template))
+    known["LatestVersionNumber"] += 1
+    known["DefaultVersionNumber"] = known["LatestVersionNumber"]
+    newest = {**copy.deepcopy(known["Versions"][-1]), "VersionNumber": known["LatestVersionNumber"], "DefaultVersion": True}
+    for one in known["Versions"]:
+        one["DefaultVersion"] = False
+    known["Versions"].append(newest)
+    return {"version": str(newest["VersionNumber"]), "template": key}
+
+
+def updates_fail(times, code="NodeCreationFailure", message="Couldn't proceed with upgrade process as new nodes are not joining the node group"):
+    """Lets the next updates of a configuration end badly, with the group as it was before.
+
+    https://docs.aws.amazon.com/eks/latest/APIReference/API_Update.html
+    """
+    _failing.update(times=times, code=code, message=message)
+
+
 def drift(account, group, **fields):
     """Changes a group behind everybody's back, as somebody in the console does."""
     found = next(one for (owner, _, key), one in eks._nodegroups.to_dict().items() if owner == account and key == group)
@@ -105,6 +138,10 @@ def look(key, group):
         return
     if update is not None:
         update["status"] = "Successful"
+        if "_before" in update:
+            update["status"] = "Failed"
+            update["errors"] = [{"errorCode": update["_code"], "errorMessage": update["_message"], "resourceIds": []}]
+            group.update(update["_before"])
     group["status"] = ends
     group["modifiedAt"] = time.time()
     why = "Could not launch On-Demand Instances. InsufficientInstanceCapacity" if is_short(group) else permissions.keyless(group)
@@ -164,9 +201,7 @@ def creation_error(cluster, data):
     unknown = [subnet for subnet in data["subnets"] if subnet not in ec2._subnets]
     if unknown:
         return invalid(f"The subnet ID '{unknown[0]}' does not exist")
-    template = data.get("launchTemplate") or {}
-    known = [one for key, one in ec2._launch_templates.items() if key == template.get("id") or one.get("LaunchTemplateName") == template.get("name")]
-    if template and not known:
+    if data.get("launchTemplate") and template_of(data["launchTemplate"]) is None:
         return invalid("The launch template does not exist")
     why = validate_role_arn(data.get("nodeRole", ""))
     if why:
@@ -174,6 +209,28 @@ def creation_error(cluster, data):
     if sum(1 for key in eks._nodegroups if key.startswith(f"{cluster}/")) >= GROUPS_PER_CLUSTER_MAX:
         return eks._error(400, "ResourceLimitExceededException", f"{GROUPS_PER_CLUSTER_MAX} node groups are the most of a cluster")
     return sizes_error(data.get("scalingConfig") or {"minSize": 1, "maxSize": 2, "desiredSize": 1})
+
+
+def template_of(asked):
+    """A launch template with the version that a group gets: the default one when none is said.
+
+    https://docs.aws.amazon.com/eks/latest/APIReference/API_LaunchTemplateSpecification.html
+    """
+    from ministack.services import ec2
+
+    known = ec2._launch_templates.get(permissions.template_id(asked))
+    if known is None:
+        return None
+    return {"id": known["LaunchTemplateId"], "name": known["LaunchTemplateName"], "version": asked.get("version") or str(known["DefaultVersionNumber"])}
+
+
+def newest(version):
+    """The newest release of a Kubernetes: the named one, or another of the same date."""
+    return release if release.startswith(f"{version}.") else f"{version}.0-{release.partition('-')[2]}"
+
+
+def number(version):
+    return [int(part) for part in version.split(".")]
 
 
 def create(cluster, data):
@@ -189,7 +246,7 @@ def create(cluster, data):
     if answer[0] != 200:
         return answer
     group = eks._nodegroups[key]
-    group.update(status="CREATING", releaseVersion=release, launchTemplate=data.get("launchTemplate", {}),
+    group.update(status="CREATING", releaseVersion=newest(group["version"]), launchTemplate=template_of(data.get("launchTemplate") or {}) or {},
                  nodegroupArn=f"arn:aws:eks:{get_region()}:{get_account_id()}:nodegroup/{key}/{uuid.uuid4()}",
                  updateConfig=data.get("updateConfig", {"maxUnavailable": 1}))
     _tokens[token] = data
@@ -228,13 +285,11 @@ def update(cluster, name, group, change, data):
         return eks._json_resp(200, {"update": shown(_updates[_tokens[token]])})
     if scoped(key) in _changing:
         return in_use(group)
+    before = copy.deepcopy({name: group[name] for name in ("scalingConfig", "labels", "taints", "updateConfig")})
     if change == "update-version":
-        wanted = data.get("releaseVersion") or release
-        if wanted == group["releaseVersion"] and not data.get("launchTemplate"):
-            return invalid(f"Nodegroup {name} is already at the release {wanted}")
-        group["releaseVersion"] = wanted
-        if data.get("launchTemplate"):
-            group["launchTemplate"] = data["launchTemplate"]
+        error = change_version(cluster, name, group, data)
+        if error:
+            return error
     else:
         sizes = {**group["scalingConfig"], **(data.get("scalingConfig") or {})}
         error = sizes_error(sizes)
@@ -246,6 +301,9 @@ def update(cluster, name, group, change, data):
         group["updateConfig"] = data.get("updateConfig", group["updateConfig"])
     made = {"id": str(uuid.uuid4()), "status": "InProgress", "type": "VersionUpdate" if change == "update-version" else "ConfigUpdate",
             "params": [], "createdAt": time.time(), "errors": [], "_key": scoped(key)}
+    if change != "update-version" and _failing["times"] > 0:
+        _failing["times"] -= 1
+        made.update(_before=before, _code=_failing["code"], _message=_failing["message"])
     _updates[made["id"]] = made
     if data.get("clientRequestToken"):
         _tokens[token] = made["id"]
@@ -253,6 +311,27 @@ def update(cluster, name, group, change, data):
     first = shown(made)
     begin(key, group, "ACTIVE", made)
     return eks._json_resp(200, {"update": first})
+
+
+def change_version(cluster, name, group, data):
+    """The nodes' Kubernetes, release and launch template. Without a version the group keeps its own.
+
+    https://docs.aws.amazon.com/eks/latest/APIReference/API_UpdateNodegroupVersion.html
+    """
+    version = data.get("version") or group["version"]
+    if number(version) > number(eks._clusters[cluster]["version"]):
+        return invalid(f"Nodegroup version {version} is newer than the cluster's")
+    if number(version) < number(group["version"]):
+        return invalid(f"Nodegroup {name} cannot go back from {group['version']} to {version}")
+    wanted, template = data.get("releaseVersion") or newest(version), group["launchTemplate"]
+    if data.get("launchTemplate"):
+        template = template_of(data["launchTemplate"])
+        if template is None or template["id"] != group["launchTemplate"].get("id"):
+            return invalid("The launch template is not the one that the node group was made with")
+    if (wanted, template) == (group["releaseVersion"], group["launchTemplate"]):
+        return invalid(f"Nodegroup {name} is already at the release {wanted}")
+    group.update(version=version, releaseVersion=wanted, launchTemplate=template)
+    return None
 
 
 def change_labels(group, change):

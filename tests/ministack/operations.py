@@ -1,6 +1,7 @@
 """Prints which operations of AWS the Rust source of a folder calls, as JSON: ["eks:CreateNodegroup", ...].
 
 The SDK's methods are the operations' names in snake case; the names come from the service models that the emulation uses itself.
+A call that is signed without an SDK is named by its file: `const CALL: &str = "lambda:Invoke";`.
 """
 
 import json
@@ -21,6 +22,7 @@ def main():
     found = set()
     for path in sorted(pathlib.Path(sys.argv[1]).rglob("*.rs")):
         source = path.read_text(encoding="utf-8").split("#[cfg(test)]\nmod tests")[0]
+        found.update(re.findall(r'const CALL: &str = "([a-z0-9]+:[A-Za-z]+)";', source))
         clients = [service for service in SERVICES if CLIENTS[service].search(source)]
         # A method that is sent takes no argument of its own: `client.put_item()`.
         for method in re.findall(r"\.([a-z][a-z0-9_]+)\(\)", source):

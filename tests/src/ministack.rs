@@ -146,7 +146,7 @@ impl MiniStack {
         })
     }
 
-    /// Turns one of the launcher's switches: `faults`, `faults/clear`, `customer`, `assume`, `encrypted-template`, `transport`, `looks`, `capacity`, `drift`, `release`, `label`, `wire`.
+    /// Turns one of the launcher's switches; they are listed in its `administer`.
     ///
     /// # Errors
     /// When the switch is unknown or refuses.

@@ -3,7 +3,7 @@
 use crate::bench::{Latencies, load};
 use crate::local::{Stack, release_of};
 use anyhow::{Context, Result, bail, ensure};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -119,16 +119,26 @@ fn start(program: &Path) -> Result<(Duration, f64)> {
     Ok((asked?.0, memory))
 }
 
-/// Waits for the first request for work. Where its connection closes the function ends, and with it the figure of its memory.
-fn asked(listener: &TcpListener, began: Instant) -> Result<(Duration, TcpStream)> {
+/// Waits for the first request for work, and plays the part of Lambda that comes before: the extension of the graceful stop. Where
+/// a connection closes the function ends, and with it the figure of its memory.
+fn asked(listener: &TcpListener, began: Instant) -> Result<(Duration, Vec<TcpStream>)> {
+    let mut open = Vec::new();
     while began.elapsed() < ASK_MAX {
         match listener.accept() {
             Ok((mut stream, _)) => {
                 stream.set_nonblocking(false)?;
-                let mut head = [0; 256];
+                let mut head = [0; 1024];
                 let read = stream.read(&mut head)?;
-                ensure!(head.get(..read).is_some_and(|head| head.starts_with(b"GET /2018-06-01/runtime/invocation/next")), "another request");
-                return Ok((began.elapsed(), stream));
+                let head = String::from_utf8_lossy(head.get(..read).unwrap_or_default()).into_owned();
+                if head.starts_with("POST /2020-01-01/extension/register") {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nlambda-extension-identifier: bench\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")?;
+                    continue;
+                }
+                open.push(stream);
+                if head.starts_with("GET /2018-06-01/runtime/invocation/next") {
+                    return Ok((began.elapsed(), open));
+                }
+                ensure!(head.starts_with("GET /2020-01-01/extension/event/next"), "another request: {head}");
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => std::thread::yield_now(),
             Err(error) => return Err(error.into()),

@@ -11,7 +11,7 @@ const REQUIREMENTS: &str = "tests/ministack/requirements.txt";
 /// The script that lists the operations that a folder's source calls.
 const OPERATIONS: &str = "tests/ministack/operations.py";
 /// What Kiven calls in its own account, where a test is the root user.
-const OWN_SERVICES: [&str; 3] = ["dynamodb", "kms", "sqs"];
+const OWN_SERVICES: [&str; 4] = ["dynamodb", "kms", "lambda", "sqs"];
 /// Most tests that are named beside an operation.
 const TESTS_NAMED_MAX: usize = 3;
 
@@ -64,12 +64,21 @@ fn coverage(count: &mut Count, wire: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whether a call had its effect. What was denied, refused, or answered by a fault of the test's has shown nothing of the operation.
+fn worked(call: &Value) -> bool {
+    let fine = |status: u64| status < 400;
+    call["outcome"] == "allowed" && call["fault"] == "" && call["status"].as_u64().is_some_and(fine)
+}
+
 fn seen(wire: &Path) -> Result<Seen> {
     let mut seen = Seen::new();
     for entry in std::fs::read_dir(wire)?.flatten() {
         for line in std::fs::read_to_string(entry.path())?.lines() {
             let call: Value = serde_json::from_str(line).context("a recorded call cannot be read")?;
             let text = |name: &str| call[name].as_str().unwrap_or_default();
+            if !worked(&call) {
+                continue;
+            }
             // What the suite itself does in a customer's account as a root user is not the adapters'.
             let own = OWN_SERVICES.contains(&text("service")) || text("test").contains("store");
             if text("principal").ends_with(":root") && !own {
@@ -81,4 +90,19 @@ fn seen(wire: &Path) -> Result<Seen> {
         }
     }
     Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_a_call_that_worked_covers_its_operation() {
+        let call = |outcome: &str, fault: &str, status: u64| json!({"outcome": outcome, "fault": fault, "status": status});
+        assert!(worked(&call("allowed", "", 200)));
+        assert!(!worked(&call("denied", "", 403)));
+        assert!(!worked(&call("allowed", "InternalError", 200)));
+        assert!(!worked(&call("allowed", "", 404)));
+    }
 }

@@ -5,8 +5,9 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use kiven_model::{Code, Problem};
 use kiven_ports::PortError;
+use std::time::Duration;
 
-/// Codes that say "not now".
+/// Codes that say "not now": too fast, too busy, another change runs.
 const PASSING: &[&str] = &[
     "Throttling",
     "ThrottlingException",
@@ -35,8 +36,22 @@ const PASSING: &[&str] = &[
     "ConcurrentModification",
     "ConcurrentModificationException",
     "OperationAborted",
-    "ExpiredToken",
-    "ExpiredTokenException",
+];
+/// Codes that say "these credentials are over": a new session may help, the same one never.
+const EXPIRED: &[&str] = &["ExpiredToken", "ExpiredTokenException", "RequestExpired"];
+/// Codes that say "not yet": AWS has taken note, and not everywhere.
+const INCONSISTENT: &[&str] =
+    &["EntityTemporarilyUnmodifiable", "EntityTemporarilyUnmodifiableException", "ResourceNotReadyException", "ResourcePropagationDelayException"];
+/// Codes that say "there is no such thing". Where that is an answer, its caller reads it before.
+const NOT_FOUND: &[&str] = &[
+    "NoSuchEntity",
+    "NoSuchBucket",
+    "NoSuchKey",
+    "NotFound",
+    "NotFoundException",
+    "ResourceNotFoundException",
+    "QueueDoesNotExist",
+    "AWS.SimpleQueueService.NonExistentQueue",
 ];
 /// Codes that say "you may not".
 const DENIED: &[&str] = &[
@@ -64,13 +79,25 @@ const CONFLICTING: &[&str] = &[
 /// Codes that say "no more of these".
 const EXHAUSTED: &[&str] = &["LimitExceeded", "ResourceLimitExceededException", "ServiceQuotaExceededException", "TooManyBuckets", "QuotaExceeded"];
 
+/// How a session that is over is told.
+const EXPIRED_WORDS: &str = "the session is over";
+/// How long what was made a moment ago may take to be seen everywhere, each time that it is asked for.
+const SEEN_PAUSE: Duration = Duration::from_secs(2);
+
 /// What an error means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
+    /// Throttled, or AWS' own trouble: the same call later.
     Passing,
+    /// Made, and not seen everywhere: the same call later.
+    Inconsistent,
+    /// The session is over: the same call in another one.
+    Expired,
     Denied,
     Conflicting,
+    /// A quota.
     Exhausted,
+    NotFound,
     Refused,
 }
 
@@ -78,6 +105,12 @@ pub(crate) fn class_of(code: &str, status: u16) -> Class {
     let among = |codes: &[&str]| codes.contains(&code);
     if among(PASSING) {
         Class::Passing
+    } else if among(INCONSISTENT) {
+        Class::Inconsistent
+    } else if among(EXPIRED) {
+        Class::Expired
+    } else if among(NOT_FOUND) {
+        Class::NotFound
     } else if among(DENIED) {
         Class::Denied
     } else if among(CONFLICTING) {
@@ -124,10 +157,17 @@ where
     };
     let code = service.code().unwrap_or_default();
     let message = service.message().unwrap_or_default();
-    // EKS answers for EC2 with a code that says nothing.
-    let class = if message.contains("not authorized to") { Class::Denied } else { class_of(code, status) };
+    let class = match () {
+        // EKS answers for EC2 with a code that says nothing.
+        () if message.contains("not authorized to") => Class::Denied,
+        // A role that a policy names, made a moment ago.
+        () if message.to_lowercase().contains("invalid principal in policy") => Class::Inconsistent,
+        () => class_of(code, status),
+    };
     match class {
         Class::Passing => PortError::retry(what, code),
+        Class::Inconsistent => PortError::Retry { what: what.to_owned(), why: format!("{code}: {message}"), after: SEEN_PAUSE },
+        Class::Expired => PortError::retry(what, EXPIRED_WORDS),
         Class::Conflicting => PortError::Conflict(what.to_owned()),
         Class::Denied => PortError::Refused(explained(what, code, message)),
         Class::Exhausted => PortError::Refused(
@@ -135,7 +175,34 @@ where
                 .detail(format!("{code}: {message}"))
                 .hint("Ask AWS for a higher quota, or free what is no longer used."),
         ),
+        Class::NotFound => PortError::Refused(
+            Problem::new(Code::AWS_REFUSED, format!("AWS knows nothing of what {what} is about."))
+                .detail(format!("{code}: {message}"))
+                .hint("Somebody may have deleted it."),
+        ),
         Class::Refused => refused(what, code, message),
+    }
+}
+
+/// The error of a call on what this very process has just made or seen: that AWS does not know it yet is its eventual consistency.
+#[cfg(feature = "account")]
+pub(crate) fn young_error<E>(what: &str, error: SdkError<E, HttpResponse>) -> PortError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    if NOT_FOUND.contains(&code_of(&error)) {
+        return PortError::Retry { what: what.to_owned(), why: "it is not seen everywhere yet".to_owned(), after: SEEN_PAUSE };
+    }
+    port_error(what, error)
+}
+
+/// Whether a call was denied, or its session is over: what a role answers that is gone.
+#[cfg(feature = "account")]
+pub(crate) fn is_denied(error: &PortError) -> bool {
+    match error {
+        PortError::Refused(problem) => problem.code == Code::PERMISSION_MISSING,
+        PortError::Retry { why, .. } => why == EXPIRED_WORDS,
+        PortError::Conflict(_) => false,
     }
 }
 
@@ -169,6 +236,11 @@ mod tests {
             ("ConditionalCheckFailedException", 400, Class::Conflicting),
             ("ResourceLimitExceededException", 400, Class::Exhausted),
             ("InvalidParameterException", 400, Class::Refused),
+            ("EntityTemporarilyUnmodifiable", 409, Class::Inconsistent),
+            ("ExpiredTokenException", 403, Class::Expired),
+            ("InvalidClientTokenId", 403, Class::Denied),
+            ("NoSuchEntity", 404, Class::NotFound),
+            ("ResourceNotFoundException", 404, Class::NotFound),
         ];
         for (code, status, expected) in table {
             assert_eq!(class_of(code, status), expected, "{code} {status}");

@@ -3,7 +3,8 @@
 //! Invariants of this crate:
 //! - nothing else in Kiven names an AWS SDK;
 //! - no environment variable is read here: a binary's configuration says everything;
-//! - every AWS error is classified: it may pass, it is refused with a code, or somebody else was first;
+//! - every AWS error is classified: throttled or AWS' own trouble, not seen everywhere yet, of a session that is over, denied, a
+//!   quota, not found, somebody else was first, or refused; and is told as one that may pass, one with a code, or a conflict;
 //! - every call ends within [`config::CALL_SECONDS_MAX`].
 
 pub mod config;

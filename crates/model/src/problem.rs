@@ -82,6 +82,7 @@ codes! {
     NO_CAPACITY = 306, "A zone has no capacity for the node type";
     PERMISSION_MISSING = 307, "The role lacks a permission";
     ACCOUNT_INCOMPLETE = 308, "The account lacks something that databases need";
+    NODES_UNFIT = 309, "Nodes do not start or do not join their cluster";
     AGENT_SILENT = 401, "The agent has not been heard of";
     AGENT_REFUSED = 402, "The agent refused a command";
     AGENT_FAILED = 403, "A command failed in the cluster";

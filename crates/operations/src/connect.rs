@@ -21,9 +21,9 @@ impl<P: Ports> Body<P> for Connect {
         let claim = ClaimEksCluster::of(&input);
         cx.step(ProveAccess { access: input.access.clone() }).await?;
         let cluster = cx.step(ReadEksCluster { access: input.access.clone(), cluster: input.environment.eks_cluster_name.clone() }).await?;
-        let needs = input.needs(&cluster.oidc_issuer);
+        let check = CheckAccount::of(&input, &cluster.oidc_issuer);
         cx.step(claim).await?;
-        cx.step(CheckAccount { access: input.access.clone(), needs }).await?;
+        cx.step(check).await?;
         let provider = cx.step(EnsureOidcProvider { access: input.access.clone(), issuer: cluster.oidc_issuer.clone() }).await?;
         let agent = cx.step(HearAgent { environment_id: input.access.environment_id }).await?;
         Ok(Connected { cluster_arn: cluster.arn, oidc_issuer: cluster.oidc_issuer, oidc_provider_arn: provider, agent })

@@ -69,8 +69,10 @@ pub enum NodeGroupState {
     },
     /// On its way; look again.
     Changing,
-    /// EKS gave up; its words.
+    /// Something is wrong with it, in EKS' words.
     Degraded(String),
+    /// EKS gave its creation up, in its words: it is being deleted, and whoever asks again with another token gets another.
+    GivenUp(String),
     /// There is none.
     Absent,
 }
@@ -236,7 +238,8 @@ pub trait CustomerAccount: Send + Sync {
     fn cluster_get(&self, access: &Access, cluster: &str) -> impl Future<Output = Result<ClusterFacts, PortError>> + Send;
     /// The IAM OIDC provider of an issuer: used when it is there, made when not, never deleted. Answers its ARN.
     fn oidc_provider_ensure(&self, access: &Access, issuer: &str) -> impl Future<Output = Result<String, PortError>> + Send;
-    /// Makes a node group or finds it, with min = desired = max = nodes. Answers where it is.
+    /// Makes a node group or finds it, with min = desired = max = nodes. Answers where it is. One whose creation was given up is
+    /// deleted first.
     fn node_group_ensure(&self, access: &Access, group: &NodeGroup, token: &str) -> impl Future<Output = Result<NodeGroupState, PortError>> + Send;
     /// Sets the number of nodes: n > 0: min = desired = max = n; 0: min 0, desired 0, max 1.
     fn node_group_scale(

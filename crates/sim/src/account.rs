@@ -208,7 +208,9 @@ fn state(group: &Group) -> NodeGroupState {
         GroupStatus::Active if group.health.is_empty() => NodeGroupState::Active { nodes: group.spec.scaling_config.desired_size },
         GroupStatus::Creating | GroupStatus::Updating | GroupStatus::Deleting => NodeGroupState::Changing,
         GroupStatus::Active | GroupStatus::CreateFailed => {
-            NodeGroupState::Degraded(group.health.iter().map(|issue| issue.message.clone()).collect::<Vec<_>>().join("; "))
+            // The only thing that is ever wrong with a group here.
+            let words: Vec<String> = group.health.iter().map(|issue| format!("{}: {}", Code::NO_CAPACITY, issue.message)).collect();
+            NodeGroupState::Degraded(words.join("; "))
         }
     }
 }
@@ -284,6 +286,11 @@ impl CustomerAccount for World {
             if let Some(found) = state.cloud.owned(now, access, &group.name)? {
                 if found.spec.labels != spec.labels {
                     return Err(foreign(&group.name));
+                }
+                if found.status == GroupStatus::CreateFailed {
+                    state.cloud.groups.delete(now, &group.cluster, &group.name)?;
+                    let words = if let NodeGroupState::Degraded(words) = self::state(&found) { words } else { String::new() };
+                    return Ok(NodeGroupState::GivenUp(words));
                 }
                 return state.cloud.resize(now, &found, group.nodes, token);
             }

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::routing::post;
 use futures_util::future::BoxFuture;
 use kiven_lambdas::enrol::{Enrolment, enrol, relay_request};
-use kiven_lambdas::{Config, Function, Observer, World};
+use kiven_lambdas::{Config, Function, Observer, World, stop};
 use kiven_model::relay::RelayEnrolRequest;
 use lambda_http::Service;
 use lambda_http::request::LambdaRequest;
@@ -17,6 +17,7 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::from_env(Function::Enrol)?;
     let world = Arc::new(World::new(&config));
     let observer = Observer::start(&config, world.sdk().meter());
+    stop::graceful(&observer).await;
     let authority = config.authority.context("the authority is not configured")?;
     let enrolment = Arc::new(Enrolment::new(world, authority, observer));
     let router = Router::new().route("/v1/agents/enrol", post(enrol)).with_state(Arc::clone(&enrolment));

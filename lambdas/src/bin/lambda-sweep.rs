@@ -1,6 +1,6 @@
 //! The function `sweep`: every minute, rings again for everything that is due.
 use kiven_lambdas::telemetry::{Event, Unit, milliseconds};
-use kiven_lambdas::{Config, Function, Observer, World};
+use kiven_lambdas::{Config, Function, Observer, World, stop};
 use kiven_operations::ring_schedules;
 use kiven_ports::{Clock, Doorbell, Ports, Records};
 use lambda_runtime::{LambdaEvent, service_fn};
@@ -16,6 +16,7 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::from_env(Function::Sweep)?;
     let world = Arc::new(World::new(&config));
     let observer = Observer::start(&config, world.sdk().meter());
+    stop::graceful(&observer).await;
     let sweep = service_fn(move |_: LambdaEvent<Value>| {
         let (world, observer) = (Arc::clone(&world), observer.clone());
         async move {

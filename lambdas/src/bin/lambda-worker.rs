@@ -4,7 +4,7 @@ use kiven_lambdas::drive::time_left;
 use kiven_lambdas::records::{Batch, Failures, Ring};
 use kiven_lambdas::telemetry::{Event, Unit};
 use kiven_lambdas::worker::answer;
-use kiven_lambdas::{Config, Function, Observer, World};
+use kiven_lambdas::{Config, Function, Observer, World, stop};
 use kiven_operations::tick_all;
 use kiven_ports::{Clock, Ports};
 use lambda_runtime::{LambdaEvent, service_fn};
@@ -16,6 +16,7 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::from_env(Function::Worker)?;
     let (world, lease) = (Arc::new(World::new(&config)), config.lease);
     let observer = Observer::start(&config, world.sdk().meter());
+    stop::graceful(&observer).await;
     let work = service_fn(move |event: LambdaEvent<Batch>| {
         let (world, observer) = (Arc::clone(&world), observer.clone());
         async move {

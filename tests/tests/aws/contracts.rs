@@ -1,14 +1,16 @@
 //! The ports' contract suites on the emulation.
-use crate::account::{Customer, WORKER, adapter, principal};
+use crate::account::{Customer, WORKER, adapter, principal, saas};
 use crate::onboarding::{self, CLUSTER, Names, ROLE};
 use crate::{begin, emulation};
 use kiven_aws::authority::KmsKey;
+use kiven_aws::invoke::function_invoke;
 use kiven_aws::store::{Queue, S3Blobs, S3Packs, SqsDoorbell, Store, StoreConfig, bucket_ensure, table_ensure};
-use kiven_model::{EnvironmentId, OperationId, OrganizationId};
+use kiven_model::{Code, EnvironmentId, OperationId, OrganizationId};
 use kiven_ports::account::Access;
-use kiven_ports::{Doorbell, contract};
+use kiven_ports::{Doorbell, PortError, contract};
 use kiven_tests::dynamodb::{self, DynamoDbLocal};
-use kiven_tests::ministack::{MiniStack, REGION};
+use kiven_tests::ministack::{Keys, MiniStack, REGION};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Kiven's own account: the store's owner.
@@ -110,6 +112,28 @@ async fn another_account_of_the_same_emulation_is_another_world() {
         customer.onboard(&aws, &documents, &names).await.unwrap();
         contract::account(&account, &prepared, async || {}).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_function_is_asked_and_only_by_whoever_may() {
+    let Some(aws) = emulation("contracts::a_function_is_asked_and_only_by_whoever_may").await else { return };
+    let code = "def handle(event, context):\n    if event.get('fail'):\n        raise ValueError('no')\n    return {'heard': event['word']}\n";
+    let function = json!({"account": OWN, "region": REGION, "name": "enrol", "code": code});
+    aws.switch("function", &function).await.unwrap();
+    let ask = async |keys: &Keys, event: Value| function_invoke::<Value, Value>(&aws.sdk(keys), "enrol", &event).await;
+    // Kiven's principal may assume roles, and this it may not.
+    let relay = saas(&aws, "kiven-relay").await.unwrap();
+    match ask(&relay, json!({"word": "hello"})).await {
+        Err(PortError::Refused(problem)) => assert_eq!(problem.code, Code::ACCESS_DENIED),
+        other => panic!("{other:?}"),
+    }
+    let may = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": format!("arn:aws:lambda:{REGION}:{OWN}:function:enrol")}]});
+    let iam = aws.sdk(&MiniStack::root(OWN)).iam();
+    iam.put_role_policy().role_name("kiven-relay").policy_name("ask").policy_document(may.to_string()).send().await.unwrap();
+    assert_eq!(ask(&relay, json!({"word": "hello"})).await.unwrap(), json!({"heard": "hello"}));
+    let failed = ask(&relay, json!({"fail": true})).await;
+    assert!(matches!(failed, Err(PortError::Retry { .. })), "a function that fails may answer later: {failed:?}");
 }
 
 #[tokio::test]

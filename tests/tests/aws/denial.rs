@@ -15,20 +15,20 @@ use kiven_ports::contract::Prepared;
 use kiven_tests::ministack::{Keys, MiniStack, REGION};
 use serde_json::{Value, json};
 
-fn code<T: std::fmt::Debug>(answer: Result<T, PortError>) -> Code {
+pub(crate) fn code<T: std::fmt::Debug>(answer: Result<T, PortError>) -> Code {
     match answer {
         Err(PortError::Refused(problem)) => problem.code,
         other => panic!("expected a refusal, got {other:?}"),
     }
 }
 
-async fn onboarded(world: &World, seed: u8) -> Prepared {
+pub(crate) async fn onboarded(world: &World, seed: u8) -> Prepared {
     let (prepared, names) = prepared(&world.customer, EnvironmentId::from_random([seed; 16]));
     world.customer.onboard(&world.aws, &world.documents, &names).await.unwrap();
     prepared
 }
 
-fn group(prepared: &Prepared, nodes: u32) -> NodeGroup {
+pub(crate) fn group(prepared: &Prepared, nodes: u32) -> NodeGroup {
     let database_id = kiven_model::DatabaseId::from_random([7; 16]);
     NodeGroup {
         name: kiven_model::names::node_group(&database_id, "eu-west-1a", "m6g.large"),
@@ -63,7 +63,7 @@ fn bucket(prepared: &Prepared) -> BackupBucket {
     BackupBucket { name, noncurrent_days: 35, kms_key_arn: None }
 }
 
-async fn settled(account: &Account, prepared: &Prepared, name: &str) -> NodeGroupState {
+pub(crate) async fn settled(account: &Account, prepared: &Prepared, name: &str) -> NodeGroupState {
     loop {
         match account.node_group_get(&prepared.access, &prepared.cluster, name).await.unwrap() {
             NodeGroupState::Changing => {}
@@ -147,6 +147,13 @@ async fn throttling_and_lost_answers_are_ridden_out() {
         }
     }
     account.backup_role_ensure(access, &role).await.unwrap();
+    // IAM knows a role in one place and not yet in another.
+    for (operation, code, status) in [("PutRolePolicy", "NoSuchEntity", 404), ("PutRolePolicy", "EntityTemporarilyUnmodifiable", 409)] {
+        fault("iam", operation, code, status, 1, false).await;
+        let answer = account.backup_role_ensure(access, &role).await;
+        assert!(matches!(answer, Err(PortError::Retry { .. })), "{operation} {code}: {answer:?}");
+    }
+    account.backup_role_ensure(access, &role).await.unwrap();
     // More than the SDK tries: the step is told to come back.
     fault("eks", "DescribeNodegroup", "ThrottlingException", 429, 3, false).await;
     let answer = account.node_group_get(access, &prepared.cluster, &group.name).await;
@@ -192,6 +199,15 @@ async fn what_was_half_made_is_finished_and_what_others_made_is_refused() {
     assert!(matches!(account.backup_role_ensure(access, &role).await, Err(PortError::Retry { .. })));
     account.backup_role_ensure(access, &role).await.unwrap();
     let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
+    // Its trust is put back when somebody has changed it.
+    let trusted = async || {
+        let role = root.iam().get_role().role_name(&role.name).send().await.unwrap().role.unwrap();
+        role.assume_role_policy_document.unwrap().contains("AssumeRoleWithWebIdentity")
+    };
+    root.iam().update_assume_role_policy().role_name(&role.name).policy_document(trust.to_string()).send().await.unwrap();
+    assert!(!trusted().await);
+    account.backup_role_ensure(access, &role).await.unwrap();
+    assert!(trusted().await);
     root.iam().create_role().role_name("kiven-theirs-backup-1").assume_role_policy_document(trust.to_string()).send().await.unwrap();
     let theirs = BackupRole { name: "kiven-theirs-backup-1".to_owned(), ..role };
     assert_eq!(code(account.backup_role_ensure(access, &theirs).await), Code::FOREIGN_RESOURCE);
@@ -242,6 +258,22 @@ fn a_cluster_without_room_is_told_before_anything_is_made() {
 }
 
 #[test]
+fn a_cluster_without_any_room_is_told_when_it_is_connected() {
+    deep(async || {
+        let Some(world) = begin("denial::a_cluster_without_any_room_is_told_when_it_is_connected").await else { return };
+        let theirs = onboarded(&world, 2).await;
+        for number in 0..30 {
+            let group = NodeGroup { name: format!("kiven-theirs{number}-eu-west-1a"), ..group(&theirs, 1) };
+            world.account.node_group_ensure(&theirs.access, &group, &format!("t{number}")).await.unwrap();
+        }
+        let stage = Stage::new(10, &world.customer, &world.account).await;
+        world.customer.onboard(&world.aws, &world.documents, &world.customer.names(&stage.world.environment())).await.unwrap();
+        let problem = stage.ended(Connect).await.problem.unwrap();
+        assert!(problem.code == Code::ACCOUNT_INCOMPLETE && problem.detail.contains("has 30 node groups of 30"), "{problem:?}");
+    });
+}
+
+#[test]
 fn a_zone_without_machines_is_waited_for() {
     deep(async || {
         let Some(world) = begin("denial::a_zone_without_machines_is_waited_for").await else { return };
@@ -285,7 +317,36 @@ fn a_role_that_no_longer_opens_makes_the_environment_wait() {
     });
 }
 
-async fn ready(world: &World, seed: u64) -> Stage {
+/// What sessions of a role are worth that is deleted meanwhile: AWS denies them everything at once.
+#[test]
+fn a_role_that_goes_while_its_sessions_are_kept_undoes_nothing() {
+    deep(async || {
+        let Some(world) = begin("denial::a_role_that_goes_while_its_sessions_are_kept_undoes_nothing").await else { return };
+        let stage = ready(&world, 9).await;
+        let iam = world.aws.sdk(&MiniStack::root(crate::ACCOUNT)).iam();
+        let names = world.customer.names(&stage.world.environment());
+        let made = async |stage: &Stage| stage.inventory().await.resources.into_iter().map(|one| one.name).collect::<Vec<_>>();
+        for kind in [Provision, Pause] {
+            let id = stage.accept(kind).await;
+            // In the middle of it, with sessions that are good for minutes yet.
+            let half = async |head: &kiven_model::operation::Operation| head.version > 6 && !made(&stage).await.is_empty();
+            assert!(!stage.run_until(&id, half).await.status.over());
+            let before = made(&stage).await;
+            iam.delete_role_policy().role_name(ROLE).policy_name("kiven-access").send().await.unwrap();
+            iam.delete_role().role_name(ROLE).send().await.unwrap();
+            let lost = async |_: &_| stage.environment().await.status == EnvironmentStatus::AccessLost;
+            let head = stage.run_until(&id, lost).await;
+            assert!(!head.status.over(), "{kind:?}: nothing is undone while the way in is lost: {:?}", head.problem);
+            world.customer.onboard(&world.aws, &world.documents, &names).await.unwrap();
+            let after = made(&stage).await;
+            assert!(before.iter().all(|name| after.contains(name)), "{kind:?}: {before:?} became {after:?}");
+            assert_eq!(stage.run(&id).await.status, OperationStatus::Succeeded, "{kind:?}");
+            assert_eq!(stage.environment().await.status, EnvironmentStatus::Connected);
+        }
+    });
+}
+
+pub(crate) async fn ready(world: &World, seed: u64) -> Stage {
     let stage = Stage::new(seed, &world.customer, &world.account).await;
     let names = world.customer.names(&stage.world.environment());
     world.customer.onboard(&world.aws, &world.documents, &names).await.unwrap();

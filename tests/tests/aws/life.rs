@@ -3,7 +3,10 @@ use crate::stage::Stage;
 use crate::{begin, deep};
 use kiven_model::operation::OperationKind::{Change, Connect, Delete, PatchNodes, Pause, Provision, Purge, Resume};
 use kiven_ports::account::ResourceKind;
+use kiven_tests::variable;
 use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::Path;
 
 #[test]
 fn from_connect_to_purge_with_exactly_the_onboarding_policy() {
@@ -28,11 +31,26 @@ async fn from_connect_to_purge() {
         let denied: Vec<_> = calls.iter().filter(|call| call["outcome"] == "denied").collect();
         // The proof that the role does not open without its external id is two denials of STS.
         assert!(denied.iter().all(|call| call["service"] == "sts"), "{kind:?}: {denied:#?}");
-        counted.push(format!("{}: {} AWS calls", kind.as_str(), calls.len()));
+        let mut by_operation = BTreeMap::<String, u32>::new();
+        for call in &calls {
+            *by_operation.entry(format!("{}:{}", call["service"].as_str().unwrap(), call["operation"].as_str().unwrap())).or_default() += 1;
+        }
+        let parts: Vec<String> = by_operation.iter().map(|(name, number)| format!("  {number:>3} {name}\n")).collect();
+        counted.push(format!("{} {}\n{}", kind.as_str(), calls.len(), parts.concat()));
     }
-    println!("{}", counted.join("\n"));
+    golden(&counted.concat());
     let left = stage.inventory().await;
     let kinds: Vec<_> = left.resources.iter().map(|one| one.kind).collect();
     assert_eq!(kinds, [ResourceKind::BackupRole, ResourceKind::BackupBucket], "the archive stays, and the role that can delete it later");
     assert_eq!(stage.world.violations(), Vec::<String>::new());
+}
+
+/// How many calls an operation makes of AWS is held, since a customer's account and tools share AWS' limits with them.
+fn golden(counted: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/aws-calls.txt");
+    if variable("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, counted).unwrap();
+    }
+    let held = std::fs::read_to_string(&path).expect("the counts are there; UPDATE_GOLDEN=1 writes them");
+    assert_eq!(counted, held, "other calls of AWS than before; if they are meant, UPDATE_GOLDEN=1 writes them");
 }

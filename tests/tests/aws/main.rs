@@ -11,6 +11,7 @@ mod denial;
 mod differences;
 mod life;
 mod module;
+mod nodes;
 mod onboarding;
 mod permissions;
 mod real;

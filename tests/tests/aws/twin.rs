@@ -101,6 +101,7 @@ impl Twin {
 /// A change is over when it is over in both.
 fn slower(aws: NodeGroupState, there: NodeGroupState) -> NodeGroupState {
     match (aws, there) {
+        (NodeGroupState::GivenUp(why), _) | (_, NodeGroupState::GivenUp(why)) => NodeGroupState::GivenUp(why),
         (NodeGroupState::Degraded(why), _) | (_, NodeGroupState::Degraded(why)) => NodeGroupState::Degraded(why),
         (aws, there) if aws == there => aws,
         _ => NodeGroupState::Changing,

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::owned;
 use crate::Sdk;
-use crate::error::{is, port_error};
+use crate::error::{is, port_error, young_error};
 
 /// The permissions boundary that the onboarding module makes: without it the customer's policy lets Kiven make no role.
 const BOUNDARY: &str = "kiven-boundary";
@@ -89,7 +89,7 @@ pub(super) async fn bucket_tags(s3: &S3, name: &str, owner: &str) -> Result<BTre
     match s3.get_bucket_tagging().bucket(name).expected_bucket_owner(owner).send().await {
         Ok(answer) => Ok(answer.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect()),
         Err(error) if is(&error, &["NoSuchTagSet"]) => Ok(BTreeMap::new()),
-        Err(error) => Err(port_error("s3:GetBucketTagging", error)),
+        Err(error) => Err(young_error("s3:GetBucketTagging", error)),
     }
 }
 
@@ -102,7 +102,7 @@ async fn bucket_protect(s3: &S3, bucket: &BackupBucket, owner: &str) -> Result<(
         .restrict_public_buckets(true)
         .build();
     let put = s3.put_public_access_block().bucket(name).expected_bucket_owner(owner).public_access_block_configuration(closed).send().await;
-    put.map_err(|error| port_error("s3:PutBucketPublicAccessBlock", error))?;
+    put.map_err(|error| young_error("s3:PutBucketPublicAccessBlock", error))?;
 
     let default = ServerSideEncryptionByDefault::builder();
     let default = match &bucket.kms_key_arn {
@@ -114,11 +114,11 @@ async fn bucket_protect(s3: &S3, bucket: &BackupBucket, owner: &str) -> Result<(
     let rule = rule.apply_server_side_encryption_by_default(default.build().map_err(unbuilt)?);
     let encryption = ServerSideEncryptionConfiguration::builder().rules(rule.build()).build().map_err(unbuilt)?;
     let put = s3.put_bucket_encryption().bucket(name).expected_bucket_owner(owner).server_side_encryption_configuration(encryption).send().await;
-    put.map_err(|error| port_error("s3:PutEncryptionConfiguration", error))?;
+    put.map_err(|error| young_error("s3:PutEncryptionConfiguration", error))?;
 
     let versioning = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
     let put = s3.put_bucket_versioning().bucket(name).expected_bucket_owner(owner).versioning_configuration(versioning).send().await;
-    put.map_err(|error| port_error("s3:PutBucketVersioning", error))?;
+    put.map_err(|error| young_error("s3:PutBucketVersioning", error))?;
 
     let days = i32::try_from(bucket.noncurrent_days).unwrap_or(i32::MAX);
     let rule = LifecycleRule::builder()
@@ -130,7 +130,7 @@ async fn bucket_protect(s3: &S3, bucket: &BackupBucket, owner: &str) -> Result<(
     let rules = BucketLifecycleConfiguration::builder().rules(rule.build().map_err(unbuilt)?);
     let rules = rules.build().map_err(unbuilt)?;
     let put = s3.put_bucket_lifecycle_configuration().bucket(name).expected_bucket_owner(owner).lifecycle_configuration(rules).send().await;
-    put.map(|_| ()).map_err(|error| port_error("s3:PutLifecycleConfiguration", error))
+    put.map(|_| ()).map_err(|error| young_error("s3:PutLifecycleConfiguration", error))
 }
 
 pub(super) fn bucket_policy(bucket: &str, access: &Access) -> Value {
@@ -156,7 +156,8 @@ pub(super) fn boundary_arn(access: &Access) -> String {
     format!("arn:aws:iam::{}:policy/{BOUNDARY}", access.account_id)
 }
 
-/// Makes the role of a generation or brings it to what it should be.
+/// Makes the role of a generation or brings it to what it should be. IAM is eventually consistent: the calls after the first may
+/// not know the role yet.
 pub(super) async fn role_ensure(sdk: &Sdk, access: &Access, wanted: &BackupRole) -> Result<String, PortError> {
     let iam = sdk.iam();
     let trust = trust_policy(wanted);
@@ -166,7 +167,7 @@ pub(super) async fn role_ensure(sdk: &Sdk, access: &Access, wanted: &BackupRole)
             role_check(&role, &tags)?;
             if document(role.assume_role_policy_document()) != trust {
                 let update = iam.update_assume_role_policy().role_name(&wanted.name).policy_document(trust.to_string());
-                update.send().await.map_err(|error| port_error("iam:UpdateAssumeRolePolicy", error))?;
+                update.send().await.map_err(|error| young_error("iam:UpdateAssumeRolePolicy", error))?;
             }
             role
         }
@@ -192,7 +193,7 @@ pub(super) async fn role_ensure(sdk: &Sdk, access: &Access, wanted: &BackupRole)
         }
     };
     let put = iam.put_role_policy().role_name(&wanted.name).policy_name(ROLE_POLICY).policy_document(archive_policy(wanted).to_string());
-    put.send().await.map_err(|error| port_error("iam:PutRolePolicy", error))?;
+    put.send().await.map_err(|error| young_error("iam:PutRolePolicy", error))?;
     Ok(role.arn().to_owned())
 }
 

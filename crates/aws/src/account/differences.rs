@@ -111,33 +111,50 @@ macro_rules! setting {
 }
 
 async fn of_bucket(sdk: &Sdk, access: &Access, wanted: &BackupBucket) -> Found {
-    let (s3, name) = (sdk.s3(), wanted.name.as_str());
-    match s3.head_bucket().bucket(name).send().await {
+    let (s3, name, owner) = (sdk.s3(), wanted.name.as_str(), access.account_id.as_str());
+    match s3.head_bucket().bucket(name).expected_bucket_owner(owner).send().await {
         Ok(_) => {}
         Err(error) if is(&error, &["NotFound", "NoSuchBucket"]) => return Ok(Vec::new()),
         Err(error) => return Err(port_error("s3:HeadBucket", error)),
     }
-    let encryption =
-        setting!(s3.get_bucket_encryption().bucket(name), "s3:GetEncryptionConfiguration", "ServerSideEncryptionConfigurationNotFoundError");
+    let encryption = setting!(
+        s3.get_bucket_encryption().bucket(name).expected_bucket_owner(owner),
+        "s3:GetEncryptionConfiguration",
+        "ServerSideEncryptionConfigurationNotFoundError"
+    );
     let defaults = encryption.as_ref().and_then(|one| one.server_side_encryption_configuration()).map(|one| one.rules()).unwrap_or_default();
     // Another key than the roles of backups may use: nothing is archived.
     let encrypted = defaults.iter().filter_map(|rule| rule.apply_server_side_encryption_by_default()).any(|default| match &wanted.kms_key_arn {
         Some(key) => default.sse_algorithm() == &ServerSideEncryption::AwsKms && default.kms_master_key_id() == Some(key.as_str()),
         None => default.sse_algorithm() == &ServerSideEncryption::Aes256,
     });
-    let versioning = s3.get_bucket_versioning().bucket(name).send().await.map_err(|error| port_error("s3:GetBucketVersioning", error))?;
-    let closed = setting!(s3.get_public_access_block().bucket(name), "s3:GetBucketPublicAccessBlock", "NoSuchPublicAccessBlockConfiguration");
+    let versioning = s3
+        .get_bucket_versioning()
+        .bucket(name)
+        .expected_bucket_owner(owner)
+        .send()
+        .await
+        .map_err(|error| port_error("s3:GetBucketVersioning", error))?;
+    let closed = setting!(
+        s3.get_public_access_block().bucket(name).expected_bucket_owner(owner),
+        "s3:GetBucketPublicAccessBlock",
+        "NoSuchPublicAccessBlockConfiguration"
+    );
     let closed = closed.as_ref().and_then(|one| one.public_access_block_configuration()).is_some_and(|one| {
         [one.block_public_acls(), one.ignore_public_acls(), one.block_public_policy(), one.restrict_public_buckets()] == [Some(true); 4]
     });
-    let lifecycle = setting!(s3.get_bucket_lifecycle_configuration().bucket(name), "s3:GetLifecycleConfiguration", "NoSuchLifecycleConfiguration");
+    let lifecycle = setting!(
+        s3.get_bucket_lifecycle_configuration().bucket(name).expected_bucket_owner(owner),
+        "s3:GetLifecycleConfiguration",
+        "NoSuchLifecycleConfiguration"
+    );
     let days = i32::try_from(wanted.noncurrent_days).unwrap_or(i32::MAX);
     let rules = lifecycle.as_ref().map(|one| one.rules()).unwrap_or_default();
     let superseded = |rule: &&aws_sdk_s3::types::LifecycleRule| rule.id() == Some(backups::LIFECYCLE_RULE);
     let kept = rules.iter().find(superseded).and_then(|rule| rule.noncurrent_version_expiration()).and_then(|one| one.noncurrent_days());
     // A rule of somebody's own that expires what is current takes backups away.
     let expires = rules.iter().any(|rule| rule.expiration().is_some_and(|one| one.days().is_some() || one.date().is_some()));
-    let policy = setting!(s3.get_bucket_policy().bucket(name), "s3:GetBucketPolicy", "NoSuchBucketPolicy");
+    let policy = setting!(s3.get_bucket_policy().bucket(name).expected_bucket_owner(owner), "s3:GetBucketPolicy", "NoSuchBucketPolicy");
     let policy: Value = policy.as_ref().and_then(|one| one.policy()).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     Ok(broken(
         ResourceKind::BackupBucket,

@@ -2,7 +2,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::future::{join3, try_join_all};
+use futures_util::future::join3;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use kiven_ports::PortError;
 use kiven_ports::account::{Access, DATABASE_TAG, ENVIRONMENT_TAG, INVENTORY_MAX, Inventory, ORGANIZATION_TAG, OwnedResource, ResourceKind};
 
@@ -18,10 +19,18 @@ const ROLE_MIDDLE: &str = "-backup-";
 const BUCKET_PREFIX: &str = "kiven-backups-";
 /// The longest a look may take: whoever asks waits for it.
 const LOOK_SECONDS_MAX: u64 = 8;
+/// Questions to one service at once: it answers an account only so many a second, and the customer's own tools ask it too.
+const ASKED_AT_ONCE: usize = 5;
 /// Most pages of roles: an account has at most 5,000 of them.
 const ROLE_PAGES_MAX: usize = 50;
 
 type Found = Result<Vec<OwnedResource>, PortError>;
+
+/// The answers of all looks, a few at a time.
+async fn looked<F: Future<Output = Result<Option<OwnedResource>, PortError>>>(looks: Vec<F>) -> Found {
+    let found: Vec<_> = stream::iter(looks).buffered(ASKED_AT_ONCE).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
+}
 
 pub(super) async fn take(sdk: &Sdk, access: &Access, cluster: &str) -> Result<Inventory, PortError> {
     let look = join3(groups(sdk, access, cluster), roles(sdk, access), buckets(sdk, access));
@@ -64,7 +73,7 @@ async fn groups(sdk: &Sdk, access: &Access, cluster: &str) -> Found {
         let found = ours(ResourceKind::NodeGroup, &name, access, &tags);
         Ok(found.map(|found| OwnedResource { nodes: u32::try_from(nodes).unwrap_or(0), node_types: group.instance_types().to_vec(), ..found }))
     });
-    Ok(try_join_all(looks).await?.into_iter().flatten().collect())
+    looked(looks.collect()).await
 }
 
 async fn roles(sdk: &Sdk, access: &Access) -> Found {
@@ -82,7 +91,7 @@ async fn roles(sdk: &Sdk, access: &Access) -> Found {
         let tags = role.tags().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect();
         Ok(ours(ResourceKind::BackupRole, &name, access, &tags))
     });
-    Ok(try_join_all(looks).await?.into_iter().flatten().collect())
+    looked(looks.collect()).await
 }
 
 async fn buckets(sdk: &Sdk, access: &Access) -> Found {
@@ -95,5 +104,5 @@ async fn buckets(sdk: &Sdk, access: &Access) -> Found {
         let s3 = &s3;
         async move { Ok::<_, PortError>(ours(ResourceKind::BackupBucket, name, access, &backups::bucket_tags(s3, name, &access.account_id).await?)) }
     });
-    Ok(try_join_all(looks).await?.into_iter().flatten().collect())
+    looked(looks.collect()).await
 }

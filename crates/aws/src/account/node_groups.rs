@@ -2,7 +2,7 @@
 
 use aws_sdk_eks::types::{
     AmiTypes, CapacityTypes, LaunchTemplateSpecification, Nodegroup, NodegroupScalingConfig, NodegroupStatus, NodegroupUpdateConfig, Taint,
-    TaintEffect, UpdateLabelsPayload, UpdateTaintsPayload,
+    TaintEffect, Update, UpdateLabelsPayload, UpdateStatus, UpdateTaintsPayload,
 };
 use kiven_model::Code;
 use kiven_ports::PortError;
@@ -16,6 +16,8 @@ use crate::error::{is, port_error};
 
 /// Health issues that mean a zone is short of machines.
 const SHORTAGES: &[&str] = &["InsufficientInstanceCapacity", "InsufficientFreeAddresses"];
+/// Updates of a configuration that may fail one after the other before their words are told.
+const UPDATES_FAILED_MAX: u32 = 3;
 /// Nodes that do not start; the words say why.
 const LAUNCH_FAILED: &str = "AsgInstanceLaunchFailures";
 
@@ -24,12 +26,22 @@ pub(super) async fn ensure(sdk: &Sdk, access: &Access, group: &NodeGroup, token:
         return create(sdk, access, group, token).await;
     };
     check(access, &found, Some(group))?;
+    if found.status() == Some(&NodegroupStatus::CreateFailed) {
+        return clear(sdk, access, group, &found).await;
+    }
     settle(sdk, &found, &group.cluster, Some(group), group.nodes, token).await
 }
 
+/// EKS gives a creation up for good: such a group can only be deleted, and has no nodes.
+async fn clear(sdk: &Sdk, access: &Access, group: &NodeGroup, found: &Nodegroup) -> Result<NodeGroupState, PortError> {
+    let NodeGroupState::Degraded(words) = state(found) else { return Ok(NodeGroupState::Changing) };
+    tracing::warn!(group = group.name, words, "EKS has given the node group up; it is to be made again");
+    delete(sdk, access, &group.cluster, &group.name).await?;
+    Ok(NodeGroupState::GivenUp(words))
+}
+
 pub(super) async fn scale(sdk: &Sdk, access: &Access, cluster: &str, name: &str, nodes: u32, token: &str) -> Result<NodeGroupState, PortError> {
-    let Some(found) = describe(sdk, cluster, name).await? else { return Ok(NodeGroupState::Absent) };
-    check(access, &found, None)?;
+    let Some(found) = own(sdk, access, cluster, name).await? else { return Ok(NodeGroupState::Absent) };
     settle(sdk, &found, cluster, None, nodes, token).await
 }
 
@@ -40,14 +52,12 @@ pub(super) async fn list(sdk: &Sdk, cluster: &str) -> Result<Vec<String>, PortEr
 }
 
 pub(super) async fn get(sdk: &Sdk, access: &Access, cluster: &str, name: &str) -> Result<NodeGroupState, PortError> {
-    let Some(found) = describe(sdk, cluster, name).await? else { return Ok(NodeGroupState::Absent) };
-    check(access, &found, None)?;
+    let Some(found) = own(sdk, access, cluster, name).await? else { return Ok(NodeGroupState::Absent) };
     Ok(state(&found))
 }
 
 pub(super) async fn delete(sdk: &Sdk, access: &Access, cluster: &str, name: &str) -> Result<NodeGroupState, PortError> {
-    let Some(found) = describe(sdk, cluster, name).await? else { return Ok(NodeGroupState::Absent) };
-    check(access, &found, None)?;
+    let Some(found) = own(sdk, access, cluster, name).await? else { return Ok(NodeGroupState::Absent) };
     // EKS refuses a delete while another change runs.
     if let Some(NodegroupStatus::Creating | NodegroupStatus::Updating | NodegroupStatus::Deleting) = found.status() {
         return Ok(NodeGroupState::Changing);
@@ -61,9 +71,14 @@ pub(super) async fn delete(sdk: &Sdk, access: &Access, cluster: &str, name: &str
 }
 
 pub(super) async fn release(sdk: &Sdk, access: &Access, cluster: &str, name: &str) -> Result<Option<String>, PortError> {
-    let Some(found) = describe(sdk, cluster, name).await? else { return Ok(None) };
-    check(access, &found, None)?;
-    Ok(Some(found.release_version().unwrap_or_default().to_owned()))
+    let found = own(sdk, access, cluster, name).await?;
+    Ok(found.map(|found| found.release_version().unwrap_or_default().to_owned()))
+}
+
+/// A group that is this environment's, by its tags.
+pub(super) async fn own(sdk: &Sdk, access: &Access, cluster: &str, name: &str) -> Result<Option<Nodegroup>, PortError> {
+    let found = describe(sdk, cluster, name).await?;
+    found.map(|found| check(access, &found, None).map(|()| found)).transpose()
 }
 
 pub(super) async fn describe(sdk: &Sdk, cluster: &str, name: &str) -> Result<Option<Nodegroup>, PortError> {
@@ -151,22 +166,27 @@ async fn settle(
     let mut mended: Vec<&str> = labels.iter().flat_map(|labels| labels.add_or_update_labels()).flatten().map(|(key, _)| key.as_str()).collect();
     mended.sort_unstable();
     let what = if whole { nodes.to_string() } else { format!("{nodes} mended {mended:?} {}", taints.is_some()) };
-    let sent = sdk
-        .eks()
-        .update_nodegroup_config()
-        .cluster_name(cluster)
-        .nodegroup_name(name)
-        .scaling_config(wanted)
-        .set_labels(labels)
-        .set_taints(taints)
-        .client_request_token(request_token(&[token, name, &what]))
-        .send()
-        .await;
-    match sent {
-        Ok(_) => Ok(NodeGroupState::Changing),
-        Err(error) if is(&error, &["ResourceInUseException"]) => Ok(NodeGroupState::Changing),
-        Err(error) => Err(port_error("eks:UpdateNodegroupConfig", error)),
+    let config = |token: String| {
+        let update = sdk.eks().update_nodegroup_config().cluster_name(cluster).nodegroup_name(name).scaling_config(wanted.clone());
+        update.set_labels(labels.clone()).set_taints(taints.clone()).client_request_token(token).send()
+    };
+    let mut failed = String::new();
+    // An update that has failed is what its token answers for ever: the next one is asked for in its name.
+    for _ in 0..UPDATES_FAILED_MAX {
+        match config(request_token(&[token, name, &what, &failed])).await {
+            Ok(answer) => match answer.update.filter(ended_badly) {
+                Some(update) => failed = update.id.unwrap_or_default(),
+                None => return Ok(NodeGroupState::Changing),
+            },
+            Err(error) if is(&error, &["ResourceInUseException"]) => return Ok(NodeGroupState::Changing),
+            Err(error) => return Err(port_error("eks:UpdateNodegroupConfig", error)),
+        }
     }
+    Ok(NodeGroupState::Degraded(format!("EKS has given {UPDATES_FAILED_MAX} updates of its configuration up, the last one is {failed}")))
+}
+
+fn ended_badly(update: &Update) -> bool {
+    matches!(update.status(), Some(UpdateStatus::Failed | UpdateStatus::Cancelled))
 }
 
 fn state(found: &Nodegroup) -> NodeGroupState {

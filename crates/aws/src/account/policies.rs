@@ -68,7 +68,7 @@ const CLUSTER: &str = r#"{"Version":"2012-10-17","Statement":[
 
 // EKS starts the nodes with the caller's rights, hence the EC2 actions and PassRole.
 const NODES: &str = r#"{"Version":"2012-10-17","Statement":[
-{"Effect":"Allow","Action":["eks:CreateNodegroup","eks:ListNodegroups"],"Resource":"arn:aws:eks:*:*:cluster/*"},
+{"Effect":"Allow","Action":["eks:CreateNodegroup","eks:ListNodegroups","eks:DescribeCluster"],"Resource":"arn:aws:eks:*:*:cluster/*"},
 {"Effect":"Allow","Action":["eks:DescribeNodegroup","eks:UpdateNodegroupConfig","eks:UpdateNodegroupVersion","eks:DeleteNodegroup","eks:DescribeUpdate","eks:ListUpdates","eks:TagResource"],"Resource":"arn:aws:eks:*:*:nodegroup/*/kiven-*/*"},
 {"Effect":"Allow","Action":["ec2:RunInstances","ec2:CreateTags","ec2:DescribeInstanceTypes","ec2:DescribeLaunchTemplateVersions","ec2:DescribeLaunchTemplates","ec2:DescribeSecurityGroups","ec2:DescribeSubnets","ec2:DescribeVpcs"],"Resource":"*"},
 {"Effect":"Allow","Action":"iam:PassRole","Resource":"*","Condition":{"StringEquals":{"iam:PassedToService":["eks.amazonaws.com","ec2.amazonaws.com"]}}}]}"#;

@@ -1,6 +1,6 @@
 //! The AWS half of the preflight: what the role may do, and what the onboarding module made. Nothing is changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_sdk_iam::Client as Iam;
@@ -46,8 +46,13 @@ pub(super) async fn take(sdk: &Sdk, access: &Access, needs: &AccountNeeds) -> Mi
         }
     }
     // A permission that a look needs is named by the simulation as well.
-    missing.dedup_by(|a, b| a.message == b.message);
-    Ok(missing)
+    Ok(once_each(missing))
+}
+
+/// Keeps the first of those that say the same: what misses a permission is asked for side by side.
+fn once_each(missing: Vec<Problem>) -> Vec<Problem> {
+    let mut said = BTreeSet::new();
+    missing.into_iter().filter(|one| said.insert(one.message.clone())).collect()
 }
 
 /// Asks IAM for every permission of the onboarding policy: one call for each resource and set of conditions.
@@ -157,5 +162,17 @@ impl Names {
     fn fill(&self, template: &str) -> Option<String> {
         let text = self.0.iter().fold(template.to_owned(), |text, (name, value)| text.replace(name, value));
         (!text.contains('{')).then_some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_once() {
+        let said = |words: &str| Problem::new(Code::PERMISSION_MISSING, words);
+        let missing = vec![said("a").hint("first"), said("b"), said("a").hint("second")];
+        assert_eq!(once_each(missing), [said("a").hint("first"), said("b")]);
     }
 }

@@ -46,6 +46,13 @@ fn wall_now() -> SystemTime {
     SystemTime::now()
 }
 
+/// A session, and whether it was kept from before.
+pub(super) struct Opened {
+    pub(super) sdk: Sdk,
+    pub(super) kept: bool,
+    until: Instant,
+}
+
 pub(super) struct Sessions {
     own: Sdk,
     kept: Mutex<BTreeMap<Key, Kept>>,
@@ -57,10 +64,10 @@ impl Sessions {
     }
 
     /// A session for the family, new or kept. A session's name carries the operation that opened it.
-    pub(super) async fn open(&self, access: &Access, family: Family) -> Result<Sdk, PortError> {
-        let key = (access.role_arn.clone(), access.external_id.clone(), access.region.clone(), family);
+    pub(super) async fn open(&self, access: &Access, family: Family) -> Result<Opened, PortError> {
+        let key = key(access, family);
         if let Some(kept) = self.kept.lock().await.get(&key).filter(|kept| kept.is_good()) {
-            return Ok(kept.sdk.clone());
+            return Ok(Opened { sdk: kept.sdk.clone(), kept: true, until: kept.until });
         }
         let (began, began_wall) = (Instant::now(), wall_now());
         let given = self.assume(access, family, Some(&access.external_id)).await.map_err(denied)?;
@@ -74,7 +81,15 @@ impl Sessions {
             first.and_then(|key| kept.remove(&key));
         }
         kept.insert(key, Kept { sdk: sdk.clone(), until, until_wall });
-        Ok(sdk)
+        Ok(Opened { sdk, kept: false, until })
+    }
+
+    /// Keeps a session no longer; one that somebody else has opened meanwhile stays.
+    pub(super) async fn drop_kept(&self, access: &Access, family: Family, opened: &Opened) {
+        let (mut kept, key) = (self.kept.lock().await, key(access, family));
+        if kept.get(&key).is_some_and(|session| session.until == opened.until) {
+            kept.remove(&key);
+        }
     }
 
     /// Shows that the role opens with the external id, and neither without one nor with another.
@@ -124,6 +139,10 @@ impl Sessions {
         let answer = call.send().await?;
         answer.credentials.ok_or_else(|| SdkError::construction_failure("the answer has no credentials"))
     }
+}
+
+fn key(access: &Access, family: Family) -> Key {
+    (access.role_arn.clone(), access.external_id.clone(), access.region.clone(), family)
 }
 
 fn session_name(access: &Access, family: Family) -> String {

@@ -1,9 +1,11 @@
 //! The way into an account and a cluster.
+use super::quota::full;
 use super::{Target, ask};
 use crate::input::{ConnectInput, EksCluster};
 use jiff::SignedDuration;
 use kiven_durable::{At, Progress, Step, StepError};
 use kiven_model::command::{CommandBody, CommandOutput};
+use kiven_model::environment::NODE_GROUP_QUOTA;
 use kiven_model::preflight;
 use kiven_model::report::AgentFacts;
 use kiven_model::{Code, EnvironmentId, Problem};
@@ -76,15 +78,40 @@ impl<P: Ports> Step<P> for ReadEksCluster {
 /// Looks for everything that databases will need in the account, and names all that is missing at once.
 #[derive(Debug, Clone, Serialize)]
 pub struct CheckAccount {
-    pub(crate) access: Access,
-    pub(crate) needs: AccountNeeds,
+    access: Access,
+    needs: AccountNeeds,
+    /// How many node groups the EKS cluster may have, where none of them is this environment's yet. No part of the record: it is of
+    /// the operation's input, as all of this is.
+    #[serde(skip)]
+    quota: Option<u32>,
+}
+
+impl CheckAccount {
+    pub(crate) fn of(input: &ConnectInput, oidc_issuer: &str) -> Self {
+        // An environment that is connected again has its groups, however full the cluster is.
+        let quota = input.before.is_none().then(|| input.connection.node_group_quota.unwrap_or(NODE_GROUP_QUOTA));
+        Self { access: input.access.clone(), needs: input.needs(oidc_issuer), quota }
+    }
+
+    /// The least that a first database needs is one group.
+    async fn room<P: Ports>(&self, ports: &P) -> Result<Option<Problem>, PortError> {
+        let Some(quota) = self.quota else { return Ok(None) };
+        match ports.account().node_group_list(&self.access, &self.needs.cluster).await {
+            Ok(there) if there.len() < usize::try_from(quota).unwrap_or(usize::MAX) => Ok(None),
+            Ok(there) => Ok(Some(full(&self.needs.cluster, there.len(), quota, 1))),
+            Err(PortError::Refused(problem)) => Ok(Some(problem)),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 impl<P: Ports> Step<P> for CheckAccount {
     const NAME: &'static str = "check_account";
     type Output = ();
     async fn run(&self, ports: &P, at: &At) -> Result<Progress<()>, StepError> {
-        let missing = ports.account().preflight(&self.access, &self.needs).await?;
+        let mut missing = ports.account().preflight(&self.access, &self.needs).await?;
+        let room = self.room(ports).await?;
+        missing.extend(room.filter(|room| missing.iter().all(|known| known.message != room.message)));
         if missing.is_empty() {
             return Ok(Progress::Done(()));
         }

@@ -8,6 +8,12 @@ use kiven_ports::account::Access;
 use kiven_ports::{CustomerAccount, Ports};
 use serde::Serialize;
 
+pub(super) fn full(cluster: &str, have: usize, quota: u32, more: usize) -> Problem {
+    let message = format!("The EKS cluster `{cluster}` has {have} node groups of {quota}, {more} more are needed.");
+    let hint = "Raise the quota \"Managed node groups per cluster\" in AWS Service Quotas and say so in node_group_quota of the environment's connection, or delete databases that are not needed.";
+    Problem::new(Code::AWS_QUOTA, message).hint(hint)
+}
+
 /// Looks, before anything is made, whether the EKS cluster has room for the node groups that are to come. Another database may
 /// take the room meanwhile: then EKS refuses, and what was made is undone.
 #[derive(Debug, Clone, Serialize)]
@@ -43,10 +49,7 @@ impl<P: Ports> Step<P> for CheckNodeGroupQuota {
         if there.len() + new <= usize::try_from(self.quota).unwrap_or(usize::MAX) {
             return Ok(Progress::Done(()));
         }
-        let (have, quota) = (there.len(), self.quota);
-        let message = format!("The EKS cluster `{}` has {have} node groups of {quota}, {new} more are needed.", self.cluster);
-        let hint = "Raise the quota \"Managed node groups per cluster\" in AWS Service Quotas and say so in node_group_quota of the environment's connection, or delete databases that are not needed.";
-        Err(StepError::Failed(Problem::new(Code::AWS_QUOTA, message).hint(hint)))
+        Err(StepError::Failed(full(&self.cluster, there.len(), self.quota, new)))
     }
     async fn undo(&self, _: &P, _: &At, _: Option<()>) -> Result<Progress<()>, StepError> {
         Ok(Progress::Done(())) // only looks
