@@ -221,3 +221,26 @@ impl Sessions {
 fn leave_within(sessions: usize) -> Duration {
     Duration::from_millis(sessions as u64 * 1_000 / LEAVING_PER_SECOND).min(LEAVE_MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_session_counts_from_when_it_is_let_in_and_a_panic_gives_its_place_back() {
+        let (sessions, metrics, environment) = (Sessions::default(), Metrics::default(), EnvironmentId::from_random([1; 16]));
+        let beginning = sessions.admit(&environment, &metrics).unwrap();
+        assert!(!sessions.is_empty(), "the records are asked");
+        let counted = Counted { sessions: sessions.clone(), environment: environment.clone(), epoch: 1 };
+        let task = tokio::spawn(async move {
+            let _counted = counted;
+            panic!("a session that panics");
+        });
+        sessions.begin(&environment, 1, task.abort_handle(), Arc::default());
+        drop(beginning);
+        assert!(!sessions.is_empty() && task.await.is_err());
+        assert!(sessions.is_empty());
+        drop(sessions.admit(&environment, &metrics).unwrap());
+        assert!(sessions.is_empty(), "one that was refused after all");
+    }
+}
