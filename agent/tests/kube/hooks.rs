@@ -1,12 +1,12 @@
 //! The chart's hooks, run as Helm and a kubelet would: with the variables of their Jobs, under their own ServiceAccounts.
-use crate::cluster::{Admin, DATABASES, SYSTEM, manifests, until, variable};
+use crate::cluster::{Admin, DATABASES, SYSTEM, manifests, variable};
 use crate::process::{kubeconfig, token};
 use crate::relay::Kiven;
 use crate::rights::{self, Audit};
 use crate::{installed, operator};
 use kiven_model::preflight::{ClusterFacts, Isolation};
 use kube::ResourceExt;
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -169,11 +169,21 @@ async fn hooks_bring_operator_plugin_and_catalog_and_use_every_right_they_have()
     installed::uninstall(&admin).await;
 }
 
+/// The probe, or its policy, once it is there. Whoever waits ends with the preflight.
+async fn appears(api: &Api<DynamicObject>) -> DynamicObject {
+    loop {
+        if let Some(found) = api.get_opt(PROBE).await.unwrap() {
+            return found;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// As a node for the preflight's probe: it listens at an address of its own, and a network that obeys policies lets nobody through once
 /// there is one.
 async fn play_probe(admin: Admin) {
     let (pods, policies) = (admin.of(DATABASES, "v1", "Pod"), admin.of(DATABASES, "networking.k8s.io/v1", "NetworkPolicy"));
-    let pod = until("the probe is made", async || pods.get_opt(PROBE).await.unwrap()).await;
+    let pod = appears(&pods).await;
     // All of 127.0.0.0/8 is this machine: runs beside this one do not meet.
     let [.., a, b, c] = std::process::id().to_be_bytes();
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::new(127, a | 1, b, c | 1), PROBE_PORT)).await.unwrap();
@@ -182,7 +192,7 @@ async fn play_probe(admin: Admin) {
     pods.patch_status(PROBE, &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await.unwrap();
     tokio::select! {
         () = async { loop { drop(listener.accept().await) } } => {}
-        _ = until("its policy is made", async || policies.get_opt(PROBE).await.unwrap()) => {}
+        _ = appears(&policies) => {}
     }
 }
 
