@@ -1,12 +1,13 @@
 //! Carries out a command: judged, done once in effect, remembered.
 use crate::epochs::Epochs;
-use crate::guardrails::{hibernates, judge, judge_transition};
-use crate::ledger::Ledger;
+use crate::guardrails::{hibernates, judge, judge_transition, refuse};
+use crate::installer::refused_by;
+use crate::ledger::{Ledger, LedgerError};
 use crate::objects::{api, applicable, apply};
 use crate::readers::Readers;
 use crate::runner::CarryOut;
 use crate::watch::World;
-use crate::{archive, backup, maintenance, released, retire, revision, secrets, upgrade, volumes};
+use crate::{archive, backup, databases, maintenance, released, retire, revision, secrets, upgrade, volumes};
 use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
 use kiven_model::names::DATABASE_NAMESPACE;
 use kiven_model::{Code, EnvironmentId, Problem};
@@ -51,8 +52,8 @@ impl Commands {
         world: Arc<World>,
         readers: Arc<Readers>,
         released: Arc<Notify>,
-    ) -> kube::Result<Self> {
-        let ledger = Ledger::load(&client).await?;
+    ) -> Result<Self, LedgerError> {
+        let ledger = Ledger::load(&client, &environment).await?;
         let (epochs, ledger) = (Epochs::from(ledger.epoch()), Mutex::new(ledger));
         Ok(Self { client, environment, world, readers, ledger, epochs, applying: std::sync::Mutex::default(), released })
     }
@@ -72,8 +73,31 @@ impl Commands {
         if is_for_a_reader {
             return Ok(None);
         }
+        if !ledger.knows(command) {
+            if !begins_something(command) && !databases::is_there(&self.client, command).await? {
+                return self.without_a_fence(command).await.map(Some);
+            }
+            if !ledger.has_room() {
+                ledger.keep(&databases::there(&self.client).await?);
+            }
+            if !ledger.has_room() {
+                return Ok(Some(CommandOutcome::Refused(refuse("more databases than one cluster can have"))));
+            }
+        }
         ledger.begin(&self.client, command, self.epochs.newest()).await?;
         Ok(None)
+    }
+
+    /// A command about a database of which nothing is in the cluster, and which makes nothing. Whoever could send it for any id must
+    /// not fill what is remembered: an undo or a purge finds its work done already, everything else is refused.
+    async fn without_a_fence(&self, command: &Command) -> kube::Result<CommandOutcome> {
+        match &command.body {
+            CommandBody::Discard { cluster } => retire::discard(&self.client, command, cluster).await,
+            CommandBody::Purge { cluster, .. } => retire::purge(&self.client, command, cluster).await,
+            // Retired already, or never there.
+            CommandBody::Retire { .. } => Ok(CommandOutcome::Done(CommandOutput::Nothing)),
+            _ => Ok(CommandOutcome::Refused(refuse("nothing of the command's database is in the cluster"))),
+        }
     }
 
     async fn attempt(&self, command: &Command) -> kube::Result<CommandOutcome> {
@@ -154,6 +178,18 @@ impl Commands {
         Ok(CommandOutcome::Done(CommandOutput::Nothing))
     }
 
+    async fn remember(&self, command: &Command, outcome: &CommandOutcome) {
+        let mut ledger = self.ledger.lock().await;
+        match (&command.body, outcome) {
+            (CommandBody::Purge { .. } | CommandBody::Discard { .. }, CommandOutcome::Done(_)) => ledger.purged(command, crate::now()),
+            (CommandBody::Release, CommandOutcome::Done(_)) => ledger.released(),
+            _ => {}
+        }
+        if let Err(error) = ledger.end(&self.client, &command.id, outcome).await {
+            tracing::warn!(%error, command_id = command.id, "the end of a command could not be remembered");
+        }
+    }
+
     fn claim(&self, object: String) -> Option<Claim<'_>> {
         let fresh = self.applying.lock().unwrap_or_else(PoisonError::into_inner).insert(object.clone());
         fresh.then(|| Claim { applying: &self.applying, object })
@@ -176,8 +212,8 @@ impl CarryOut for Commands {
             Err(error) => failed(&error),
         };
         kiven_failpoint::pass("agent", "done", step_of(command));
-        if !is_for_a_reader && let Err(error) = self.ledger.lock().await.end(&self.client, &command.id, &outcome).await {
-            tracing::warn!(%error, command_id = command.id, "the end of a command could not be remembered");
+        if !is_for_a_reader {
+            self.remember(command, &outcome).await;
         }
         tracing::info!(command_id = command.id, kind = command.body.name(), outcome = label(&outcome), "command ended");
         outcome
@@ -188,6 +224,15 @@ fn beside_its_volumes(left: &[String]) -> Problem {
     let problem = Problem::new(Code::AGENT_REFUSED, "a Cluster made now would begin empty: volumes of this one are there without their claims");
     let problem = problem.detail(format!("volumes: {}", left.join(", ")));
     problem.hint("Give each volume its claim again, as docs/runbooks/lost-claims.md says; then the same Cluster takes them.")
+}
+
+/// Whether a command may be the first about its database: those make what there is of it.
+fn begins_something(command: &Command) -> bool {
+    match &command.body {
+        CommandBody::Apply { objects, .. } => !objects.is_empty(),
+        CommandBody::EnsureSecrets { secrets } => !secrets.is_empty(),
+        _ => false,
+    }
 }
 
 fn no_database() -> CommandOutcome {
@@ -205,10 +250,20 @@ const OF_ANOTHER_TYPE: &str = "failed to create typed patch object";
 /// What the API server refuses for good is refused; everything else may pass.
 fn failed(error: &kube::Error) -> CommandOutcome {
     match error {
-        kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) || status.message.starts_with(OF_ANOTHER_TYPE) => {
+        kube::Error::Api(status) if is_for_good(status) => {
             CommandOutcome::Refused(Problem::new(Code::AGENT_FAILED, "the API server refused an object").detail(status.message.clone()))
         }
         error => CommandOutcome::Retry(Problem::new(Code::AGENT_FAILED, "the API server did not answer").detail(error.to_string())),
+    }
+}
+
+/// Of what is forbidden, only what somebody refuses for what it is: a right may not be seen yet, a quota may be raised, a namespace
+/// that goes may come back. Who asks asks again, until the command's time is over.
+fn is_for_good(status: &kube::core::Status) -> bool {
+    match status.code {
+        400 | 422 => true,
+        403 => refused_by(&status.message).is_some(),
+        _ => status.message.starts_with(OF_ANOTHER_TYPE),
     }
 }
 
@@ -217,5 +272,31 @@ fn label(outcome: &CommandOutcome) -> &'static str {
         CommandOutcome::Done(_) => "done",
         CommandOutcome::Retry(_) => "retry",
         CommandOutcome::Refused(_) => "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_is_forbidden_only_what_somebody_refuses_is_refused_for_good() {
+        let table = [
+            (403, "clusters is forbidden: User \"system:serviceaccount:kiven-system:kiven-agent\" cannot patch resource \"clusters\"", "retry"),
+            (403, "pods \"x\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1", "retry"),
+            (403, "services \"x\" is forbidden: unable to create new content in namespace kiven-databases because it is being terminated", "retry"),
+            (403, "admission webhook \"validate.kyverno.svc-fail\" denied the request: no", "refused"),
+            (403, "persistentvolumes \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no", "refused"),
+            (403, "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": y", "refused"),
+            (422, "Cluster.postgresql.cnpg.io \"x\" is invalid: spec.instances", "refused"),
+            (400, "no", "refused"),
+            (500, "failed to create typed patch object (x): y", "refused"),
+            (500, "etcdserver: request timed out", "retry"),
+            (404, "clusters \"x\" not found", "retry"),
+        ];
+        for (code, message, expected) in table {
+            let error = kube::Error::Api(kube::core::Status::failure(message, "").with_code(code).boxed());
+            assert_eq!(label(&failed(&error)), expected, "{code} {message}");
+        }
     }
 }

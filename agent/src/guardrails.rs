@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 const COMMAND_BYTES_MAX: usize = 512 * 1024;
 /// Longest id of a command, in bytes: ids are remembered.
 const ID_BYTES_MAX: usize = 256;
+/// How far a fence or an epoch may be beyond the greatest that was seen. Both grow by ones; from one at the end of their range nobody
+/// could go on, so that whoever sent it would have locked everybody out.
+pub(crate) const GROWTH_MAX: u64 = 1 << 32;
 /// Most objects in one command.
 const OBJECTS_MAX: usize = 10;
 /// The label that ties an object to its database.
@@ -42,6 +45,9 @@ pub(crate) fn judge(command: &Command, now: Timestamp, fence: u64) -> Result<(),
     }
     if command.fence < fence {
         return Err(refuse(format!("the command `{}` is of an older operation", command.body.name())));
+    }
+    if command.fence.saturating_sub(fence) > GROWTH_MAX {
+        return Err(refuse(format!("the command `{}` is of an operation that cannot have come yet", command.body.name())));
     }
     match &command.body {
         CommandBody::Apply { objects, .. } if objects.len() > OBJECTS_MAX => Err(refuse("too many objects in one command")),

@@ -263,6 +263,12 @@ fn envelopes() -> Vec<Attack> {
         // The newest fence is remembered with the first command that gets as far as that.
         Attack { verdict: Verdict::Allowed, ..attack("current", CommandBody::HandOver { cluster: generation(2, "shop").names().cluster }) },
         changed("out of order", whole(), |c| c.fence = FENCE - 1),
+        changed("fence out of reach", CommandBody::HandOver { cluster: generation(2, "shop").names().cluster }, |c| c.fence = u64::MAX),
+        changed("database that is not there", CommandBody::HandOver { cluster: generation(8, "none").names().cluster }, |c| {
+            c.database_id = Some(DatabaseId::from_random([8; 16]));
+        }),
+        // Whoever sent a fence out of reach has locked nobody out.
+        Attack { verdict: Verdict::Allowed, ..attack("current still", CommandBody::HandOver { cluster: generation(2, "shop").names().cluster }) },
         Attack {
             command: kiven_proto::v1::Command { epoch: EPOCH - 1, ..wire(&model("old epoch", whole())) },
             ..attack("old epoch", CommandBody::Inspect)

@@ -1,8 +1,9 @@
 //! A compromised control plane: commands as they come over the wire, through the real session, guardrails and runner, against an
 //! API server. Nothing passes but what the design lists; every refusal is answered with its code; nothing is changed.
 //!
-//! It plays against the small API server in memory; against a real one with `KUBECONFIG` and the ignored test below.
+//! It plays against the small API server in memory; against a new real one with `KUBECONFIG` and the ignored test below.
 use crate::commands::Commands;
+use crate::hostile_real;
 use crate::hostile_table::{Attack, Verdict, attacks};
 use crate::objects::{APPLICABLE, api, apply, resource};
 use crate::outbox::Outbox;
@@ -17,7 +18,7 @@ use kiven_fake_kube::{Config, Server, Storage, system_clock};
 use kiven_model::api::DatabaseRequest;
 use kiven_model::command::CommandOutcome;
 use kiven_model::database::Power;
-use kiven_model::names::SYSTEM_NAMESPACE;
+use kiven_model::names::{DATABASE_NAMESPACE, SYSTEM_NAMESPACE};
 use kiven_model::report::{Report, ReportBody};
 use kiven_model::{DatabaseId, EnvironmentId, OperationId, request};
 use kiven_proto::v1::{SessionRequest, SessionResponse, Welcome, session_request, session_response};
@@ -99,6 +100,8 @@ async fn furnish(client: &Client) {
         .unwrap();
         let labels = json!({ DATABASE_LABEL: g.id, "cnpg.io/cluster": cluster });
         let (claim, volume) = (format!("{cluster}-1"), format!("pv-{cluster}-1"));
+        // The volume first: a claim that finds it is bound at once, one that does not waits for the controller's next round.
+        keep_volume(client, &volume, &claim).await;
         create(
             &api(client, "kiven-databases", &resource("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")),
             json!({
@@ -107,7 +110,6 @@ async fn furnish(client: &Client) {
             }),
         )
         .await;
-        keep_volume(client, &volume, &claim).await;
         let secrets = api(client, "kiven-databases", &resource("", "v1", "Secret", "secrets"));
         for request in Cnpg.secrets(&g) {
             create(
@@ -137,7 +139,7 @@ async fn keep_volume(client: &Client, volume: &str, claim: &str) {
     .await;
 }
 
-/// Every object that commands could have touched, as the API server has it.
+/// Every object that commands could have touched, as the API server has it: the two namespaces and what is in them, and every volume.
 async fn snapshot(client: &Client) -> BTreeMap<String, Value> {
     let core = [("Secret", "secrets"), ("PersistentVolumeClaim", "persistentvolumeclaims"), ("Pod", "pods"), ("ConfigMap", "configmaps")];
     let whole = [("PersistentVolume", "persistentvolumes"), ("Namespace", "namespaces")];
@@ -147,9 +149,11 @@ async fn snapshot(client: &Client) -> BTreeMap<String, Value> {
         for object in
             Api::<DynamicObject>::all_with(client.clone(), &resource(group, version, kind, plural)).list(&ListParams::default()).await.unwrap()
         {
-            let name = object.metadata.name.clone().unwrap_or_default();
-            if name != LEDGER {
-                let place = format!("{plural}/{}/{name}", object.metadata.namespace.clone().unwrap_or_default());
+            let (name, namespace) = (object.metadata.name.clone().unwrap_or_default(), object.metadata.namespace.clone().unwrap_or_default());
+            let ours = kind == "PersistentVolume"
+                || [DATABASE_NAMESPACE, SYSTEM_NAMESPACE].contains(&if kind == "Namespace" { name.as_str() } else { namespace.as_str() });
+            if ours && name != LEDGER {
+                let place = format!("{plural}/{namespace}/{name}");
                 all.insert(place, serde_json::to_value(&object).unwrap());
             }
         }
@@ -167,7 +171,6 @@ struct Played {
 
 impl Played {
     async fn start(client: Client) -> Self {
-        furnish(&client).await;
         let outbox = Arc::new(Outbox::default());
         let world = World::start(client.clone(), Arc::clone(&outbox), SYSTEM_NAMESPACE.to_owned(), true);
         let readers = Readers::new(client.clone(), Arc::clone(&outbox), vec![trusted_reader()]);
@@ -219,9 +222,8 @@ pub(crate) async fn fake() -> (kiven_fake_kube::Handle, Client) {
 /// Plays every attack; says what did not end as it should.
 async fn play_all(client: Client) -> Vec<String> {
     let mut played = Played::start(client).await;
-    let mut wrong = Vec::new();
+    let (mut wrong, mut before) = (Vec::new(), snapshot(&played.client).await);
     for Attack { name, command, verdict } in attacks() {
-        let before = snapshot(&played.client).await;
         let outcome = played.play(command).await;
         let after = snapshot(&played.client).await;
         let as_said = match (&verdict, &outcome) {
@@ -236,22 +238,42 @@ async fn play_all(client: Client) -> Vec<String> {
             let changed: Vec<&String> = before.keys().chain(after.keys()).filter(|place| before.get(*place) != after.get(*place)).collect();
             wrong.push(format!("{name}: changed {changed:?}"));
         }
+        before = after;
     }
+    wrong.extend(remembered(&played.client).await);
     wrong
+}
+
+/// What the agent has written down of databases: the one that is there, and the one whose Cluster was to be made. A fence of anything
+/// else could be sent by the thousand, until nothing fits any more.
+async fn remembered(client: &Client) -> Option<String> {
+    let maps = api(client, SYSTEM_NAMESPACE, &resource("", "v1", "ConfigMap", "configmaps"));
+    let text = maps.get(LEDGER).await.unwrap().data["data"]["ledger.json"].as_str().unwrap().to_owned();
+    let ledger: Value = serde_json::from_str(&text).unwrap();
+    let fences: Vec<&String> = ledger["fences"].as_object().unwrap().keys().collect();
+    let expected = [2, 9].map(|seed| DatabaseId::from_random([seed; 16]).to_string());
+    let unexpected: Vec<&&String> = fences.iter().filter(|id| !expected.contains(id)).collect();
+    (!unexpected.is_empty()).then(|| format!("fences of {unexpected:?} are remembered"))
 }
 
 #[tokio::test]
 async fn a_compromised_control_plane_changes_nothing() {
     let (server, client) = fake().await;
+    furnish(&client).await;
     let wrong = play_all(client).await;
     server.stop().await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[tokio::test]
-#[ignore = "the suite `kube` plays it on the API server that KUBECONFIG names"]
+#[ignore = "the suite `kube` plays it on a new API server that KUBECONFIG names"]
 async fn a_compromised_control_plane_changes_nothing_on_a_real_api_server() {
-    let wrong = play_all(Client::try_default().await.unwrap()).await;
+    let client = hostile_real::connect().await;
+    furnish(&client).await;
+    if hostile_real::has_controllers() {
+        hostile_real::settled(&client).await;
+    }
+    let wrong = play_all(client).await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

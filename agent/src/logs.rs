@@ -1,10 +1,11 @@
 //! PostgreSQL's logs, read where they are written: what leaves the cluster unasked is severity, SQLSTATE, a template and a count.
 //! What a person reads live goes another way, sealed to that person: [`crate::readers`].
 use crate::line_reader::{LineReader, Read};
-use crate::log_lines::{Kind, read_line};
+use crate::log_lines::{Kind, read_line, weigh};
 use crate::objects::{api, resource};
 use crate::outbox::Outbox;
 use futures_util::AsyncBufRead;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kiven_data_services::cnpg::DATABASE_LABEL;
 use kiven_model::DatabaseId;
@@ -13,7 +14,7 @@ use kiven_model::report::{LOG_KINDS_MAX, LogCount, LogCounts, ReportBody};
 use kube::api::{Api, ListParams, LogParams};
 use kube::{Client, ResourceExt};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -33,6 +34,13 @@ pub(crate) const CONTAINER: &str = "postgres";
 
 /// What was counted since the last report, by database and Cluster.
 type Counts = BTreeMap<(DatabaseId, String), Tally>;
+
+/// When the last line that was seen of an instance was written, by the pod's UID: what comes after a broken stream begins there.
+type LastSeen = BTreeMap<String, Timestamp>;
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Counts of one Cluster.
 #[derive(Debug, Default)]
@@ -67,7 +75,7 @@ pub(crate) struct Instance {
 
 /// Reads the logs of every instance, and reports once a minute what was in them.
 pub(crate) async fn follow_for_ever(client: Client, outbox: Arc<Outbox>) {
-    let counts: Arc<Mutex<Counts>> = Arc::default();
+    let (counts, seen): (Arc<Mutex<Counts>>, Arc<Mutex<LastSeen>>) = Default::default();
     let mut followed: BTreeMap<String, tokio::task::AbortHandle> = BTreeMap::new();
     let mut tasks = JoinSet::new();
     let (mut look, mut report) = (tokio::time::interval(LOOK), tokio::time::interval(REPORT));
@@ -75,12 +83,18 @@ pub(crate) async fn follow_for_ever(client: Client, outbox: Arc<Outbox>) {
         tokio::select! {
             _ = look.tick() => {
                 followed.retain(|_, task| !task.is_finished());
-                for instance in instances(&client, INSTANCES).await.into_iter().take(FOLLOWED_MAX) {
-                    followed.entry(instance.uid.clone()).or_insert_with(|| tasks.spawn(follow(client.clone(), instance, Arc::clone(&counts))));
+                let found = instances(&client, INSTANCES).await;
+                // One that cannot be listed for a moment is not gone: its log is read on from where it was.
+                if !found.is_empty() {
+                    lock(&seen).retain(|uid, _| found.iter().any(|instance| instance.uid == *uid));
+                }
+                for instance in found.into_iter().take(FOLLOWED_MAX) {
+                    let (counts, seen) = (Arc::clone(&counts), Arc::clone(&seen));
+                    followed.entry(instance.uid.clone()).or_insert_with(|| tasks.spawn(follow(client.clone(), instance, counts, seen)));
                 }
             }
             _ = report.tick() => {
-                let all = std::mem::take(&mut *counts.lock().unwrap_or_else(PoisonError::into_inner));
+                let all = std::mem::take(&mut *lock(&counts));
                 for ((database, cluster), tally) in all {
                     outbox.push(ReportBody::Logged(tally.report(database, cluster)));
                 }
@@ -110,16 +124,18 @@ async fn instances(client: &Client, selector: &str) -> Vec<Instance> {
     found.into_iter().filter_map(instance).collect()
 }
 
-/// Reads one instance's log from now on until it ends.
-async fn follow(client: Client, instance: Instance, counts: Arc<Mutex<Counts>>) {
+/// Reads one instance's log until its stream ends: from the last line that was seen of it, by the time in the line, or from a moment ago.
+async fn follow(client: Client, instance: Instance, counts: Arc<Mutex<Counts>>, seen: Arc<Mutex<LastSeen>>) {
     let pods: Api<Pod> = Api::namespaced(client, DATABASE_NAMESPACE);
-    let seconds = i64::try_from(LOOK.as_secs()).unwrap_or(1);
-    let params = LogParams { container: Some(CONTAINER.to_owned()), follow: true, since_seconds: Some(seconds), ..LogParams::default() };
-    match pods.log_stream(&instance.pod, &params).await {
+    let last = lock(&seen).get(&instance.uid).copied();
+    match pods.log_stream(&instance.pod, &since(last)).await {
         Ok(stream) => {
             let place = (instance.database, instance.cluster);
-            read(std::pin::pin!(stream), |line| {
-                let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+            read(std::pin::pin!(stream), last, |line, at| {
+                if let Some(at) = at {
+                    lock(&seen).insert(instance.uid.clone(), at);
+                }
+                let mut counts = lock(&counts);
                 let tally = counts.entry(place.clone()).or_default();
                 match line {
                     Line::Of(kind) => tally.count(kind),
@@ -132,29 +148,43 @@ async fn follow(client: Client, instance: Instance, counts: Arc<Mutex<Counts>>) 
     }
 }
 
+/// The API server knows whole seconds, and would round them: the second of the last line is asked for, and its lines are passed over.
+fn since(last: Option<Timestamp>) -> LogParams {
+    let params = LogParams { container: Some(CONTAINER.to_owned()), follow: true, ..LogParams::default() };
+    match last.and_then(|at| Timestamp::from_second(at.as_second()).ok()) {
+        Some(second) => LogParams { since_time: Some(second), ..params },
+        None => LogParams { since_seconds: i64::try_from(LOOK.as_secs()).ok(), ..params },
+    }
+}
+
 /// What became of a line.
 enum Line {
     Of(Kind),
     Uncounted,
 }
 
-/// Reads lines at a bounded pace; what is not PostgreSQL's is passed over.
-async fn read<R: AsyncBufRead + Unpin>(stream: R, mut tell: impl FnMut(Line)) {
+/// Reads lines at a bounded pace, each with its time as far as it has one; what is not PostgreSQL's is passed over, and so is what is
+/// not later than the last line that was seen.
+async fn read<R: AsyncBufRead + Unpin>(stream: R, last: Option<Timestamp>, mut tell: impl FnMut(Line, Option<Timestamp>)) {
     let mut reader = LineReader::new(stream);
     let (mut second, mut lines) = (Instant::now(), 0);
     while let Some(read) = reader.next().await {
         if second.elapsed() >= Duration::from_secs(1) {
             (second, lines) = (Instant::now(), 0);
         }
-        lines += 1;
         match read {
-            Read::Line(line) if lines <= LINES_PER_SECOND_MAX => {
+            Read::Line(line) if lines < LINES_PER_SECOND_MAX => {
+                let at = weigh(line).and_then(|(_, at)| at);
+                if at.is_some() && at <= last {
+                    continue;
+                }
                 if let Some(kind) = read_line(line) {
-                    tell(Line::Of(kind));
+                    tell(Line::Of(kind), at);
                 }
             }
-            Read::Line(_) | Read::TooLong => tell(Line::Uncounted),
+            Read::Line(_) | Read::TooLong => tell(Line::Uncounted, None),
         }
+        lines += 1;
     }
 }
 
@@ -170,7 +200,7 @@ mod tests {
 
     async fn tally_of(text: &str) -> Tally {
         let mut tally = Tally::default();
-        read(futures_util::io::BufReader::with_capacity(7, text.as_bytes()), |line| match line {
+        read(futures_util::io::BufReader::with_capacity(7, text.as_bytes()), None, |line, _| match line {
             Line::Of(kind) => tally.count(kind),
             Line::Uncounted => tally.uncounted += 1,
         })
@@ -194,5 +224,29 @@ mod tests {
         assert!(!serde_json::to_string(&report).unwrap().contains("CANARY"));
         let many = format!("{}\n", line("deadlock detected")).repeat(LINES_PER_SECOND_MAX as usize + 5);
         assert_eq!(tally_of(&many).await.uncounted, 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_broken_stream_no_line_is_counted_twice_and_none_is_lost() {
+        let at = |time: &str| {
+            let record = json!({ "error_severity": "ERROR", "sql_state_code": "23505", "message": "deadlock detected" });
+            format!("{}\n", json!({ "logger": "postgres", "ts": time, "record": record }))
+        };
+        let times = ["2026-01-01T00:00:00.1Z", "2026-01-01T00:00:00.9Z", "2026-01-01T00:00:00.95Z", "2026-01-01T00:00:03Z"];
+        let (mut last, mut counted) = (None, 0);
+        // The second stream begins with the second of the last line.
+        for part in [&times[..2], &times[..]] {
+            let text: String = part.iter().map(|time| at(time)).collect();
+            let known = last;
+            read(futures_util::io::BufReader::new(text.as_bytes()), known, |_, at| {
+                counted += 1;
+                last = at;
+            })
+            .await;
+        }
+        assert_eq!((counted, last), (4, Some("2026-01-01T00:00:03Z".parse().unwrap())));
+        let asked = since(Some("2026-01-01T00:00:00.95Z".parse().unwrap()));
+        assert_eq!((asked.since_time.unwrap().to_string().as_str(), asked.since_seconds), ("2026-01-01T00:00:00Z", None));
+        assert_eq!(since(None).since_seconds, Some(10));
     }
 }

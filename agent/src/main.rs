@@ -6,9 +6,12 @@ mod archive;
 mod backup;
 mod commands;
 mod config;
+mod databases;
 mod enrol;
 mod epochs;
 mod guardrails;
+#[cfg(test)]
+mod hostile_real;
 #[cfg(test)]
 mod hostile_table;
 #[cfg(test)]
@@ -34,6 +37,7 @@ mod secrets;
 mod session;
 mod shapes;
 mod sql;
+mod starting;
 mod statistics;
 mod strip;
 mod upgrade;
@@ -77,7 +81,8 @@ async fn agent(config: &config::Config) -> anyhow::Result<()> {
     if config.plugin_tls {
         tokio::spawn(plugin_tls::keep(client.clone()));
     }
-    if released::is(&client, &config.environment_id).await.context("it cannot be read whether this cluster was released")? {
+    let released = starting::patiently(|| released::is(&client, &config.environment_id)).await;
+    if released.context("it cannot be read whether this cluster was released")? {
         idle(&mut terminate).await;
         return Ok(());
     }

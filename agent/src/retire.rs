@@ -43,7 +43,7 @@ pub(crate) fn is_of(object: &DynamicObject, command: &Command) -> bool {
 
 /// Marks a database as its owner's.
 pub(crate) async fn hand_over(client: &Client, command: &Command, cluster: &str) -> kube::Result<CommandOutcome> {
-    let object = clusters(client).get(cluster).await?;
+    let Some(object) = clusters(client).get_opt(cluster).await? else { return Ok(refused("there is no such Cluster")) };
     if !is_of(&object, command) {
         return Ok(refused("the Cluster is another database's"));
     }

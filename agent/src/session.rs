@@ -179,7 +179,7 @@ impl<C: CarryOut> Talk<'_, C> {
                     Some(session_response::Message::Command(command)) => self.receive(&command),
                     Some(session_response::Message::Acknowledgement(acknowledgement)) => self.outbox.acknowledge(acknowledgement.sequence),
                     Some(session_response::Message::Welcome(welcome)) => {
-                        anyhow::ensure!(self.runner.epochs().reach(welcome.epoch), "a relay whose epoch {} is over", welcome.epoch);
+                        anyhow::ensure!(self.runner.epochs().reach(welcome.epoch), "a relay whose epoch {} is over, or out of reach", welcome.epoch);
                     }
                     Some(session_response::Message::GoAway(go)) => {
                         let within = go.within_ms.min(LEAVE_MS_MOST);

@@ -78,7 +78,7 @@ fn ready(deployment: &Value) -> bool {
         && [number("updatedReplicas"), number("readyReplicas"), number("replicas")].iter().all(|replicas| *replicas == wanted)
 }
 
-/// Whether the operator follows its own upgrades without restarting databases, or one after the other.
+/// Whether the operator follows its own upgrades without restarting databases, and spaces the beginnings where it restarts them after all.
 fn gentle(settings: &Value) -> bool {
     let seconds = settings["data"]["CLUSTERS_ROLLOUT_DELAY"].as_str().and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
     settings["data"]["ENABLE_INSTANCE_MANAGER_INPLACE_UPDATES"] == "true" && seconds > 0

@@ -73,7 +73,6 @@ impl World {
         let changed = Arc::new(Notify::new());
         let cnpg = |kind, plural| watch_kind(&client, &resource("postgresql.cnpg.io", "v1", kind, plural), &changed);
         let core = |kind, plural| watch_kind(&client, &resource("", "v1", kind, plural), &changed);
-        cnpg("ScheduledBackup", "scheduledbackups");
         let world = Arc::new(Self {
             clusters: cnpg("Cluster", "clusters"),
             poolers: cnpg("Pooler", "poolers"),

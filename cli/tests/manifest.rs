@@ -32,7 +32,8 @@ fn both_are_the_same_objects() {
         let (mut rendered, mut printed) = (Command::new(&helm), Command::new(env!("CARGO_BIN_EXE_kiven")));
         rendered.args(["template", "kiven-agent"]).arg(&chart).args(["--namespace", "kiven-system"]);
         printed.args(["agent", "manifest"]);
-        for (value, flag, typed) in needed.iter().chain(&values) {
+        let needed = needed.iter().filter(|(_, flag, _)| values.iter().all(|(_, given, _)| given != flag));
+        for (value, flag, typed) in needed.chain(&values) {
             rendered.args(["--set", value]);
             printed.arg(flag);
             if !typed.is_empty() {
@@ -59,7 +60,7 @@ fn sets() -> Vec<(&'static str, Values)> {
     // Each value as the chart and as the command line name it.
     vec![
         ("defaults", vec![]),
-        ("tokens", vec![set("agentEnrolment", "--agent-enrolment", "token")]),
+        ("tokens", vec![set("agentEnrolment", "--agent-enrolment", "token"), set("apiUrl", "--api-url", "http://api.corp.example")]),
         ("a Secret of one's own", vec![set("agentEnrolment", "--agent-enrolment", "token"), set("agentTokenSecret", "--agent-token-secret", "mine")]),
         (
             "a proxy",
@@ -82,7 +83,10 @@ fn sets() -> Vec<(&'static str, Values)> {
             ],
         ),
         ("trusted readers", vec![set("trustedReaders[0]", "--trusted-reader", TRUSTED[0]), set("trustedReaders[1]", "--trusted-reader", TRUSTED[1])]),
-        ("a private authority", vec![set("privateCaConfigMap", "--private-ca-config-map", "corporate")]),
+        (
+            "a private authority",
+            vec![set("privateCaConfigMap", "--private-ca-config-map", "corporate"), set("apiUrl", "--api-url", "https://api.corp.example:8444")],
+        ),
         (
             "another registry",
             vec![

@@ -14,6 +14,10 @@ pub(crate) const QUEUE_SENDS_MAX: usize = 256;
 pub(crate) const RECORDS_CALLS_MAX: usize = 128;
 /// Sessions of all agents; beyond it an agent is told to try another relay.
 pub(crate) const SESSIONS_MAX: usize = 20_000;
+/// Connections of one environment: the one with its session, and those that a broken network has left, until they are seen to be idle.
+pub(crate) const CONNECTIONS_OF_ONE_MAX: usize = 8;
+/// Connections of all: fewer than the process may have files.
+pub(crate) const CONNECTIONS_MAX: usize = 2 * SESSIONS_MAX;
 
 /// Messages and bytes that an agent may send: at once, and each second for ever. All that an agent buffers (512 reports) fits at once.
 const MESSAGES: Rate = Rate { burst: 600.0, per_second: 20.0 };

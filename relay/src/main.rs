@@ -3,6 +3,7 @@
 //! Invariants: an agent is the environment its certificate names; a report is acknowledged only once it is safe in the queue, statistics
 //! once they are in memory.
 mod config;
+mod connections;
 mod health;
 mod identity;
 mod limits;
@@ -10,6 +11,8 @@ mod listen;
 mod metrics;
 mod packs;
 mod serve;
+#[cfg(test)]
+mod serve_tests;
 mod service;
 mod session;
 #[cfg(test)]
@@ -71,13 +74,13 @@ async fn main() -> anyhow::Result<()> {
         let listener = TcpListener::bind(address).await.with_context(|| format!("nobody can ask for the relay's health at {address}"))?;
         tokio::spawn(health::serve(listener, Health { metrics: Arc::clone(&metrics), sessions: sessions.clone() }));
     }
-    let (caller, store, counted) = (sessions.clone(), Arc::clone(&relay.store), Arc::clone(&metrics));
+    let (caller, store, counted) = (sessions, Arc::clone(&relay.store), Arc::clone(&metrics));
     tokio::spawn(async move { caller.call_for_ever(&*store, &counted, now).await });
     let counted = Arc::clone(&metrics);
     let listener = listen::bind(config.listen).with_context(|| format!("the relay cannot listen at {}", config.listen))?;
     tracing::info!(listen = %config.listen, relay_id = relay.id, "relay ready");
     let connections = listen::connections(listener, listen::tls(&shown)?, metrics);
-    serve::until(relay, connections, &sessions, told_to_stop(shown.good_for)).await;
+    serve::until(relay, connections, serve::Bounds::default(), told_to_stop(shown.good_for)).await;
     packs.finish(putting).await;
     tracing::info!(sessions = counted.sessions(), "the relay has stopped; these had not left");
     Ok(())

@@ -29,10 +29,35 @@ pub(crate) enum Refusal {
     Epoch,
     /// An agent that did not read.
     Slow,
+    /// A connection too many, of one environment or of all.
+    Connection,
+}
+
+/// How a connection ended that its agent did not close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// No session was on it.
+    Idle,
+    /// The agent did not answer a ping.
+    Silent,
+    /// The line broke, or what came over it was not HTTP/2.
+    Broken,
+}
+
+impl Ending {
+    const ALL: [Self; 3] = [Self::Idle, Self::Silent, Self::Broken];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Silent => "silent",
+            Self::Broken => "broken",
+        }
+    }
 }
 
 impl Refusal {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Handshake,
         Self::Identity,
         Self::Revoked,
@@ -43,6 +68,7 @@ impl Refusal {
         Self::Report,
         Self::Epoch,
         Self::Slow,
+        Self::Connection,
     ];
 
     fn label(self) -> &'static str {
@@ -57,6 +83,7 @@ impl Refusal {
             Self::Report => "report",
             Self::Epoch => "epoch",
             Self::Slow => "slow",
+            Self::Connection => "connection",
         }
     }
 }
@@ -76,6 +103,7 @@ pub(crate) struct Metrics {
     packs: AtomicU64,
     pack_bytes: AtomicU64,
     refusals: [AtomicU64; Refusal::ALL.len()],
+    endings: [AtomicU64; Ending::ALL.len()],
     delivery: [AtomicU64; BOUNDS_MS.len() + 1],
     delivery_us: AtomicU64,
 }
@@ -151,6 +179,13 @@ impl Metrics {
         }
     }
 
+    /// A connection ended otherwise than by its agent.
+    pub(crate) fn ended(&self, how: Ending) {
+        if let Some(count) = Ending::ALL.iter().position(|known| *known == how).and_then(|index| self.endings.get(index)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Everything, in Prometheus' text format.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
@@ -176,6 +211,11 @@ impl Metrics {
         let _ = writeln!(text, "# HELP {name} What was refused, by reason.\n# TYPE {name} counter");
         for (why, count) in Refusal::ALL.iter().zip(&self.refusals) {
             let _ = writeln!(text, "{name}{{reason=\"{}\"}} {}", why.label(), count.load(Ordering::Relaxed));
+        }
+        let name = "kiven_relay_connections_ended_total";
+        let _ = writeln!(text, "# HELP {name} Connections that their agents did not close, by reason.\n# TYPE {name} counter");
+        for (how, count) in Ending::ALL.iter().zip(&self.endings) {
+            let _ = writeln!(text, "{name}{{reason=\"{}\"}} {}", how.label(), count.load(Ordering::Relaxed));
         }
         self.delivery_text(&mut text);
         text
@@ -209,12 +249,14 @@ mod tests {
         }
         metrics.report(120);
         metrics.refused(Refusal::Revoked);
+        metrics.ended(Ending::Silent);
         let text = metrics.text();
         for line in [
             "kiven_relay_sessions 1",
             "kiven_relay_report_bytes_total 120",
             "kiven_relay_refusals_total{reason=\"revoked\"} 1",
             "kiven_relay_refusals_total{reason=\"slow\"} 0",
+            "kiven_relay_connections_ended_total{reason=\"silent\"} 1",
             "kiven_relay_delivery_seconds_bucket{le=\"0.005\"} 1",
             "kiven_relay_delivery_seconds_bucket{le=\"0.05\"} 2",
             "kiven_relay_delivery_seconds_bucket{le=\"+Inf\"} 3",

@@ -1,4 +1,5 @@
 //! The gRPC service: who an agent is, and whether this relay may have its session.
+use crate::connections::Seat;
 use crate::limits::OUTGOING_MAX;
 use crate::metrics::{Metrics, Refusal};
 use crate::packs::Packs;
@@ -54,6 +55,13 @@ pub(crate) fn shown(certificate: &[u8]) -> Option<Shown> {
     Some(Shown { environment: EnvironmentId::parse(name).ok()?, certified_at: good_from.saturating_add(CERTIFICATE_BACKDATED).ok()? })
 }
 
+impl Shown {
+    /// Whose it is.
+    pub(crate) fn environment(&self) -> &EnvironmentId {
+        &self.environment
+    }
+}
+
 impl<S: Agents + 'static, Q: ReportQueue + 'static> Relay<S, Q> {
     fn refuse(&self, why: Refusal, status: Status) -> Status {
         self.metrics.refused(why);
@@ -81,14 +89,16 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Relay<S, Q> {
     }
 
     /// A session from its hello on; what is answered goes out through the receiver.
-    pub(crate) async fn open<I>(&self, shown: Shown, hello: Hello, incoming: I) -> Result<mpsc::Receiver<Outgoing>, Status>
+    pub(crate) async fn open<I>(&self, shown: Shown, seat: &Seat, hello: Hello, incoming: I) -> Result<mpsc::Receiver<Outgoing>, Status>
     where
         I: tokio_stream::Stream<Item = Result<SessionRequest, Status>> + Send + Unpin + 'static,
     {
         if hello.environment_id != shown.environment.as_str() {
             return Err(self.refuse(Refusal::Identity, Status::permission_denied("the certificate is another environment's")));
         }
-        self.sessions.admit(&shown.environment, &self.metrics)?;
+        // A relay that stops waits for it from here on, and its connection is not idle: the records may be slow.
+        let beginning = self.sessions.admit(&shown.environment, &self.metrics)?;
+        let seat = seat.take();
         let epoch = self.claim(&shown, &hello).await?;
         let (out, outgoing) = mpsc::channel(OUTGOING_MAX);
         let welcome = SessionResponse { message: Some(session_response::Message::Welcome(Welcome { epoch })) };
@@ -106,10 +116,12 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Relay<S, Q> {
             number: hello.session,
             epoch,
             out,
+            _seat: seat,
         };
         tracing::info!(environment_id = %shown.environment, session = hello.session, epoch, version = hello.agent_version, "agent connected");
         let task = tokio::spawn(session.run(incoming)).abort_handle();
         self.sessions.begin(&shown.environment, epoch, task, signals);
+        drop(beginning);
         Ok(outgoing)
     }
 }
@@ -122,12 +134,13 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> AgentRelayService for Relay<
         let Some(shown) = request.extensions().get::<Shown>().cloned() else {
             return Err(self.refuse(Refusal::Identity, Status::unauthenticated("the certificate names no environment")));
         };
+        let seat = request.extensions().get::<Seat>().cloned().unwrap_or_default();
         let mut incoming = request.into_inner();
         let first = tokio::time::timeout(HELLO_MAX, incoming.message()).await.unwrap_or(Ok(None))?;
         let Some(SessionRequest { message: Some(session_request::Message::Hello(hello)) }) = first else {
             return Err(self.refuse(Refusal::Protocol, Status::invalid_argument("a session begins with a hello")));
         };
-        let outgoing = ReceiverStream::new(self.open(shown, hello, incoming).await?);
+        let outgoing = ReceiverStream::new(self.open(shown, &seat, hello, incoming).await?);
         Ok(Response::new(outgoing.map(|message| message.map(|message| *message))))
     }
 }

@@ -1,9 +1,10 @@
 //! One agent's session: commands from the records to the agent, reports from the agent to the queue.
+use crate::connections::Taken;
 use crate::limits::{Allowance, COMMANDS_IN_FLIGHT_MAX, QUEUE_SENDS_MAX};
 use crate::metrics::{Metrics, Refusal};
 use crate::packs::Packs;
 use crate::service::Outgoing;
-use crate::sessions::{Sessions, Signals};
+use crate::sessions::{Counted, Sessions, Signals};
 use kiven_model::EnvironmentId;
 use kiven_model::report::{REPORT_BYTES_MAX, Report, ReportBody};
 use kiven_ports::{Agents, PortError, ReportQueue};
@@ -54,6 +55,8 @@ pub(crate) struct Session<S, Q> {
     pub(crate) number: u64,
     pub(crate) epoch: u64,
     pub(crate) out: mpsc::Sender<Outgoing>,
+    /// Keeps its connection open.
+    pub(crate) _seat: Taken,
 }
 
 /// What changes while it runs.
@@ -75,7 +78,9 @@ type Sending = JoinSet<Result<(), Status>>;
 impl<S: Agents + 'static, Q: ReportQueue + 'static> Session<S, Q> {
     /// Runs until the agent leaves or something fails; the agent comes back by itself.
     pub(crate) async fn run<I: Stream<Item = Result<SessionRequest, Status>> + Unpin>(self, mut incoming: I) {
-        let _counted = self.metrics.session();
+        // Whatever becomes of this task, its place is given back.
+        let _measured = self.metrics.session();
+        let _counted = Counted { sessions: self.sessions.clone(), environment: self.environment.clone(), epoch: self.epoch };
         let ended = Arc::new(self).talk(&mut incoming).await;
         let (this, status) = ended;
         if let Some(status) = status {
@@ -83,7 +88,6 @@ impl<S: Agents + 'static, Q: ReportQueue + 'static> Session<S, Q> {
             // The agent may be gone already, or not reading; then nobody needs to be told.
             let _ = this.out.try_send(Err(status));
         }
-        this.sessions.end(&this.environment, this.epoch);
         tracing::info!(environment_id = %this.environment, session = this.number, "agent disconnected");
     }
 

@@ -1,4 +1,5 @@
 //! Two relays over one store, in virtual time: ownership, hand-over, back-pressure, revocation.
+use crate::connections::Seat;
 use crate::limits::COMMANDS_IN_FLIGHT_MAX;
 use crate::metrics::Metrics;
 use crate::packs::Packs;
@@ -115,7 +116,7 @@ impl Harness {
 async fn open(relay: &TestRelay, number: u64) -> Result<Agent, Status> {
     let (out, incoming) = mpsc::channel(1_000);
     let hello = Hello { environment_id: environment().to_string(), session: number, agent_version: "1".into() };
-    let answers = relay.open(Shown::of(&environment(), SIGNED), hello, ReceiverStream::new(incoming)).await?;
+    let answers = relay.open(Shown::of(&environment(), SIGNED), &Seat::default(), hello, ReceiverStream::new(incoming)).await?;
     Ok(Agent { number, sequence: 0, out, incoming: answers })
 }
 

@@ -56,6 +56,8 @@ struct Running {
 
 struct State {
     running: HashMap<EnvironmentId, Running>,
+    /// Sessions that are let in and do not run yet: the records are asked about them.
+    beginning: usize,
     opening: HashMap<EnvironmentId, Opening>,
     busy_until: Instant,
     looked_at: Instant,
@@ -72,10 +74,32 @@ struct Inner {
 #[derive(Clone)]
 pub(crate) struct Sessions(Arc<Inner>);
 
+/// A session that was let in, until it runs or is refused after all.
+pub(crate) struct Beginning(Sessions);
+
+impl Drop for Beginning {
+    fn drop(&mut self) {
+        self.0.state().beginning -= 1;
+    }
+}
+
+/// A session that runs, until its task is over: by its end, by an abort or by a panic.
+pub(crate) struct Counted {
+    pub(crate) sessions: Sessions,
+    pub(crate) environment: EnvironmentId,
+    pub(crate) epoch: u64,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.sessions.end(&self.environment, self.epoch);
+    }
+}
+
 impl Default for Sessions {
     fn default() -> Self {
         let now = Instant::now();
-        let state = State { running: HashMap::new(), opening: HashMap::new(), busy_until: now, looked_at: now };
+        let state = State { running: HashMap::new(), beginning: 0, opening: HashMap::new(), busy_until: now, looked_at: now };
         Self(Arc::new(Inner { state: Mutex::new(state), draining: AtomicBool::new(false), busy: Notify::new() }))
     }
 }
@@ -85,11 +109,11 @@ impl Sessions {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether one more may be opened by an environment.
-    pub(crate) fn admit(&self, environment: &EnvironmentId, metrics: &Metrics) -> Result<(), Status> {
+    /// Whether one more may be opened by an environment; it counts from now on.
+    pub(crate) fn admit(&self, environment: &EnvironmentId, metrics: &Metrics) -> Result<Beginning, Status> {
         let now = Instant::now();
         let mut state = self.state();
-        if self.is_draining() || state.running.len() >= SESSIONS_MAX {
+        if self.is_draining() || state.running.len() + state.beginning >= SESSIONS_MAX {
             metrics.refused(Refusal::Full);
             return Err(Status::unavailable("this relay takes no more sessions"));
         }
@@ -97,7 +121,8 @@ impl Sessions {
             state.opening.retain(|_, opening| !opening.is_full(now));
         }
         if state.opening.entry(environment.clone()).or_insert_with(|| Opening::full(now)).admit(now) {
-            return Ok(());
+            state.beginning += 1;
+            return Ok(Beginning(self.clone()));
         }
         metrics.refused(Refusal::Opening);
         Err(Status::resource_exhausted("this agent opens sessions too fast"))
@@ -120,7 +145,7 @@ impl Sessions {
     }
 
     /// A session is over.
-    pub(crate) fn end(&self, environment: &EnvironmentId, epoch: u64) {
+    fn end(&self, environment: &EnvironmentId, epoch: u64) {
         let mut state = self.state();
         if state.running.get(environment).is_some_and(|known| known.epoch == epoch) {
             state.running.remove(environment);
@@ -144,9 +169,10 @@ impl Sessions {
         leave_within(state.running.len())
     }
 
-    /// How many run.
-    pub(crate) fn count(&self) -> usize {
-        self.state().running.len()
+    /// Whether none runs or begins.
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.state();
+        state.running.is_empty() && state.beginning == 0
     }
 
     /// Whether the relay stops.
@@ -194,4 +220,27 @@ impl Sessions {
 
 fn leave_within(sessions: usize) -> Duration {
     Duration::from_millis(sessions as u64 * 1_000 / LEAVING_PER_SECOND).min(LEAVE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_session_counts_from_when_it_is_let_in_and_a_panic_gives_its_place_back() {
+        let (sessions, metrics, environment) = (Sessions::default(), Metrics::default(), EnvironmentId::from_random([1; 16]));
+        let beginning = sessions.admit(&environment, &metrics).unwrap();
+        assert!(!sessions.is_empty(), "the records are asked");
+        let counted = Counted { sessions: sessions.clone(), environment: environment.clone(), epoch: 1 };
+        let task = tokio::spawn(async move {
+            let _counted = counted;
+            panic!("a session that panics");
+        });
+        sessions.begin(&environment, 1, task.abort_handle(), Arc::default());
+        drop(beginning);
+        assert!(!sessions.is_empty() && task.await.is_err());
+        assert!(sessions.is_empty());
+        drop(sessions.admit(&environment, &metrics).unwrap());
+        assert!(sessions.is_empty(), "one that was refused after all");
+    }
 }

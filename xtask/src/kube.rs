@@ -42,7 +42,9 @@ pub(crate) fn run(count: &mut Count) -> Result<()> {
             // What is given by hand is a whole cluster, and keeps its audit log to itself.
             let environment = [(HELM, helm.into()), (KUBECONFIG, kubeconfig), (CONTROLLERS, "1".into())];
             run_tests(count, &environment)?;
-            count.skipped.push(format!("kube: the installer: it wants an API server of its own, {KUBECONFIG} names another"));
+            for left_out in ["the installer", "the hostile table"] {
+                count.skipped.push(format!("kube: {left_out}: it wants an API server of its own, {KUBECONFIG} names another"));
+            }
             Ok(())
         }
         None => match programs::control_plane() {
@@ -52,8 +54,8 @@ pub(crate) fn run(count: &mut Count) -> Result<()> {
     }
 }
 
-/// Starts an API server for the tests of the agent, and another one for those of the installer: what that brings asks webhooks of an
-/// operator that nobody runs here.
+/// Starts an API server for the tests of the agent, another one for the hostile table, which compares everything that is there, and
+/// another one for the installer: what that brings asks webhooks of an operator that nobody runs here.
 fn on_ones_own(count: &mut Count, programs: &Programs, helm: PathBuf) -> Result<()> {
     let running = ControlPlane::start(programs)?;
     let mut environment: Vec<(&str, OsString)> =
@@ -62,7 +64,12 @@ fn on_ones_own(count: &mut Count, programs: &Programs, helm: PathBuf) -> Result<
         environment.push((CONTROLLERS, "1".into()));
     }
     run_tests(count, &environment)?;
-    let hostile = [("KUBECONFIG", running.kubeconfig())];
+    drop(running);
+    let running = ControlPlane::start(programs)?;
+    let mut hostile: Vec<(&str, OsString)> = vec![("KUBECONFIG", running.kubeconfig().into())];
+    if running.has_controllers() {
+        hostile.push((CONTROLLERS, "1".into()));
+    }
     cargo_test_with(count, &["-p", "kiven-agent", "--bin", "kiven-agent", "--", "--ignored", "--nocapture", "on_a_real_api_server"], &hostile)?;
     drop(running);
     let running = ControlPlane::start(programs)?;

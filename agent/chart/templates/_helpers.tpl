@@ -25,6 +25,17 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{ regexFind "[0-9]+$" .Values.relayAddress }}
 {{- end -}}
 
+{{/* The port that apiUrl names, or its scheme's. */}}
+{{- define "kiven.apiPort" -}}
+{{- if regexMatch ":[0-9]+$" .Values.apiUrl -}}
+{{ regexFind "[0-9]+$" .Values.apiUrl }}
+{{- else if hasPrefix "https://" .Values.apiUrl -}}
+443
+{{- else -}}
+80
+{{- end -}}
+{{- end -}}
+
 {{- define "kiven.proxyPort" -}}
 {{ regexFind "[0-9]+$" .Values.proxyUrl }}
 {{- end -}}

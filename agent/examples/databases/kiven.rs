@@ -136,7 +136,7 @@ impl AgentRelayService for Stream {
     async fn session(&self, request: Request<Streaming<SessionRequest>>) -> Result<Response<Self::SessionStream>, Status> {
         let (out, outgoing) = mpsc::channel(OUTGOING_MAX);
         let (heard, mut incoming) = (Arc::clone(&self.0), request.into_inner());
-        let epoch = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(1);
+        let epoch = u64::try_from(Timestamp::now().as_second()).unwrap_or(1);
         let say = async move |message| out.send(Ok(SessionResponse { message: Some(message) })).await.is_ok();
         tokio::spawn(async move {
             if !say(session_response::Message::Welcome(Welcome { epoch })).await {

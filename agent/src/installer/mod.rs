@@ -18,7 +18,7 @@ use config::Config;
 use kiven_model::names::SYSTEM_NAMESPACE;
 use kiven_model::operators::{Component, newest};
 use kiven_model::{Code, Problem};
-pub(crate) use preflight::{KEY as PREFLIGHT_KEY, MAP as PREFLIGHT_MAP};
+pub(crate) use preflight::{KEY as PREFLIGHT_KEY, MAP as PREFLIGHT_MAP, refused_by};
 use present::{Decision, Rollout};
 use std::fmt::Display;
 use std::process::ExitCode;

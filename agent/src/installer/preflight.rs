@@ -97,7 +97,7 @@ async fn refusals(client: &Client) -> Vec<Refusal> {
 }
 
 /// Who refused, by the words in which the API server passes it on; `None` where nobody refused the object itself.
-fn refused_by(message: &str) -> Option<String> {
+pub(crate) fn refused_by(message: &str) -> Option<String> {
     let between = |from: &str, until: char| {
         let (_, rest) = message.split_once(from)?;
         rest.split_once(until).map(|(name, _)| name.to_owned())

@@ -21,6 +21,8 @@ const PORT: u16 = 8432;
 const STARTED_SECONDS_MAX: u64 = 90;
 /// How long a policy may take to have its effect.
 const ENFORCED_SECONDS_MAX: u64 = 30;
+/// Attempts in a row that must fail before a policy is said to have an effect.
+const MISSED_LEAST: u32 = 3;
 /// How long one attempt to reach it may take.
 const REACHED: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(1);
@@ -46,8 +48,9 @@ async fn attempt(client: &Client, image: &str, pull_secrets: &[String]) -> anyho
     let deadline = Instant::now() + Duration::from_secs(STARTED_SECONDS_MAX);
     // Reached once without a policy: else nothing follows from not reaching it later.
     let address = loop {
-        let address = address(&pods.get(NAME).await?.data);
-        if let Some(address) = address
+        let pod = pods.get(NAME).await?.data;
+        if let Some(address) = address(&pod)
+            && is_ready(&pod)
             && reached(address).await
         {
             break address;
@@ -57,13 +60,35 @@ async fn attempt(client: &Client, image: &str, pull_secrets: &[String]) -> anyho
     };
     apply(&api(client, DATABASE_NAMESPACE, &resource("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")), &policy()).await?;
     let deadline = Instant::now() + Duration::from_secs(ENFORCED_SECONDS_MAX);
+    let mut missed = Missed::default();
     while Instant::now() < deadline {
-        if !reached(address).await {
+        let reached = reached(address).await;
+        // A pod that has gone is not reached either, and nothing follows from that.
+        let stands = pods.get(NAME).await.is_ok_and(|pod| is_ready(&pod.data));
+        anyhow::ensure!(reached || stands, "the probe has gone before it was known");
+        if missed.note(reached) {
             return Ok(Isolation::Enforced);
         }
         sleep(LOOK).await;
     }
     Ok(Isolation::NotEnforced)
+}
+
+/// Attempts in a row that did not reach a pod which is ready: one may be lost by chance.
+#[derive(Default)]
+struct Missed(u32);
+
+impl Missed {
+    /// Whether so many are no chance any more.
+    fn note(&mut self, reached: bool) -> bool {
+        self.0 = if reached { 0 } else { self.0 + 1 };
+        self.0 >= MISSED_LEAST
+    }
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.any(|one| one["type"] == "Ready" && one["status"] == "True")
 }
 
 /// Takes the probe and its policy away; what is not there is gone already.
@@ -127,6 +152,17 @@ pub(super) async fn listen() -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_lost_attempt_is_no_policy() {
+        let said = |attempts: &[bool]| {
+            let mut missed = Missed::default();
+            attempts.iter().any(|reached| missed.note(*reached))
+        };
+        assert!(!said(&[true, false, false, true, false, true]) && said(&[true, false, false, false]));
+        let pod = |status: &str| json!({ "status": { "conditions": [{ "type": "Initialized", "status": "True" }, { "type": "Ready", "status": status }] } });
+        assert!(is_ready(&pod("True")) && !is_ready(&pod("False")) && !is_ready(&json!({})));
+    }
 
     #[tokio::test]
     async fn a_pod_is_reached_where_something_listens() {

@@ -51,6 +51,20 @@ async fn it_is_linted_and_refuses_values_that_cannot_work() {
 }
 
 #[tokio::test]
+async fn its_network_policy_lets_it_out_to_every_address_it_is_given() {
+    let admin = Admin::connect().await;
+    let kiven = Kiven::start(&admin, "").await;
+    for (url, port) in [("https://api.example", 443), ("http://api.example", 80), ("https://api.example:8444", 8444)] {
+        let mut values = with(&installed::values(&kiven), &["relayAddress=relay.example:8443", "proxyUrl=http://proxy.example:3128"]);
+        values.push(format!("apiUrl={url}"));
+        let objects = installed::rendered(&values);
+        let ports = &find(&objects, "NetworkPolicy", "kiven-agent")["spec"]["egress"][1]["ports"];
+        let ports: BTreeSet<u64> = ports.as_array().unwrap().iter().filter_map(|one| one["port"].as_u64()).collect();
+        assert_eq!(ports, [443, 6443, 8443, 3128, port].into(), "{url}");
+    }
+}
+
+#[tokio::test]
 async fn an_upgrade_keeps_and_an_uninstall_leaves_what_is_the_customers() {
     let admin = Admin::connect().await;
     let kiven = Kiven::start(&admin, "").await;
@@ -142,6 +156,28 @@ async fn with_single_use_tokens_it_needs_two_rights_more_and_uses_them() {
         rights::equal(&more, &audit.used().beyond(&plain));
     }
     installed::uninstall(&admin).await;
+}
+
+#[tokio::test]
+async fn beside_an_operator_of_ones_own_it_needs_one_right_more_and_uses_it() {
+    let admin = Admin::connect().await;
+    let kiven = Kiven::start(&admin, "").await;
+    let plain = rights::given(&installed::rendered(&installed::values(&kiven)));
+    let elsewhere = "cnpg-of-ones-own";
+    let values = with(&installed::values(&kiven), &[&format!("operatorNamespace={elsewhere}")]);
+    let more: BTreeSet<rights::Right> = rights::given(&installed::rendered(&values)).difference(&plain).cloned().collect();
+    admin.namespace(elsewhere, json!({})).await;
+    installed::install(&values);
+    let audit = Audit::begin();
+    let agent = Agent::start(&admin, &kiven, &[("KIVEN_OPERATOR_NAMESPACE", elsewhere.to_owned())]).await;
+    let inspect = Command { database_id: None, ..Database::new(&kiven.environment, "none", 9).command("inspect", CommandBody::Inspect) };
+    assert!(matches!(kiven.ask(&inspect).await, CommandOutcome::Done(CommandOutput::Facts(_))));
+    drop(agent);
+    if let Some(audit) = audit {
+        rights::equal(&more, &audit.used().beyond(&plain));
+    }
+    installed::uninstall(&admin).await;
+    admin.remove(&admin.all("v1", "Namespace"), elsewhere).await;
 }
 
 /// Operator and plugin are asked to move: the one does, the other runs nobody knows what.

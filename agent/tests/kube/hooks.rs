@@ -4,11 +4,12 @@ use crate::process::{kubeconfig, token};
 use crate::relay::Kiven;
 use crate::rights::{self, Audit};
 use crate::{installed, operator};
+use kiven_model::preflight::{ClusterFacts, Isolation};
 use kube::ResourceExt;
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -18,6 +19,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const LOOK: Duration = Duration::from_millis(200);
 /// What the newest listed operator is applied from.
 const NEWEST: &str = "cnpg-1.29.2.yaml";
+/// The preflight's probe, and where it listens.
+const PROBE: &str = "kiven-probe";
+const PROBE_PORT: u16 = 8432;
 const HOOKS: [&str; 2] = ["kiven-installer", "kiven-catalog"];
 
 /// A web server with the manifests.
@@ -161,6 +165,62 @@ async fn hooks_bring_operator_plugin_and_catalog_and_use_every_right_they_have()
             println!("the rights of {account}:");
             rights::equal(&rights::given_to(&objects, account), &audit.used_by(account));
         }
+    }
+    installed::uninstall(&admin).await;
+}
+
+/// The probe, or its policy, once it is there. Whoever waits ends with the preflight.
+async fn appears(api: &Api<DynamicObject>) -> DynamicObject {
+    loop {
+        if let Some(found) = api.get_opt(PROBE).await.unwrap() {
+            return found;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// As a node for the preflight's probe: it listens at an address of its own, and a network that obeys policies lets nobody through once
+/// there is one.
+async fn play_probe(admin: Admin) {
+    let (pods, policies) = (admin.of(DATABASES, "v1", "Pod"), admin.of(DATABASES, "networking.k8s.io/v1", "NetworkPolicy"));
+    let pod = appears(&pods).await;
+    // All of 127.0.0.0/8 is this machine: runs beside this one do not meet.
+    let [.., a, b, c] = std::process::id().to_be_bytes();
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::new(127, a | 1, b, c | 1), PROBE_PORT)).await.unwrap();
+    let mut status = ready(&pod);
+    status["podIP"] = json!(listener.local_addr().unwrap().ip().to_string());
+    pods.patch_status(PROBE, &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await.unwrap();
+    tokio::select! {
+        () = async { loop { drop(listener.accept().await) } } => {}
+        _ = appears(&policies) => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_preflight_writes_down_what_it_sees_and_uses_every_right_it_has() {
+    if variable("KIVEN_KUBE_CONTROLLERS").is_none() {
+        println!("\nskipped: the chart's preflight: there are no controllers");
+        return;
+    }
+    let admin = Admin::connect().await;
+    let kiven = Kiven::start(&admin, "").await;
+    let mut values = installed::values(&kiven);
+    // A registry that does not answer, so that nobody outside is asked.
+    let registry = ["preflight.enabled=true", "installer.registry=localhost:1", "postgresql.images.17=localhost:1/pg:17"];
+    values.extend(registry.map(str::to_owned).into_iter().chain(["postgresql.images.18=localhost:1/pg:18".to_owned()]));
+    let (audit, probe) = (Audit::begin(), tokio::spawn(play_probe(admin.clone())));
+    let answer = install(&admin, &values).await;
+    probe.abort();
+    answer.unwrap();
+    let map = admin.of(SYSTEM, "v1", "ConfigMap").get("kiven-preflight").await.unwrap();
+    let facts: ClusterFacts = serde_json::from_str(map.data["data"]["facts.json"].as_str().unwrap()).unwrap();
+    assert_eq!((facts.network_isolation, facts.registries), (Isolation::Enforced, [("localhost:1".to_owned(), false)].into()));
+    assert!(facts.refusals.is_empty() && facts.operators.is_empty(), "{:?}", facts.refusals);
+    assert!(!admin.names(DATABASES, "v1", "Pod").await.contains(&PROBE.to_owned()), "the probe is taken away");
+    assert!(!admin.names(DATABASES, "networking.k8s.io/v1", "NetworkPolicy").await.contains(&PROBE.to_owned()));
+    if let Some(audit) = audit {
+        println!("the rights of kiven-preflight:");
+        rights::equal(&rights::given_to(&installed::rendered(&values), "kiven-preflight"), &audit.used_by("kiven-preflight"));
     }
     installed::uninstall(&admin).await;
 }

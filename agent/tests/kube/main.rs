@@ -8,6 +8,7 @@ mod cluster;
 mod commands;
 mod conformance;
 mod database;
+mod events;
 mod hooks;
 mod installed;
 mod operator;

@@ -158,6 +158,15 @@ fn port_of(address: &str) -> String {
     address.rsplit(':').next().unwrap_or_default().to_owned()
 }
 
+/// The port that a URL names, or its scheme's.
+fn port_of_url(url: &str) -> String {
+    match url.rsplit_once(':') {
+        Some((_, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => port.to_owned(),
+        _ if url.starts_with("https://") => "443".to_owned(),
+        _ => "80".to_owned(),
+    }
+}
+
 fn lines(text: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
@@ -215,6 +224,7 @@ impl Known for Values {
             ".Values.installer.waitSeconds | quote" => quoted(&self.installer_wait_seconds.to_string()),
             ".Values.operatorNamespace | quote" => quoted(&self.operator_namespace),
             r#"include "kiven.relayPort" ."# => port_of(&self.relay_address),
+            r#"include "kiven.apiPort" ."# => port_of_url(&self.api_url),
             r#"include "kiven.proxyPort" ."# => port_of(&self.proxy_url),
             ".Values.image.pullPolicy" => self.image_pull_policy.clone(),
             ".Values.imagePullSecrets | toJson" => self.pull_secrets(),

@@ -9,6 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Query, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -38,12 +39,14 @@ struct Params {
     container: String,
     follow: bool,
     since_seconds: Option<i64>,
+    since_time: Option<Timestamp>,
     tail_lines: Option<usize>,
 }
 
 impl Params {
     fn log(&self) -> logs::Asked {
-        logs::Asked { container: self.container.clone(), follow: self.follow, since_seconds: self.since_seconds, tail_lines: self.tail_lines }
+        let Self { container, follow, since_seconds, since_time, tail_lines, .. } = self;
+        logs::Asked { container: container.clone(), follow: *follow, since_seconds: *since_seconds, since_time: *since_time, tail_lines: *tail_lines }
     }
 }
 

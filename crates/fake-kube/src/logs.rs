@@ -40,6 +40,7 @@ pub(crate) struct Asked {
     pub(crate) container: String,
     pub(crate) follow: bool,
     pub(crate) since_seconds: Option<i64>,
+    pub(crate) since_time: Option<Timestamp>,
     pub(crate) tail_lines: Option<usize>,
 }
 
@@ -65,7 +66,7 @@ pub(crate) fn answer(shared: &Arc<Shared>, pod: Target<'_>, asked: &Asked) -> Re
         (named, _) => return Err(ApiError::BadRequest(format!("container {named} is not valid for pod {name}"))),
     };
     let mut log = shared.logs.get().and_then(|logs| logs.open(&namespace, &name, &container));
-    let since = asked.since_seconds.map(|seconds| shared.engine.now() - SignedDuration::from_secs(seconds));
+    let since = asked.since_seconds.map(|seconds| shared.engine.now() - SignedDuration::from_secs(seconds)).or(asked.since_time);
     let mut first = log.as_mut().map(|log| log.lines()).unwrap_or_default();
     first.retain(|line| since.is_none_or(|since| line.at >= since));
     if let Some(most) = asked.tail_lines {

@@ -166,7 +166,8 @@ pub const RELEASES: &[Release] = &[
     },
 ];
 
-/// Versions that hurt databases: never installed, never moved to, and moved away from.
+/// Versions that hurt databases: never installed, never moved to. Where one runs it is left for the next newer release that is listed; where
+/// there is none it stays, for nothing is ever taken back, and the installer refuses to go on.
 pub const KNOWN_BAD: &[(Component, &str, &str)] = &[(
     Component::Operator,
     "1.30.0",
