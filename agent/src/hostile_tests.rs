@@ -5,6 +5,7 @@
 use crate::commands::Commands;
 use crate::hostile_real;
 use crate::hostile_table::{Attack, Verdict, attacks};
+use crate::ledger::LedgerError;
 use crate::objects::{APPLICABLE, api, apply, resource};
 use crate::outbox::Outbox;
 use crate::readers::Readers;
@@ -169,12 +170,17 @@ struct Played {
     _talk: tokio::task::JoinHandle<()>,
 }
 
+/// The agent's commands, as a process begins with them.
+async fn load(client: &Client, outbox: &Arc<Outbox>) -> Result<Commands, LedgerError> {
+    let world = World::start(client.clone(), Arc::clone(outbox), SYSTEM_NAMESPACE.to_owned(), true);
+    let readers = Readers::new(client.clone(), Arc::clone(outbox), vec![trusted_reader()]);
+    Commands::load(client.clone(), environment(), world, readers, Arc::new(Notify::new())).await
+}
+
 impl Played {
     async fn start(client: Client) -> Self {
         let outbox = Arc::new(Outbox::default());
-        let world = World::start(client.clone(), Arc::clone(&outbox), SYSTEM_NAMESPACE.to_owned(), true);
-        let readers = Readers::new(client.clone(), Arc::clone(&outbox), vec![trusted_reader()]);
-        let commands = Commands::load(client.clone(), environment(), world, readers, Arc::new(Notify::new())).await.unwrap();
+        let commands = load(&client, &outbox).await.unwrap();
         let runner = Runner::new(commands, Arc::clone(&outbox));
         let ((say, incoming), (out, heard)) = (mpsc::channel(16), mpsc::channel(64));
         let talk = tokio::spawn(async move {
@@ -244,15 +250,22 @@ async fn play_all(client: Client) -> Vec<String> {
     wrong
 }
 
+/// The databases whose fences the agent has written down.
+async fn fenced(client: &Client) -> Vec<String> {
+    let text = ledgers(client).get(LEDGER).await.unwrap().data["data"]["ledger.json"].as_str().unwrap().to_owned();
+    let ledger: Value = serde_json::from_str(&text).unwrap();
+    ledger["fences"].as_object().unwrap().keys().cloned().collect()
+}
+
+fn ledgers(client: &Client) -> Api<DynamicObject> {
+    api(client, SYSTEM_NAMESPACE, &resource("", "v1", "ConfigMap", "configmaps"))
+}
+
 /// What the agent has written down of databases: the one that is there, and the one whose Cluster was to be made. A fence of anything
 /// else could be sent by the thousand, until nothing fits any more.
 async fn remembered(client: &Client) -> Option<String> {
-    let maps = api(client, SYSTEM_NAMESPACE, &resource("", "v1", "ConfigMap", "configmaps"));
-    let text = maps.get(LEDGER).await.unwrap().data["data"]["ledger.json"].as_str().unwrap().to_owned();
-    let ledger: Value = serde_json::from_str(&text).unwrap();
-    let fences: Vec<&String> = ledger["fences"].as_object().unwrap().keys().collect();
     let expected = [2, 9].map(|seed| DatabaseId::from_random([seed; 16]).to_string());
-    let unexpected: Vec<&&String> = fences.iter().filter(|id| !expected.contains(id)).collect();
+    let unexpected: Vec<String> = fenced(client).await.into_iter().filter(|id| !expected.contains(id)).collect();
     (!unexpected.is_empty()).then(|| format!("fences of {unexpected:?} are remembered"))
 }
 
@@ -263,6 +276,26 @@ async fn a_compromised_control_plane_changes_nothing() {
     let wrong = play_all(client).await;
     server.stop().await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn a_spoilt_ledger_keeps_the_agent_from_starting_and_a_full_one_keeps_nobody_out() {
+    let (server, client) = fake().await;
+    furnish(&client).await;
+    let spoil = async |text: String| {
+        let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": LEDGER, "namespace": SYSTEM_NAMESPACE }, "data": { "ledger.json": text } });
+        apply(&ledgers(&client), &map).await.unwrap();
+    };
+    spoil("{".to_owned()).await;
+    let error = load(&client, &Arc::default()).await.err().unwrap();
+    assert!(error.to_string().contains("Delete it"), "{error}");
+    let fences: BTreeMap<String, u64> = (0..crate::ledger::FENCES_MAX).map(|number| (format!("db_{number:0>20}"), 1)).collect();
+    spoil(json!({ "ends": [], "fences": fences, "epoch": 1 }).to_string()).await;
+    let mut played = Played::start(client.clone()).await;
+    let current = attacks().into_iter().find(|attack| attack.name == "current").unwrap();
+    assert!(matches!(played.play(current.command).await, CommandOutcome::Done(_)));
+    assert_eq!(fenced(&client).await, [DatabaseId::from_random([2; 16]).to_string()], "those of databases that are not there have given way");
+    server.stop().await;
 }
 
 #[tokio::test]
