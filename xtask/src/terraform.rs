@@ -75,7 +75,6 @@ fn version(program: &Path) -> Option<(u32, u32)> {
 impl Terraform {
     /// Copies an example into `folder` for this client and makes the mirror beside it.
     pub(crate) fn prepare(program: PathBuf, folder: &Path, example: &str, provider: &Path, config_home: &Path) -> Result<Self> {
-        let program = find()?;
         let work = folder.join("work");
         std::fs::create_dir_all(&work)?;
         let example = crate::root().join("examples").join(example);
