@@ -265,7 +265,7 @@ mod tests {
         let messages = [("1", "{"), ("2", read.as_str()), ("3", r#"{"body":"of the future"}"#)];
         let records: Vec<Value> = messages.iter().map(|(id, body)| json!({ "messageId": id, "body": body })).collect();
         let batch: Batch = serde_json::from_value(json!({ "Records": records })).unwrap();
-        let (failures, heard) = kiven_sim::block_on(record_all(&world, &batch));
+        let (failures, heard) = kiven_sim::block_on(record_all(&world, &batch)).unwrap();
         let again: Vec<&str> = failures.batch_item_failures.iter().map(|one| one.item_identifier.as_str()).collect();
         assert_eq!((again, heard.reports, heard.failed), (vec!["1", "3"], 1, 2));
     }

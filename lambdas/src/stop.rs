@@ -50,7 +50,7 @@ async fn end(observer: Observer, mut terminate: Signal, mut interrupt: Signal) {
 
 /// Registers the extension; `None` where the runtime knows no such call.
 async fn register() -> Result<Option<(PooledClient, String)>, BoxError> {
-    let client = PooledClient::builder().build()?;
+    let client = PooledClient::builder().build();
     let events = Body::from(r#"{"events":[]}"#);
     let request = Request::post(REGISTER).header(NAME_HEADER, NAME).header("content-type", "application/json").body(events)?;
     let answer = client.call(request).await?;

@@ -55,6 +55,9 @@ def operation_of(service, method, path, query, action):
     if service == "s3":
         word = (action or "").partition(":")[2]
         return _S3_OPERATIONS.get((method, action), word)
+    # The one call of Lambda whose action has another name.
+    if action == "lambda:InvokeFunction":
+        return "Invoke"
     if action:
         return action.partition(":")[2]
     return iam_actions._match_rest_action(service, method, path, query) or f"{method} {path}"
