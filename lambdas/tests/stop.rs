@@ -29,7 +29,9 @@ fn serve(mut stream: TcpStream, extensions: bool, told: &Sender<String>) {
     let Ok(read) = stream.read(&mut head) else { return };
     let line = String::from_utf8_lossy(&head[..read]).lines().next().unwrap_or_default().to_owned();
     let answer = match line.split(' ').nth(1).unwrap_or_default() {
-        "/2020-01-01/extension/register" if extensions => "HTTP/1.1 200 OK\r\nlambda-extension-identifier: one\r\ncontent-length: 0\r\n\r\n",
+        "/2020-01-01/extension/register" if extensions => {
+            "HTTP/1.1 200 OK\r\nlambda-extension-identifier: one\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        }
         "/2018-06-01/runtime/invocation/next" => {
             "HTTP/1.1 200 OK\r\nlambda-runtime-aws-request-id: 1\r\nlambda-runtime-deadline-ms: 9999999999999\r\n\
              lambda-runtime-invoked-function-arn: arn\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
