@@ -48,7 +48,8 @@ impl Account {
         F: Future<Output = Result<T, PortError>> + Send,
     {
         let opened = self.sessions.open(access, family).await?;
-        let answer = work(opened.sdk.clone()).await;
+        // Boxed: a drive of all steps is a future of futures, and this is its deepest part.
+        let answer = Box::pin(work(opened.sdk.clone())).await;
         let denied = match &answer {
             Ok(found) => found.denied(),
             Err(error) => error::is_denied(error),
@@ -58,7 +59,7 @@ impl Account {
         }
         self.sessions.drop_kept(access, family, &opened).await;
         let opened = self.sessions.open(access, family).await?;
-        work(opened.sdk).await
+        Box::pin(work(opened.sdk)).await
     }
 }
 
