@@ -120,7 +120,7 @@ async fn a_power_that_is_changed_in_hcl_is_switched_by_hand() {
 
 #[tokio::test]
 async fn what_is_changed_at_night_is_kept_until_the_schedule_switches_it_on() {
-    if !there_is_terraform() {
+    if !there_is_a_client() {
         return;
     }
     // The fake's clock stands at the beginning of 1970, a Thursday; the next Monday is the fifth.
