@@ -41,7 +41,6 @@ struct Terraform {
 
 /// The client that TFPLUGIN_CLIENT names, else Terraform.
 fn client() -> OsString {
-    #[expect(clippy::disallowed_methods, reason = "which client is the caller's choice")]
     std::env::var_os("TFPLUGIN_CLIENT").unwrap_or_else(|| "terraform".into())
 }
 

@@ -298,7 +298,7 @@ mod tests {
             let mut proposed = prior.clone();
             proposed.set(parameters.0, parameters.1.clone());
             let next_switch = Some(NextSwitch { at: "2026-11-24T07:00:00Z".parse().unwrap(), power });
-            let (planned, said) = update(&prior, &config(&[parameters.clone()]), proposed, &Seen { next_switch, ..seen(&[]) });
+            let (planned, said) = update(&prior, &config(std::slice::from_ref(&parameters)), proposed, &Seen { next_switch, ..seen(&[]) });
             let said: Vec<String> = said.iter().map(|one| format!("{} {}", one.summary, one.detail)).collect();
             (planned.get("status").clone(), said.join(" "))
         };
