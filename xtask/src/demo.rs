@@ -125,7 +125,8 @@ fn timed(work: impl FnOnce() -> Result<()>) -> Result<u128> {
 
 /// Terraform on an example, its provider in the stack's time.
 pub(crate) fn client(stack: &Stack, example: &str, binaries: &Path) -> Result<Terraform> {
-    let terraform = Terraform::prepare(crate::terraform::find()?, &stack.folder, example, &binaries.join("terraform-provider-kiven"), &stack.config_home())?;
+    let terraform =
+        Terraform::prepare(crate::terraform::find()?, &stack.folder, example, &binaries.join("terraform-provider-kiven"), &stack.config_home())?;
     Ok(terraform.with_environment(stack.clock_environment()))
 }
 

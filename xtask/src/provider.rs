@@ -22,7 +22,11 @@ pub(crate) fn run(count: &mut Count) -> Result<()> {
                 &["-p", "kiven-tfplugin", "--test", "clients", "--", "--nocapture", "--test-threads", "1", "everything", "identity"],
                 &client,
             )?;
-            cargo_test_with(count, &["-p", "kiven-terraform-provider", "--test", "terraform", "--", "--nocapture", "agent_tokens", "functions"], &client)?;
+            cargo_test_with(
+                count,
+                &["-p", "kiven-terraform-provider", "--test", "terraform", "--", "--nocapture", "agent_tokens", "functions"],
+                &client,
+            )?;
         }
         None => count.skipped.push("OpenTofu beside Terraform: it is not installed (`cargo xtask install --client tofu` builds it)".to_owned()),
     }

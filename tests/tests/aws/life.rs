@@ -51,6 +51,6 @@ fn golden(counted: &str) {
     if variable("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, counted).unwrap();
     }
-    let held = std::fs::read_to_string(&path).expect("the counts are there; UPDATE_GOLDEN=1 writes them");
+    let held = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}; UPDATE_GOLDEN=1 writes it", path.display()));
     assert_eq!(counted, held, "other calls of AWS than before; if they are meant, UPDATE_GOLDEN=1 writes them");
 }
