@@ -142,7 +142,7 @@ fn check_static(count: &mut Count) -> Result<()> {
         }
     }
     match crate::install::deny_if_there() {
-        Some(deny) => one(count, "cargo deny", Command::new(deny).args(["check", "bans", "licenses", "sources"]))?,
+        Some(deny) => one(count, "cargo deny", Command::new(deny).args(["--log-level", "error", "check", "bans", "licenses", "sources"]))?,
         None => count.skipped.push("cargo deny: cargo-deny is not installed (`cargo xtask install` builds it)".to_owned()),
     }
     let terraform = crate::terraform::find()?;
