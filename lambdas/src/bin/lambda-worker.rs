@@ -29,14 +29,15 @@ async fn main() -> anyhow::Result<()> {
                     Some(Ring::Operation(id)) => {
                         let span = tracing::info_span!("ring", operation_id = %id);
                         let time = time_left(deadline.unwrap_or(now), now);
-                        let (answered, event) = answer(&world, &id, lease, time).instrument(span).await;
+                        // Boxed: the compiler follows types within each other only so deep.
+                        let (answered, event) = Box::pin(answer(&world, &id, lease, time)).instrument(span).await;
                         if answered.is_err() {
                             failures.add(message);
                         }
                         event
                     }
                     Some(Ring::Schedules(databases)) => {
-                        tick_all(&*world, &databases).await;
+                        Box::pin(tick_all(&*world, &databases)).await;
                         Event::new("tick", now).metric(&[], "SchedulesDecided", Unit::Count, databases.len() as f64)
                     }
                     None => Event::new("nothing", now).field("message_id", message.message_id.as_str()),
