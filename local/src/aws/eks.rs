@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State as Extract;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::Response;
-use kiven_sim::nodegroups::{Delays, GroupChange, GroupSpec, NodeGroup, NodeGroups, Refusal, Scaling, Taint, Update};
+use kiven_sim::nodegroups::{Delays, GroupChange, GroupSpec, LaunchTemplate, NodeGroup, NodeGroups, Refusal, Scaling, Taint, Update};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -285,6 +285,8 @@ impl Request<'_> {
     fn update_version(&self, cluster: &str, name: &str) -> Result<Value, Fault> {
         self.allowed("UpdateNodegroupVersion", cluster, name)?;
         let body: VersionBody = self.parsed()?;
+        let group = self.eks.lock().describe((self.eks.access.now_ms)(), cluster, name)?;
+        body.check(&self.cluster(cluster)?.version, &group)?;
         let update = self.eks.change(|groups, now| groups.patch(now, cluster, name, body.client_request_token))??;
         Ok(json!({"update": update_json(&update)}))
     }
@@ -367,7 +369,23 @@ struct UpdateBody {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct VersionBody {
+    version: Option<String>,
+    launch_template: Option<LaunchTemplate>,
     client_request_token: Option<String>,
+}
+
+impl VersionBody {
+    /// Nodes have the control plane's version or an older one, and keep the template that they were made with.
+    fn check(&self, cluster: &str, group: &NodeGroup) -> Result<(), Fault> {
+        if self.version.as_deref().is_some_and(|version| version != cluster) {
+            return Err(Fault::new("InvalidParameterException", format!("The version of the cluster is {cluster}.")));
+        }
+        let template = |of: &LaunchTemplate| (of.id.clone(), of.name.clone());
+        if self.launch_template.as_ref().is_some_and(|wanted| group.spec.launch_template.as_ref().map(template) != Some(template(wanted))) {
+            return Err(Fault::new("InvalidParameterException", "You cannot use another launch template than the node group's own."));
+        }
+        Ok(())
+    }
 }
 
 #[derive(Deserialize)]

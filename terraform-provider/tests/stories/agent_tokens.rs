@@ -40,7 +40,7 @@ fn there_are_ephemeral_resources() -> bool {
     if !there_is_a_client() {
         return false;
     }
-    let output = std::process::Command::new(client()).args(["version", "-json"]).output().unwrap();
+    let output = std::process::Command::new(client()).args(["version", "-json"]).env_remove("TF_CLI_CONFIG_FILE").output().unwrap();
     let json: Json = serde_json::from_slice(&output.stdout).unwrap();
     let version: Vec<u64> = json["terraform_version"].as_str().unwrap().split('.').map_while(|part| part.parse().ok()).collect();
     let new_enough = (version[0], version[1]) >= EPHEMERAL;
