@@ -23,12 +23,18 @@ pub async fn first(given: &Given, cluster: &str) -> Duration {
     given.until("the schedule's first backup is complete", PART_MAX, complete).await.1
 }
 
-/// Takes a backup by hand; how long it took.
-pub async fn take(given: &Given, cluster: &str) -> Duration {
+/// Begins a backup by hand; its name.
+pub async fn begin(given: &Given, cluster: &str) -> String {
     let name = format!("{cluster}-by-hand");
     let spec = json!({ "cluster": { "name": cluster }, "method": "plugin", "pluginConfiguration": { "name": PLUGIN } });
     let metadata = json!({ "name": name, "namespace": DATABASES });
     given.apply(&[json!({ "apiVersion": "postgresql.cnpg.io/v1", "kind": "Backup", "metadata": metadata, "spec": spec })]).await.unwrap();
+    name
+}
+
+/// Takes a backup by hand; how long it took.
+pub async fn take(given: &Given, cluster: &str) -> Duration {
+    let name = begin(given, cluster).await;
     let ended = async || {
         let backup = given.get("backup", &name).await.ok()?;
         assert_ne!(backup["status"]["phase"], "failed", "{}", backup["status"]);

@@ -72,20 +72,23 @@ impl Kiven {
         began.elapsed()
     }
 
+    /// Does something while the agent is killed again and again; how often it was.
+    async fn killing<T>(&self, what: impl Future<Output = T>) -> (T, usize) {
+        let mut what = Box::pin(what);
+        let mut every = tokio::time::interval(KILL_EVERY);
+        let mut kills = 0;
+        loop {
+            tokio::select! {
+                done = &mut what => return (done, kills),
+                _ = every.tick() => kills += self.stack.kill_all("kiven-agent"),
+            }
+        }
+    }
+
     /// Follows an operation while the agent is killed again and again.
     async fn survive(&self, what: &str, operation: &OperationId) {
-        let kills = std::cell::Cell::new(0);
-        let killing = async {
-            let mut every = tokio::time::interval(KILL_EVERY);
-            loop {
-                every.tick().await;
-                kills.set(kills.get() + self.stack.kill_all("kiven-agent"));
-            }
-        };
-        tokio::select! {
-            took = self.succeed(operation) => println!("{what} with the agent killed {} times: {:.1} s", kills.get(), took.as_secs_f64()),
-            () = killing => {}
-        }
+        let (took, kills) = self.killing(self.succeed(operation)).await;
+        println!("{what} with the agent killed {kills} times: {:.1} s", took.as_secs_f64());
     }
 
     async fn put(&self, database: &DatabaseView, request: &DatabaseRequest) -> OperationId {
@@ -211,14 +214,20 @@ async fn lost_object(kiven: &Kiven, database: &DatabaseView, target: &Target, ac
     let cluster = kiven.cluster(database).await;
     let operation = kiven.customer.power(&database.id, false).await.unwrap();
     kiven.succeed(&operation).await;
-    let volumes = kiven.given.volumes(&cluster).await.unwrap();
-    kiven.given.run(&["-n", DATABASES, "delete", "cluster", &cluster, "--cascade=orphan"]).await.unwrap();
-    assert_eq!(kiven.given.get("cluster", &cluster).await.unwrap(), Value::Null);
-    assert_eq!(kiven.given.volumes(&cluster).await.unwrap(), volumes, "its volumes are left");
+    let volumes = orphan(&kiven.given, &cluster).await;
     let words = ["resume without its Cluster object to the first row, s", "resume without its Cluster object, s"];
     let resumed = resume(kiven, database, target, acknowledged, figures, words).await;
     assert_eq!(kiven.given.volumes(&cluster).await.unwrap(), volumes, "adopted");
     resumed
+}
+
+/// Deletes a paused database's Cluster object alone; its volumes.
+async fn orphan(given: &Given, cluster: &str) -> Vec<(String, String, String)> {
+    let volumes = given.volumes(cluster).await.unwrap();
+    given.run(&["-n", DATABASES, "delete", "cluster", cluster, "--cascade=orphan"]).await.unwrap();
+    assert_eq!(given.get("cluster", cluster).await.unwrap(), Value::Null);
+    assert_eq!(given.volumes(cluster).await.unwrap(), volumes, "its volumes are left");
+    volumes
 }
 
 async fn resume(
@@ -248,23 +257,44 @@ async fn the_agent_may_die_at_any_time() {
     let (asked, operation) = kiven.customer.ask(&request).await.unwrap();
     kiven.survive("provision", &operation).await;
     let database = kiven.view(&asked).await;
-    let target = kiven.target(&database);
+    let (cluster, target) = (kiven.cluster(&database).await, kiven.target(&database));
     let writer = Writer::start(&given, &target).await;
     request.custom = Some(CustomRequest { vcpu: 1, memory_gib: 2 });
     let operation = kiven.put(&database, &request).await;
     kiven.survive("resize", &operation).await;
     writer.settle().await;
     kept(&writer, &target, "after a resize").await;
+    if kiven.instances > 1 {
+        let (gap, kills) = kiven.killing(life::lose_primary(&given, &cluster, &writer)).await;
+        println!("loss of the primary with the agent killed {kills} times: writes stop {gap:.1} s");
+        kept(&writer, &target, "after the loss of the primary").await;
+    }
     let acknowledged = writer.stop().await;
+
+    let backup = backups::begin(&given, &cluster).await;
     let operation = kiven.customer.power(&database.id, false).await.unwrap();
-    kiven.survive("pause", &operation).await;
+    kiven.survive("pause that waits for a backup", &operation).await;
+    assert_eq!(given.get("backup", &backup).await.unwrap()["status"]["phase"], "completed", "a pause cuts no backup off");
     let operation = kiven.customer.power(&database.id, true).await.unwrap();
     kiven.survive("resume", &operation).await;
-    let writer = Writer::begin(&given, &target, acknowledged).await;
-    writer.settle().await;
-    kept(&writer, &target, "after pause and resume").await;
-    assert_eq!(kiven.view(&database).await.system_identifier, database.system_identifier, "the same PostgreSQL");
-    writer.stop().await;
+    let acknowledged = still(&kiven, &database, &target, acknowledged, "after pause and resume").await;
+
+    let operation = kiven.customer.power(&database.id, false).await.unwrap();
+    kiven.survive("pause", &operation).await;
+    let volumes = orphan(&given, &cluster).await;
+    let operation = kiven.customer.power(&database.id, true).await.unwrap();
+    kiven.survive("resume without its Cluster object", &operation).await;
+    assert_eq!(given.volumes(&cluster).await.unwrap(), volumes, "adopted");
+    still(&kiven, &database, &target, acknowledged, "after the loss of the Cluster object").await;
     kiven.delete(&database, true).await;
     kiven.stack.end().await.unwrap();
+}
+
+/// It is the same PostgreSQL with every acknowledged row, and takes more.
+async fn still(kiven: &Kiven, database: &DatabaseView, target: &Target, acknowledged: BTreeSet<i64>, when: &str) -> BTreeSet<i64> {
+    let writer = Writer::begin(&kiven.given, target, acknowledged).await;
+    writer.settle().await;
+    kept(&writer, target, when).await;
+    assert_eq!(kiven.view(database).await.system_identifier, database.system_identifier, "the same PostgreSQL");
+    writer.stop().await
 }
