@@ -294,24 +294,39 @@ fn a_zone_without_machines_is_waited_for() {
 }
 
 #[test]
-fn a_role_that_no_longer_opens_makes_the_environment_wait() {
+fn a_role_that_no_longer_opens_stops_no_database_and_undoes_nothing() {
     deep(async || {
-        let Some(world) = begin("denial::a_role_that_no_longer_opens_makes_the_environment_wait").await else { return };
+        let Some(world) = begin("denial::a_role_that_no_longer_opens_stops_no_database_and_undoes_nothing").await else { return };
         let stage = ready(&world, 8).await;
         stage.complete(Provision).await;
         let iam = world.aws.sdk(&MiniStack::root(crate::ACCOUNT)).iam();
         let nobody = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Principal": "*", "Action": "sts:AssumeRole"}]});
-        iam.update_assume_role_policy().role_name(ROLE).policy_document(nobody.to_string()).send().await.unwrap();
+        let close = async || {
+            iam.update_assume_role_policy().role_name(ROLE).policy_document(nobody.to_string()).send().await.unwrap();
+        };
+        let mend = async |stage: &Stage| {
+            let names = world.customer.names(&stage.world.environment());
+            let names = crate::onboarding::Names { principal: principal("kiven-cold"), ..names };
+            world.customer.onboard(&world.aws, &world.documents, &names).await.unwrap();
+        };
         // Kept sessions still open for a while; a new adapter has none.
-        let cold = Account::new(world.aws.sdk(&saas(&world.aws, "kiven-cold").await.unwrap()));
+        let sdk = saas(&world.aws, "kiven-cold").await.unwrap();
+        let (cold, colder) = (Account::new(world.aws.sdk(&sdk)), Account::new(world.aws.sdk(&sdk)));
+        close().await;
         let stage = stage.with(&cold);
-        let id = stage.accept(Pause).await;
+        let ended = stage.ended(Pause).await;
+        assert_eq!((ended.status, ended.problem.map(|problem| problem.code)), (OperationStatus::Failed, Some(Code::ACCESS_DENIED)));
+        assert_eq!(stage.environment().await.status, EnvironmentStatus::AccessLost);
+        mend(&stage).await;
+        stage.complete(Pause).await;
+        assert_eq!(stage.environment().await.status, EnvironmentStatus::Connected);
+        close().await;
+        let stage = stage.with(&colder);
+        let id = stage.accept(Resume).await;
         let lost = async |_: &_| stage.environment().await.status == EnvironmentStatus::AccessLost;
         let head = stage.run_until(&id, lost).await;
         assert!(!head.status.over(), "nothing is undone while the way in is lost: {:?}", head.problem);
-        let names = world.customer.names(&stage.world.environment());
-        let names = crate::onboarding::Names { principal: principal("kiven-cold"), ..names };
-        world.customer.onboard(&world.aws, &world.documents, &names).await.unwrap();
+        mend(&stage).await;
         assert_eq!(stage.run(&id).await.status, OperationStatus::Succeeded);
         assert_eq!(stage.environment().await.status, EnvironmentStatus::Connected);
     });
