@@ -105,6 +105,12 @@ impl Api {
         edit(&mut record);
         self.commit(vec![Write::Database { record: Box::new(record), expected }]);
     }
+    /// Asks for a database as it is, with this power.
+    fn put_power(&self, number: u8, power: &str) -> (StatusCode, Value) {
+        let environment = self.world.environment().id;
+        let body = json!({ "name": format!("shop-{number}"), "environment_id": environment, "plan": "startup", "power": power });
+        self.call("PUT", &format!("/v1/databases/{}", database_id(number)), &body)
+    }
     fn follows(&self, number: u8) -> Option<String> {
         block_on(self.world.scheduled_power_get(&database_id(number))).unwrap().unwrap().map(|power| power.schedule_id.to_string())
     }
@@ -240,11 +246,7 @@ fn a_change_begins_anew_for_those_that_it_concerns() {
 fn what_people_do_is_noted_and_what_a_schedule_does_is_no_drift() {
     let api = Api::new();
     let database = format!("/v1/databases/{}", database_id(1));
-    let put = |power: &str| {
-        let environment = api.world.environment().id;
-        let body = json!({ "name": "shop-1", "environment_id": environment, "plan": "startup", "power": power });
-        api.call("PUT", &database, &body)
-    };
+    let put = |power: &str| api.put_power(1, power);
     assert_eq!(api.call("PUT", &path(1), &schedule(&[1])).0, StatusCode::OK);
     // The schedule has paused it: the same request changes nothing, and Terraform is told what it has asked for.
     api.edit(1, |database| database.status = DatabaseStatus::Paused);
@@ -271,12 +273,7 @@ fn what_people_do_is_noted_and_what_a_schedule_does_is_no_drift() {
 #[test]
 fn what_a_schedule_has_switched_is_no_drift_when_the_schedule_is_gone() {
     let api = Api::new();
-    let database = format!("/v1/databases/{}", database_id(1));
-    let put = |power: &str| {
-        let environment = api.world.environment().id;
-        let body = json!({ "name": "shop-1", "environment_id": environment, "plan": "startup", "power": power });
-        api.call("PUT", &database, &body)
-    };
+    let put = |power: &str| api.put_power(1, power);
     // A schedule has paused it at night, and was deleted then.
     api.edit(1, |database| (database.status, database.switched_by_schedule) = (DatabaseStatus::Paused, true));
     let before = api.database(1);
