@@ -12,7 +12,7 @@ use kiven_model::Code;
 use kiven_model::command::{Command, CommandBody, CommandOutcome, CommandOutput};
 use kiven_model::database::Power;
 use kube::ResourceExt;
-use kube::api::{Api, DynamicObject, ListParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -208,6 +208,8 @@ async fn hibernates_after_backups(scene: &Scene, shop: &Database) {
     later(scene, shop, "off", CommandBody::Apply { objects: off(), consent: None }, "is pending").await;
     operator::back_up(&scene.admin, &name, "completed").await;
     scene.done(shop.command("await-backups-again", CommandBody::AwaitBackups { cluster })).await;
+    // Nobody owns it: nothing else would take it away.
+    scene.admin.of(DATABASES, CNPG, "Backup").delete(&name, &DeleteParams::default()).await.unwrap();
 }
 
 /// Killed and started again, the agent gives the old answers, and refuses what is older than what it has seen.
