@@ -5,9 +5,14 @@ use crate::trace::Tracer;
 use crate::world::WallClock;
 use kiven_aws::meter::Meter;
 use kiven_ports::Clock;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, fmt};
+
+/// Libraries of which warnings are enough.
+const QUIET: [&str; 4] = ["aws_config", "aws_smithy_runtime", "lambda_runtime", "lambda_http"];
 
 /// Tells of one function's work.
 #[derive(Clone)]
@@ -22,7 +27,8 @@ impl Observer {
     #[must_use]
     pub fn start(config: &Config, meter: &Meter) -> Self {
         let tracer = config.otlp_endpoint.as_deref().map(|endpoint| Tracer::new(endpoint, &format!("kiven-{}", config.function.as_str())));
-        let filter = EnvFilter::new("info,aws_config=warn,aws_smithy_runtime=warn,lambda_runtime=warn,lambda_http=warn");
+        // A fixed list needs no EnvFilter, whose regular expressions every function's zip would carry.
+        let filter = Targets::new().with_default(Level::INFO).with_targets(QUIET.map(|target| (target, Level::WARN)));
         let lines = fmt::layer().json().with_span_list(false).with_writer(std::io::stderr);
         tracing_subscriber::registry().with(filter).with(lines).with(tracer.clone()).init();
         if rustls::crypto::ring::default_provider().install_default().is_err() {
