@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// How long the released agent may take to say so.
 const MARK_MAX: Duration = Duration::from_secs(10);
+/// Two instances, and two of PgBouncer.
+const PODS: usize = 4;
 
 fn code(answer: Result<impl std::fmt::Debug, ClientError>) -> Code {
     match answer {
@@ -37,6 +39,8 @@ async fn what_is_released_runs_on_and_what_is_destroyed_is_gone() {
 
     let page = customer.runbook().await.unwrap();
     assert!(page.contains("cluster `local` in eu-west-1") && page.contains(&format!("## keeper ({})", database.id)), "{page}");
+    // PgBouncer's pods come after the resume has ended.
+    assert!(within(MARK_MAX, async || customer.census(&view).await.is_ok_and(|census| census["pods"] == PODS)).await);
     let (before, volumes) = (customer.census(&view).await.unwrap(), customer.volumes(&view).await.unwrap());
     let leaving = client.connection_delete(environment, Some(Farewell::Release)).await.unwrap();
     let again = client.connection_delete(environment, Some(Farewell::Release)).await;
