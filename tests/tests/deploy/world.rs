@@ -9,7 +9,7 @@ use axum::http::{StatusCode, Uri};
 use kiven_model::EnvironmentId;
 use kiven_model::api::EnvironmentView;
 use kiven_tests::ministack::{MiniStack, REGION};
-use kiven_tests::{binaries, within};
+use kiven_tests::{binaries, random, within};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -191,8 +191,11 @@ impl Drop for Processes {
     }
 }
 
+/// A port below those of outgoing connections (Linux: from 32768): one of these could take it before the relay does.
 fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    let mut random = random()?.into_iter().map(u16::from);
+    let mut ports = std::iter::from_fn(|| Some(15_000 + ((random.next()? << 8) | random.next()?) % 17_000));
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).context("no port is free")
 }
 
 /// The customer's S3 for the cluster's operator, which signs nothing: each object is put as the customer.
