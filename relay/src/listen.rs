@@ -22,21 +22,6 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections that the kernel keeps waiting: all agents come back at once when a relay has ended.
 const BACKLOG: u32 = 4_096;
-/// Open files of the process that the relay asks for: one for each session, and some.
-const FILES_WANTED: u64 = 65_536;
-
-/// Lets the process open as many files as it may; a session needs one.
-pub(crate) fn raise_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = limit.maximum.map_or(FILES_WANTED, |most| most.min(FILES_WANTED));
-    if limit.current.is_some_and(|now| now < wanted)
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum })
-    {
-        tracing::warn!(%error, "the limit of open files cannot be raised");
-    }
-    tracing::info!(files = wanted, "open files, each session needs one");
-}
 
 /// What is shown to agents and demanded of them.
 ///

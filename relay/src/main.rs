@@ -10,6 +10,7 @@ mod limits;
 mod listen;
 mod metrics;
 mod packs;
+mod process;
 mod serve;
 #[cfg(test)]
 mod serve_tests;
@@ -53,7 +54,7 @@ async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     let config = Config::parse(|name| std::env::var(name).ok())?;
-    listen::raise_files();
+    process::prepare();
     let sdk = Sdk::new(&config.aws);
     let shown = Identity::obtain(&config.identity, &sdk, now()).await?;
     let (sessions, metrics) = (Sessions::default(), Arc::new(Metrics::default()));

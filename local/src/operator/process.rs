@@ -181,6 +181,18 @@ pub(crate) fn is_occupied(data: &Path) -> bool {
     entries.flatten().any(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == data))
 }
 
+/// Removes the lock of a server that is gone: one that was killed before it had written its pid leaves an empty file, on which
+/// PostgreSQL refuses to start for ever, and a pid may be another process's by now. CNPG's instance manager does the same.
+fn clear_lock(data: &Path) -> Result<(), OperatorError> {
+    if is_occupied(data) {
+        return Ok(());
+    }
+    match fs::remove_file(data.join("postmaster.pid")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Where the WAL of a server ends that was shut down in order: nothing is written after its last checkpoint, whatever of its
 /// processes is still there to archive. `None` as long as it may write. Reads `global/pg_control`, whose first fields have been
 /// the same since PostgreSQL 9.3 (`src/include/catalog/pg_control.h`: state at 16, checkPoint at 32).
@@ -238,6 +250,7 @@ impl Processes {
         let began = Instant::now();
         let mut pid = None;
         if Server::of(data) == Server::Down {
+            clear_lock(data)?;
             let mut command = postgres.command(&postgres.bin.join("postgres"));
             command.arg("-D").arg(data);
             pid = Some(self.spawn(command, log)?);
@@ -288,6 +301,24 @@ fn last_lines(log: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_is_removed_when_nobody_works_in_its_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = folder.path().join("postmaster.pid");
+        clear_lock(folder.path()).unwrap();
+        for left in [String::new(), std::process::id().to_string()] {
+            fs::write(&lock, left).unwrap();
+            clear_lock(folder.path()).unwrap();
+            assert!(!lock.exists());
+        }
+        fs::write(&lock, "").unwrap();
+        let mut server = std::process::Command::new("sleep").arg("60").current_dir(folder.path()).spawn().unwrap();
+        clear_lock(folder.path()).unwrap();
+        server.kill().unwrap();
+        server.wait().unwrap();
+        assert!(lock.exists(), "a server that begins has not written its pid yet");
+    }
 
     #[test]
     fn only_a_server_that_was_shut_down_in_order_has_an_end() {

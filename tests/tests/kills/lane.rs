@@ -1,5 +1,5 @@
 //! A lane: one stack on which cells run one after another, with a database of two instances that is paused and resumed.
-use crate::matrix::{Cell, Operation};
+use crate::matrix::{Cell, Operation, Strike};
 use crate::strike::{Hand, Held, arm, postmasters};
 use anyhow::{Context, bail, ensure};
 use kiven_model::api::{DatabaseRequest, DatabaseView};
@@ -94,6 +94,7 @@ impl Lane {
         self.leftovers.push(database.id.clone());
         let held = self.hand().strike_and_follow(cell, &database, &operation, began).await?;
         let database = self.customer.client.database_get(&database.id).await?;
+        self.recovered(cell, &database).await?;
         self.answers(&database).await?;
         self.unchanged(&request, &database).await?;
         let census = self.new_census.clone();
@@ -116,6 +117,7 @@ impl Lane {
         let began = Instant::now();
         let operation = self.customer.power(&self.home.id, true).await?;
         let held = self.strike_home(cell, &operation, began).await?;
+        self.recovered(cell, &self.home).await?;
         self.resumed().await?;
         Ok(held)
     }
@@ -164,6 +166,15 @@ impl Lane {
         let census = self.home_census.clone();
         self.counted(&view, &census).await?;
         self.on = true;
+        Ok(())
+    }
+
+    /// A postmaster that was struck may have outlived its operation's last question: then it still starts when that is over.
+    async fn recovered(&self, cell: &Cell, database: &DatabaseView) -> anyhow::Result<()> {
+        if cell.strike == Strike::Postmaster {
+            let answered = within(SETTLE_MAX, async || self.customer.query(database, IDENTIFIER).await.is_ok()).await;
+            ensure!(answered, "the server that was struck has not come back within {SETTLE_MAX:?}");
+        }
         Ok(())
     }
 
