@@ -45,6 +45,7 @@ mod volumes;
 mod waiting;
 mod warnings;
 mod watch;
+mod watched;
 
 use anyhow::Context;
 use std::process::ExitCode;

@@ -1,9 +1,9 @@
 //! Volumes that nothing in the cluster uses any more: what costs, and what nobody would find.
 use crate::objects::{api, resource};
+use crate::watched::Watched;
 use kiven_model::names::DATABASE_NAMESPACE;
 use kiven_model::report::{LOOSE_VOLUMES_MAX, LooseVolume};
 use kube::api::{Api, DynamicObject, ListParams};
-use kube::runtime::reflector::Store;
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -19,10 +19,9 @@ const LISTED_MAX: Duration = Duration::from_secs(2);
 const PAGES_MAX: u32 = 20;
 
 /// Volumes of the databases' namespace whose claim, or whose claim's Cluster, is gone. What cannot be listed is not there.
-pub(crate) async fn loose(client: &Client, claims: &Store<DynamicObject>, clusters: &Store<DynamicObject>) -> Vec<LooseVolume> {
+pub(crate) async fn loose(client: &Client, claims: &Watched, clusters: &Watched) -> Vec<LooseVolume> {
     // Before both are listed everything would look unused.
-    let listed = tokio::time::timeout(LISTED_MAX, async { (claims.wait_until_ready().await, clusters.wait_until_ready().await) }).await;
-    if !matches!(listed, Ok((Ok(()), Ok(())))) {
+    if tokio::time::timeout(LISTED_MAX, async { tokio::join!(claims.listed(), clusters.listed()) }).await.is_err() {
         return Vec::new();
     }
     let living: BTreeSet<String> = clusters.state().iter().map(|cluster| cluster.name_any()).collect();

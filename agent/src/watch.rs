@@ -4,9 +4,8 @@ use crate::objects::{api, resource};
 use crate::outbox::Outbox;
 use crate::runbook::Runbook;
 use crate::statistics::{Target, targets};
-use crate::strip::strip;
 use crate::volumes;
-use futures_util::StreamExt;
+use crate::watched::Watched;
 use kiven_data_services::cnpg::{Cnpg, DATABASE_LABEL, STORAGE_CLASS, whole};
 use kiven_data_services::events::{Known, follow};
 use kiven_data_services::{DataService, Seen};
@@ -17,9 +16,7 @@ use kiven_model::operators::{Component, version_of_image};
 use kiven_model::preflight::ClusterFacts;
 use kiven_model::report::{AgentFacts, Observation, ReportBody};
 use kiven_model::statistics::VolumeUse;
-use kube::api::{Api, ApiResource, DynamicObject, ListParams};
-use kube::runtime::reflector::{Store, reflector, store};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::api::{Api, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,13 +35,13 @@ const POOLER_LABEL: &str = "cnpg.io/poolerName";
 /// Everything watched.
 pub(crate) struct World {
     client: Client,
-    clusters: Store<DynamicObject>,
-    poolers: Store<DynamicObject>,
-    backups: Store<DynamicObject>,
-    pods: Store<DynamicObject>,
-    claims: Store<DynamicObject>,
-    services: Store<DynamicObject>,
-    nodes: Store<DynamicObject>,
+    clusters: Watched,
+    poolers: Watched,
+    backups: Watched,
+    pods: Watched,
+    claims: Watched,
+    services: Watched,
+    nodes: Watched,
     /// Where the operator runs.
     operator_namespace: String,
     /// Whether Kiven's installer brought operator and plugin.
@@ -71,8 +68,8 @@ impl World {
     /// Starts the watches and the task that reports changes.
     pub(crate) fn start(client: Client, outbox: Arc<Outbox>, operator_namespace: String, upgradable: bool) -> Arc<Self> {
         let changed = Arc::new(Notify::new());
-        let cnpg = |kind, plural| watch_kind(&client, &resource("postgresql.cnpg.io", "v1", kind, plural), &changed);
-        let core = |kind, plural| watch_kind(&client, &resource("", "v1", kind, plural), &changed);
+        let cnpg = |kind, plural| Watched::kind(&client, &resource("postgresql.cnpg.io", "v1", kind, plural), &changed);
+        let core = |kind, plural| Watched::kind(&client, &resource("", "v1", kind, plural), &changed);
         let world = Arc::new(Self {
             clusters: cnpg("Cluster", "clusters"),
             poolers: cnpg("Pooler", "poolers"),
@@ -80,7 +77,7 @@ impl World {
             pods: core("Pod", "pods"),
             claims: core("PersistentVolumeClaim", "persistentvolumeclaims"),
             services: core("Service", "services"),
-            nodes: watch_nodes(&client, &changed),
+            nodes: Watched::nodes(&client, &changed),
             client: client.clone(),
             operator_namespace,
             upgradable,
@@ -190,10 +187,8 @@ impl World {
 
     /// Waits for the first list of each kind.
     async fn wait_until_listed(&self) {
-        for store in [&self.clusters, &self.poolers, &self.backups, &self.pods, &self.claims, &self.services, &self.nodes] {
-            if store.wait_until_ready().await.is_err() {
-                return;
-            }
+        for kind in [&self.clusters, &self.poolers, &self.backups, &self.pods, &self.claims, &self.services, &self.nodes] {
+            kind.listed().await;
         }
         self.listed.store(true, Ordering::Relaxed);
         self.changed.notify_one();
@@ -243,9 +238,8 @@ impl World {
 
     /// Brings the runbook to what is there, once the Clusters have been listed.
     pub(crate) async fn keep(&self, runbook: &Runbook) {
-        if self.clusters.wait_until_ready().await.is_ok() {
-            runbook.keep(&self.client, &self.clusters.state()).await;
-        }
+        self.clusters.listed().await;
+        runbook.keep(&self.client, &self.clusters.state()).await;
     }
 
     /// What the agent says of itself and its cluster.
@@ -303,41 +297,6 @@ impl World {
     }
 }
 
-/// Watches one kind in the databases' namespace.
-fn watch_kind(client: &Client, resource: &ApiResource, changed: &Arc<Notify>) -> Store<DynamicObject> {
-    watch_all(api(client, DATABASE_NAMESPACE, resource), watcher::Config::default(), resource, changed)
-}
-
-/// Watches the databases' nodes, whose labels say the zone.
-fn watch_nodes(client: &Client, changed: &Arc<Notify>) -> Store<DynamicObject> {
-    let nodes = resource("", "v1", "Node", "nodes");
-    let api = Api::all_with(client.clone(), &nodes);
-    watch_all(api, watcher::Config::default().labels(DATABASE_LABEL), &nodes, changed)
-}
-
-/// Watches into a store; every change rings.
-fn watch_all(api: Api<DynamicObject>, config: watcher::Config, resource: &ApiResource, changed: &Arc<Notify>) -> Store<DynamicObject> {
-    let (reader, writer) = store_of(resource);
-    let (changed, kind) = (Arc::clone(changed), resource.kind.clone());
-    let stripped = kind.clone();
-    let stream = reflector(writer, watcher(api, config).default_backoff().modify(move |object| strip(&stripped, object)));
-    tokio::spawn(async move {
-        let mut stream = std::pin::pin!(stream);
-        while let Some(event) = stream.next().await {
-            match event {
-                Ok(_) => changed.notify_one(),
-                Err(error) => tracing::warn!(%error, kind, "watch interrupted"),
-            }
-        }
-    });
-    reader
-}
-
-fn store_of(resource: &ApiResource) -> (Store<DynamicObject>, store::Writer<DynamicObject>) {
-    let writer = store::Writer::new(resource.clone());
-    (writer.as_reader(), writer)
-}
-
-fn matching(store: &Store<DynamicObject>, keep: impl Fn(&DynamicObject) -> bool) -> Vec<Value> {
-    store.state().iter().filter(|object| keep(object)).filter_map(|object| serde_json::to_value(object.as_ref()).ok()).collect()
+fn matching(kind: &Watched, keep: impl Fn(&DynamicObject) -> bool) -> Vec<Value> {
+    kind.state().iter().filter(|object| keep(object)).filter_map(|object| serde_json::to_value(object.as_ref()).ok()).collect()
 }

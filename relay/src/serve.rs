@@ -22,8 +22,10 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tower::Service;
 
-/// Below the 350 s after which the NLB drops a silent connection.
+/// How often a connection is asked whether it lives; below the 350 s after which the NLB drops a silent one.
 const KEEPALIVE: Duration = Duration::from_secs(60);
+/// How long it may take to say so.
+const SILENT_MAX: Duration = Duration::from_secs(20);
 /// How long a connection may be without a session: before its first one, and after its last.
 const WITHOUT_SESSION_MAX: Duration = Duration::from_secs(10);
 /// How long an agent has to close a connection once it is told to.
@@ -48,11 +50,15 @@ pub(crate) struct Bounds {
     pub(crate) without_session: Duration,
     /// A relay that stops ends after this, whether all have left or not.
     pub(crate) stop: Duration,
+    /// A connection is asked so often whether it lives.
+    pub(crate) keepalive: Duration,
+    /// One that does not answer for so long is dropped.
+    pub(crate) silent: Duration,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { without_session: WITHOUT_SESSION_MAX, stop: sessions::LEAVE_MAX + STOP_MAX }
+        Self { without_session: WITHOUT_SESSION_MAX, stop: sessions::LEAVE_MAX + STOP_MAX, keepalive: KEEPALIVE, silent: SILENT_MAX }
     }
 }
 
@@ -65,7 +71,7 @@ pub(crate) async fn until<S: Agents + 'static, Q: ReportQueue + 'static>(
 ) {
     let (sessions, metrics, open) = (relay.sessions.clone(), Arc::clone(&relay.metrics), Connections::default());
     let service = AgentRelayServiceServer::new(relay).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
-    let http = http();
+    let http = http(bounds);
     let serving = async {
         while let Some(stream) = incoming.recv().await {
             let Some(agent) = stream.get_ref().1.peer_certificates().and_then(|all| all.first()).and_then(|leaf| shown(leaf)) else {
@@ -137,10 +143,11 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     }
 }
 
-fn http() -> http2::Builder<TokioExecutor> {
+fn http(bounds: Bounds) -> http2::Builder<TokioExecutor> {
     let mut http = http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new())
-        .keep_alive_interval(KEEPALIVE)
+        .keep_alive_interval(bounds.keepalive)
+        .keep_alive_timeout(bounds.silent)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(STREAMS_MAX)

@@ -35,6 +35,8 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Time that nothing in a test waits for.
 const LONG: Duration = Duration::from_secs(3_600);
 const LOOK: Duration = Duration::from_millis(10);
+/// A relay that closes nothing by itself.
+const PATIENT: Bounds = Bounds { without_session: LONG, stop: LONG, keepalive: LONG, silent: LONG };
 
 /// A queue that takes every report.
 struct Taking;
@@ -170,7 +172,7 @@ fn environment(seed: u8) -> EnvironmentId {
 
 #[tokio::test]
 async fn who_is_told_to_go_goes_and_then_the_relay_ends() {
-    let scene = Scene::start(Bounds { without_session: LONG, stop: LONG });
+    let scene = Scene::start(PATIENT);
     let mut agents = [scene.agent(&environment(1), 1).await, scene.agent(&environment(2), 1).await];
     scene.stop.notify_one();
     for agent in &mut agents {
@@ -186,7 +188,7 @@ async fn who_is_told_to_go_goes_and_then_the_relay_ends() {
 #[tokio::test]
 async fn a_deaf_agent_is_not_waited_for_for_ever() {
     let stop = Duration::from_millis(300);
-    let scene = Scene::start(Bounds { without_session: LONG, stop });
+    let scene = Scene::start(Bounds { stop, ..PATIENT });
     let deaf = scene.agent(&environment(1), 1).await;
     assert!(scene.stopped().await >= stop, "it had its time");
     drop(deaf);
@@ -194,7 +196,7 @@ async fn a_deaf_agent_is_not_waited_for_for_ever() {
 
 #[tokio::test]
 async fn a_certificate_that_names_no_environment_gets_nothing() {
-    let scene = Scene::start(Bounds { without_session: LONG, stop: LONG });
+    let scene = Scene::start(PATIENT);
     closed(&mut scene.connect("relay.example.com").await).await;
     scene.counted("kiven_relay_refusals_total{reason=\"identity\"} 1").await;
     scene.stopped().await;
@@ -202,7 +204,7 @@ async fn a_certificate_that_names_no_environment_gets_nothing() {
 
 #[tokio::test]
 async fn an_environment_has_so_many_connections_and_others_are_not_kept_out() {
-    let scene = Scene::start(Bounds { without_session: LONG, stop: LONG });
+    let scene = Scene::start(PATIENT);
     let mut kept = Vec::new();
     for _ in 0..CONNECTIONS_OF_ONE_MAX {
         kept.push(scene.connect(environment(1).as_str()).await);
@@ -219,7 +221,7 @@ async fn an_environment_has_so_many_connections_and_others_are_not_kept_out() {
 
 #[tokio::test]
 async fn a_connection_without_a_session_is_closed_and_one_with_a_session_is_not() {
-    let scene = Scene::start(Bounds { without_session: Duration::from_secs(2), stop: LONG });
+    let scene = Scene::start(Bounds { without_session: Duration::from_secs(2), ..PATIENT });
     let mut agent = scene.agent(&environment(1), 1).await;
     closed(&mut scene.connect(environment(2).as_str()).await).await;
     scene.counted("kiven_relay_connections_ended_total{reason=\"idle\"} 1").await;
@@ -237,8 +239,21 @@ async fn a_connection_without_a_session_is_closed_and_one_with_a_session_is_not(
 }
 
 #[tokio::test]
+async fn a_connection_that_does_not_answer_is_dropped() {
+    let scene = Scene::start(Bounds { keepalive: Duration::from_millis(100), silent: Duration::from_secs(2), ..PATIENT });
+    let mut agent = scene.agent(&environment(1), 1).await;
+    let mut silent = scene.connect(environment(2).as_str()).await;
+    assert!(served(&mut silent).await);
+    closed(&mut silent).await;
+    scene.counted("kiven_relay_connections_ended_total{reason=\"silent\"} 1").await;
+    assert!(timeout(LOOK, agent.next()).await.is_err() && !scene.sessions.is_empty(), "one that answers stays");
+    drop(agent);
+    scene.stopped().await;
+}
+
+#[tokio::test]
 async fn what_is_not_http_is_counted() {
-    let scene = Scene::start(Bounds { without_session: LONG, stop: LONG });
+    let scene = Scene::start(PATIENT);
     let mut odd = scene.connect(environment(1).as_str()).await;
     odd.write_all(&[b'x'; 64]).await.unwrap();
     closed(&mut odd).await;

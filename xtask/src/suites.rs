@@ -217,7 +217,8 @@ fn counted(count: &mut Count, command: &mut Command) -> Result<()> {
             count.failed += number("failed");
         }
         count.skipped.extend(ignored(&line));
-        count.skipped.extend(skip_of(&line).map(str::to_owned));
+        count.skipped.extend(said(&line, "skipped: ").map(str::to_owned));
+        count.failures.extend(said(&line, "failed: ").map(str::to_owned));
         println!("{line}");
     }
     if !child.wait()?.success() && count.failed == 0 {
@@ -232,10 +233,11 @@ fn ignored(line: &str) -> Option<String> {
     Some(format!("{}{}", name.rsplit("::").next().unwrap_or(name), why.replace(", ", ": ")))
 }
 
-/// What a test says when it is skipped. With one test at a time, cargo has begun the line with the test's name.
-fn skip_of(line: &str) -> Option<&str> {
-    let (before, skip) = line.split_once("skipped: ")?;
-    (before.is_empty() || before.ends_with(" ... ")).then_some(skip)
+/// What a test says of itself for the closing lines: why it is skipped, or which of its parts failed. With one test at a time, cargo
+/// has begun the line with the test's name.
+fn said<'a>(line: &'a str, word: &str) -> Option<&'a str> {
+    let (before, what) = line.split_once(word)?;
+    (before.is_empty() || before.ends_with(" ... ")).then_some(what)
 }
 
 /// Packages that need no process but their own.
@@ -328,13 +330,14 @@ fn kills() -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::skip_of;
+    use super::said;
 
     #[test]
-    fn a_skip_is_seen_wherever_cargo_puts_it() {
-        assert_eq!(skip_of("skipped: secrets: no client"), Some("secrets: no client"));
-        assert_eq!(skip_of("test nothing_secret ... skipped: secrets: no client"), Some("secrets: no client"));
-        assert_eq!(skip_of("  1933 generated, 1933 passed, 26 skipped"), None);
-        assert_eq!(skip_of("nobody skipped: this"), None);
+    fn what_a_test_says_is_seen_wherever_cargo_puts_it() {
+        assert_eq!(said("skipped: secrets: no client", "skipped: "), Some("secrets: no client"));
+        assert_eq!(said("test nothing_secret ... skipped: secrets: no client", "skipped: "), Some("secrets: no client"));
+        assert_eq!(said("failed: agent × pause: it is off", "failed: "), Some("agent × pause: it is off"));
+        assert_eq!(said("test result: FAILED. 1 passed; 1 failed; 0 ignored", "failed: "), None);
+        assert_eq!(said("nobody skipped: this", "skipped: "), None);
     }
 }

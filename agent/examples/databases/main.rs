@@ -56,7 +56,7 @@ async fn main() -> anyhow::Result<()> {
     let (first, cpu) = (kiven.statistics(), busy.cores_over(COLLECTING));
     let collecting_cores = cpu.await?;
     let second = kiven.statistics();
-    let events = events(&cluster, &kiven).await?;
+    let events = events(&cluster, &kiven).await.with_context(|| busy.tail())?;
     let collecting_mib = busy.rss_mib()?;
     let reports = second.0 - first.0;
     ensure!(reports >= instances, "{reports} reports of {instances} instances in {COLLECTING:?}");
@@ -83,7 +83,7 @@ async fn events(cluster: &cluster::Cluster, kiven: &kiven::Kiven) -> anyhow::Res
         let archives = number / DATABASES % 2 == 1;
         let began = Instant::now();
         cluster.archiving(database, archives)?;
-        let at = kiven.await_event(cluster.id(database), archives, WAIT_MAX).await?;
+        let at = kiven.await_event(cluster.id(database), archives, WAIT_MAX).await.with_context(|| format!("of event {number}"))?;
         latencies.push(at.saturating_duration_since(began));
         tokio::time::sleep(EVENT_PAUSE).await;
     }

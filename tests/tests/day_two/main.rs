@@ -33,6 +33,7 @@ struct Row {
     how: String,
     took: Duration,
     gap: Duration,
+    pooled_gap: Duration,
 }
 
 async fn change(customer: &Customer, database: &DatabaseView, request: &DatabaseRequest) -> DatabaseView {
@@ -54,38 +55,52 @@ async fn changes_under_a_writer_lose_no_acknowledged_row() {
     let identifier = database.system_identifier.clone().unwrap();
     let plain = plain::Plain::start(&stack).unwrap().restart_gap().await.unwrap();
 
-    let target = Target::of_stack(database.connection_uri.as_ref().unwrap(), &stack.state, "shop").unwrap();
-    let writer = Writer::start(target.clone()).await.unwrap();
+    let uri = database.connection_uri.as_ref().unwrap();
+    let target = Target::of_stack(uri, None, &stack.state, "shop").unwrap();
+    let writer = Writer::start(target.clone(), "writes").await.unwrap();
+    let pooled = Target::of_stack(uri, Some(pooler_port(&customer).await), &stack.state, "shop").unwrap();
+    let pooled = Writer::start(pooled, "pooled_writes").await.unwrap();
     let mut rows = Vec::new();
     for (what, how, edit) in CHANGES {
-        assert!(writer.settle().await, "nobody writes before {what}");
+        assert!(writer.settle().await && pooled.settle().await, "nobody writes before {what}");
         let is = request.clone();
         edit(&mut request);
         let began = Instant::now();
         change(&customer, &database, &request).await;
-        let row = Row { what, how: word(&is, &request), took: began.elapsed(), gap: writer.gap().await };
+        let row = Row { what, how: word(&is, &request), took: began.elapsed(), gap: writer.gap().await, pooled_gap: pooled.gap().await };
         assert_eq!(row.how, format!("{how:?}"), "{what}");
         rows.push(row);
     }
     shown(&customer, &database, &[("work_mem", "8MB"), ("max_connections", "150")]).await;
     refused_growth(&customer, &database, &request).await;
-    let acknowledged = writer.stop().await.unwrap();
+    let acknowledged = [("writes", writer.stop().await.unwrap()), ("pooled_writes", pooled.stop().await.unwrap())];
     kept_while_off(&customer, &database, &mut request).await;
 
     let client = target.connect().await.unwrap();
-    let stored: BTreeSet<i64> = client.query("SELECT n FROM writes", &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
-    let lost = acknowledged.iter().filter(|n| !stored.contains(n)).count();
+    let mut lost = 0;
+    for (table, acknowledged) in &acknowledged {
+        let stored: BTreeSet<i64> = client.query(&format!("SELECT n FROM {table}"), &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+        lost += acknowledged.iter().filter(|n| !stored.contains(n)).count();
+    }
     let after = customer.client.database_get(&database.id).await.unwrap();
     assert_eq!(after.system_identifier, Some(identifier), "the same PostgreSQL");
-    println!("\n{:<20} {:<11} {:>8} {:>12}", "change", "how", "took s", "write gap ms");
-    for Row { what, how, took, gap } in &rows {
-        println!("{what:<20} {how:<11} {:>8.1} {:>12.1}", took.as_secs_f64(), gap.as_secs_f64() * 1000.0);
+    let ms = |gap: &Duration| gap.as_secs_f64() * 1000.0;
+    println!("\n{:<20} {:<11} {:>8} {:>12} {:>12}", "change", "how", "took s", "write gap ms", "pooled ms");
+    for Row { what, how, took, gap, pooled_gap } in &rows {
+        println!("{what:<20} {how:<11} {:>8.1} {:>12.1} {:>12.1}", took.as_secs_f64(), ms(gap), ms(pooled_gap));
     }
-    println!("{:<20} {:<11} {:>8} {:>12.1}", "plain PostgreSQL", "Restart", "", plain.as_secs_f64() * 1000.0);
-    println!("acknowledged rows: {}, lost: {lost}", acknowledged.len());
+    println!("{:<20} {:<11} {:>8} {:>12.1}", "plain PostgreSQL", "Restart", "", ms(&plain));
+    println!("acknowledged rows: {}, lost: {lost}", acknowledged.iter().map(|(_, rows)| rows.len()).sum::<usize>());
     assert_eq!(lost, 0);
     customer.delete(&[database.id]).await.unwrap();
     stack.end().await.unwrap();
+}
+
+/// Where a PgBouncer of the local stack listens.
+async fn pooler_port(customer: &Customer) -> u16 {
+    let pods = customer.objects("api/v1", "pods").await.unwrap();
+    let pooler = pods.iter().find(|pod| pod["metadata"]["labels"]["cnpg.io/podRole"] == "pooler").unwrap();
+    pooler["metadata"]["annotations"]["local.kiven.io/port"].as_str().unwrap().parse().unwrap()
 }
 
 /// How the model says that a change is carried out.

@@ -37,7 +37,7 @@ impl Plain {
     pub async fn restart_gap(&self) -> anyhow::Result<Duration> {
         let mut config = tokio_postgres::Config::new();
         config.host_path(&self.base).user("postgres").dbname("postgres");
-        let writer = Writer::start(Target { config, authority: None }).await?;
+        let writer = Writer::start(Target { config, authority: None }, "writes").await?;
         ensure!(writer.settle().await, "nobody writes into the plain server");
         self.control("restart")?;
         let gap = writer.gap().await;

@@ -23,12 +23,15 @@ pub struct Target {
 }
 
 impl Target {
-    /// A connection string of the API, with the password and authority that the stack keeps for people.
-    pub fn of_stack(uri: &str, state: &Path, name: &str) -> anyhow::Result<Self> {
+    /// A connection string of the API, with the password and authority that the stack keeps for people; at another port if one is named.
+    pub fn of_stack(uri: &str, port: Option<u16>, state: &Path, name: &str) -> anyhow::Result<Self> {
         // What only libpq knows is left out; the name is verified all the same.
         let (address, options) = uri.split_once('?').unwrap_or((uri, ""));
         let hostaddr = options.split('&').find_map(|option| option.strip_prefix("hostaddr=")).unwrap_or("127.0.0.1");
         let mut config: tokio_postgres::Config = address.parse()?;
+        if let (Some(port), Some(published)) = (port, config.get_ports().first()) {
+            config = address.replace(&format!(":{published}/"), &format!(":{port}/")).parse()?;
+        }
         config.hostaddr(hostaddr.parse()?).ssl_mode(tokio_postgres::config::SslMode::Require).connect_timeout(ANSWER_MAX);
         let passwords = std::fs::read_to_string(state.join("pgpass"))?;
         let user = config.get_user().unwrap_or_default().to_owned();
@@ -75,11 +78,11 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Makes the table and begins.
-    pub async fn start(target: Target) -> anyhow::Result<Self> {
-        target.connect().await?.batch_execute("CREATE TABLE writes (n bigint PRIMARY KEY)").await?;
+    /// Makes a table and begins.
+    pub async fn start(target: Target, table: &'static str) -> anyhow::Result<Self> {
+        target.connect().await?.batch_execute(&format!("CREATE TABLE {table} (n bigint PRIMARY KEY)")).await?;
         let shared = Arc::new(Shared::default());
-        let task = tokio::spawn(write(target, Arc::clone(&shared)));
+        let task = tokio::spawn(write(target, table, Arc::clone(&shared)));
         Ok(Self { shared, task })
     }
 
@@ -105,7 +108,7 @@ impl Writer {
     }
 }
 
-async fn write(target: Target, shared: Arc<Shared>) -> Vec<i64> {
+async fn write(target: Target, table: &str, shared: Arc<Shared>) -> Vec<i64> {
     let (mut acknowledged, mut n, mut last) = (Vec::new(), 0, Instant::now());
     while !shared.stop.load(Ordering::Relaxed) {
         let Ok(client) = target.connect().await else {
@@ -114,9 +117,9 @@ async fn write(target: Target, shared: Arc<Shared>) -> Vec<i64> {
         };
         while !shared.stop.load(Ordering::Relaxed) {
             n += 1;
-            let values: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&n];
-            let write = client.execute("INSERT INTO writes VALUES ($1)", &values);
-            if !matches!(tokio::time::timeout(ANSWER_MAX, write).await, Ok(Ok(1))) {
+            // Without a prepared statement, which a pooler of before 1.21 does not know of.
+            let insert = format!("INSERT INTO {table} VALUES ({n})");
+            if !matches!(tokio::time::timeout(ANSWER_MAX, client.batch_execute(&insert)).await, Ok(Ok(()))) {
                 break;
             }
             acknowledged.push(n);

@@ -37,7 +37,11 @@ fn note(outcomes: &Outcomes, cell: Cell, result: Result<Held, String>) {
     match &result {
         Ok(held) if held.struck => eprintln!("held         {:6.1} s  {cell}", held.seconds),
         Ok(held) => eprintln!("not struck   {:6.1} s  {cell}", held.seconds),
-        Err(error) => eprintln!("FAILED                 {cell}: {error}"),
+        Err(error) => {
+            eprintln!("FAILED                 {cell}: {error}");
+            // For the closing lines of `cargo xtask test`.
+            println!("failed: {cell}: {}", error.lines().next().unwrap_or_default());
+        }
     }
     let mut outcomes = outcomes.lock().unwrap();
     outcomes.push(Outcome { cell, result });

@@ -4,9 +4,22 @@ use crate::Generation;
 use kiven_model::database::{PoolMode, Power};
 use kiven_model::sizing::{POOLER, sizing};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Seconds a pooler's pod is given for connected clients; the default of 30 would be most of a pause.
 const GRACE_SECONDS: u32 = 5;
+
+/// How PgBouncer finds a new primary. By default it tries a server again only after 15 s, waits as long for one that does not
+/// answer, and takes a lost node's connections for good until the kernel gives up on them, two hours later
+/// (<https://www.pgbouncer.org/config.html>).
+const RECONNECTING: [(&str, &str); 6] = [
+    ("server_login_retry", "1"),
+    ("server_connect_timeout", "5"),
+    ("tcp_keepidle", "10"),
+    ("tcp_keepintvl", "5"),
+    ("tcp_keepcnt", "3"),
+    ("tcp_user_timeout", "15000"),
+];
 
 pub(super) fn pooler(generation: &Generation, power: Power) -> Vec<Value> {
     let Some(sizing) = sizing(&generation.spec) else { return Vec::new() };
@@ -17,6 +30,9 @@ pub(super) fn pooler(generation: &Generation, power: Power) -> Vec<Value> {
         Power::On | Power::Off => 0,
     };
     let memory = format!("{}Mi", POOLER.memory_mib);
+    let mut parameters = BTreeMap::from(RECONNECTING.map(|(name, value)| (name, value.to_owned())));
+    parameters.insert("default_pool_size", sizing.pooler.default_pool_size.to_string());
+    parameters.insert("max_client_conn", sizing.pooler.max_client_connections.to_string());
     let container = json!({
         "name": "pgbouncer",
         "resources": {
@@ -34,10 +50,7 @@ pub(super) fn pooler(generation: &Generation, power: Power) -> Vec<Value> {
             "type": "rw",
             "pgbouncer": {
                 "poolMode": match sizing.pooler.mode { PoolMode::Transaction => "transaction", PoolMode::Session => "session" },
-                "parameters": {
-                    "default_pool_size": sizing.pooler.default_pool_size.to_string(),
-                    "max_client_conn": sizing.pooler.max_client_connections.to_string(),
-                },
+                "parameters": parameters,
             },
             "template": {
                 "metadata": { "labels": super::labels(generation) },
