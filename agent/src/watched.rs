@@ -61,7 +61,7 @@ impl Watched {
     /// Waits for the first list. The store's own `wait_until_ready` wakes the last of its waiters alone: the others would wait for ever.
     pub(crate) async fn listed(&self) {
         if self.listed.clone().wait_for(|listed| *listed).await.is_err() {
-            // The watch ends with the process.
+            // Without its watch nothing is ever listed.
             std::future::pending::<()>().await;
         }
     }
@@ -74,17 +74,15 @@ mod tests {
 
     #[tokio::test]
     async fn everybody_who_waits_for_the_first_list_is_woken() {
-        let list = watch::Sender::new(false);
-        let writer: store::Writer<DynamicObject> = store::Writer::new(resource("", "v1", "Node", "nodes"));
-        let watched = Arc::new(Watched { store: writer.as_reader(), listed: list.subscribe() });
+        let (_server, client) = crate::hostile_tests::fake().await;
+        let watched = Arc::new(Watched::kind(&client, &resource("", "v1", "Service", "services"), &Arc::default()));
+        // On one thread they all wait before the watch has begun.
         let waiting: Vec<_> = (0..3)
             .map(|_| {
                 let watched = Arc::clone(&watched);
                 tokio::spawn(async move { watched.listed().await })
             })
             .collect();
-        tokio::task::yield_now().await;
-        list.send_replace(true);
         for one in waiting {
             tokio::time::timeout(Duration::from_secs(10), one).await.expect("it is woken").unwrap();
         }

@@ -184,10 +184,12 @@ pub(crate) fn is_occupied(data: &Path) -> bool {
 /// Removes the lock of a server that is gone: one that was killed before it had written its pid leaves an empty file, on which
 /// PostgreSQL refuses to start for ever, and a pid may be another process's by now. CNPG's instance manager does the same.
 fn clear_lock(data: &Path) -> Result<(), OperatorError> {
-    if is_occupied(data) {
+    let lock = data.join("postmaster.pid");
+    // In this order: a server enters the directory before it writes its lock.
+    if !lock.exists() || is_occupied(data) {
         return Ok(());
     }
-    match fs::remove_file(data.join("postmaster.pid")) {
+    match fs::remove_file(lock) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }

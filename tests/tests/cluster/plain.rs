@@ -34,7 +34,7 @@ fn cluster(like: &Value) -> Value {
     })
 }
 
-/// An archive of its own in Kiven's bucket, with the plugin's own defaults.
+/// An archive of its own in Kiven's bucket: gzip, else the plugin's own defaults.
 async fn archive(given: &Given, like: &Value) -> Value {
     let of_kiven = like["spec"]["plugins"][0]["parameters"]["barmanObjectName"].as_str().unwrap();
     let of_kiven = given.get("objectstore", of_kiven).await.unwrap()["spec"]["configuration"].clone();

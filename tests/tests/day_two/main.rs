@@ -9,11 +9,14 @@ use kiven_model::Code;
 use kiven_model::api::{DatabaseRequest, DatabaseView};
 use kiven_model::change::How;
 use kiven_model::lifecycle::DatabaseStatus;
-use kiven_tests::{Customer, Stack, customer};
+use kiven_tests::{Customer, Stack, customer, within};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
 use writer::{Target, Writer};
+
+/// How long the pooler's port is waited for.
+const POOLER_MAX: Duration = Duration::from_secs(20);
 
 type Edit = fn(&mut DatabaseRequest);
 
@@ -96,11 +99,15 @@ async fn changes_under_a_writer_lose_no_acknowledged_row() {
     stack.end().await.unwrap();
 }
 
-/// Where a PgBouncer of the local stack listens.
+/// The port of the pooler's Service, which leads to the primary where no PgBouncer is installed.
 async fn pooler_port(customer: &Customer) -> u16 {
-    let pods = customer.objects("api/v1", "pods").await.unwrap();
-    let pooler = pods.iter().find(|pod| pod["metadata"]["labels"]["cnpg.io/podRole"] == "pooler").unwrap();
-    pooler["metadata"]["annotations"]["local.kiven.io/port"].as_str().unwrap().parse().unwrap()
+    let look = async || {
+        let services = customer.objects("api/v1", "services").await.ok()?;
+        let pooler = services.iter().find(|service| service["spec"]["selector"]["cnpg.io/poolerName"].is_string())?;
+        pooler["metadata"]["annotations"]["local.kiven.io/port"].as_str()?.parse().ok()
+    };
+    assert!(within(POOLER_MAX, async || look().await.is_some()).await, "the pooler's Service has no port");
+    look().await.unwrap()
 }
 
 /// How the model says that a change is carried out.

@@ -1,4 +1,5 @@
 //! A writer that never stops: one row after the other, each acknowledged one remembered, a new connection whenever one is lost.
+use anyhow::{Context, ensure};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::path::Path;
@@ -29,8 +30,10 @@ impl Target {
         let (address, options) = uri.split_once('?').unwrap_or((uri, ""));
         let hostaddr = options.split('&').find_map(|option| option.strip_prefix("hostaddr=")).unwrap_or("127.0.0.1");
         let mut config: tokio_postgres::Config = address.parse()?;
-        if let (Some(port), Some(published)) = (port, config.get_ports().first()) {
+        if let Some(port) = port {
+            let published = config.get_ports().first().context("the connection string has no port")?;
             config = address.replace(&format!(":{published}/"), &format!(":{port}/")).parse()?;
+            ensure!(config.get_ports() == [port], "the connection string has no port that could be replaced");
         }
         config.hostaddr(hostaddr.parse()?).ssl_mode(tokio_postgres::config::SslMode::Require).connect_timeout(ANSWER_MAX);
         let passwords = std::fs::read_to_string(state.join("pgpass"))?;
@@ -128,6 +131,7 @@ async fn write(target: Target, table: &str, shared: Arc<Shared>) -> Vec<i64> {
             shared.gap.fetch_max(gap, Ordering::Relaxed);
             shared.written.fetch_add(1, Ordering::Relaxed);
         }
+        tokio::time::sleep(PAUSE).await;
     }
     acknowledged
 }

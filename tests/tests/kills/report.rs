@@ -8,7 +8,7 @@ const INTRODUCTION: &str = "# Reliability: the kill matrix
 `cargo xtask test kills` wrote this page; with `KIVEN_KILLS_ONLY=word` it runs the cells whose name has the word. In each cell one process is ended as `kill -9` ends it, once, at one point of one step of an operation. A cell holds when:
 
 - the operation still succeeds, within 60 s, without anybody's help;
-- the database answers with the recorded system identifier; after a resume every row that was written before the pause is there, on the same volumes; while paused no PostgreSQL process is left;
+- the database answers with the recorded system identifier, at once, or within 10 s where its own server was struck; after a resume every row that was written before the pause is there, on the same volumes; while paused no PostgreSQL process is left;
 - nothing is there twice: objects in the cluster, node groups and buckets are counted against an undisturbed database;
 - after a release the database is as it was and answers, and its agent has stopped; after a destroy nothing of it is left but the bucket; either way the environment has no connection and takes the next one. An agent that dies between its release and its answer says nothing more: Kiven goes without it after 90 s of silence, the one cell that may take so long;
 - the same request again changes nothing; for Terraform, the next apply adopts what is there and the plan after it says \"No changes\".

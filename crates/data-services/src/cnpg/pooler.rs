@@ -10,16 +10,10 @@ use std::collections::BTreeMap;
 const GRACE_SECONDS: u32 = 5;
 
 /// How PgBouncer finds a new primary. By default it tries a server again only after 15 s, waits as long for one that does not
-/// answer, and takes a lost node's connections for good until the kernel gives up on them, two hours later
-/// (<https://www.pgbouncer.org/config.html>).
-const RECONNECTING: [(&str, &str); 6] = [
-    ("server_login_retry", "1"),
-    ("server_connect_timeout", "5"),
-    ("tcp_keepidle", "10"),
-    ("tcp_keepintvl", "5"),
-    ("tcp_keepcnt", "3"),
-    ("tcp_user_timeout", "15000"),
-];
+/// answer, and keeps a lost node's idle connections for minutes (<https://www.pgbouncer.org/config.html>). No `tcp_user_timeout`: it
+/// would also end connections of clients that read slowly, and of servers that wait for a lock. What they do between nodes is not measured.
+const RECONNECTING: [(&str, &str); 5] =
+    [("server_login_retry", "1"), ("server_connect_timeout", "5"), ("tcp_keepidle", "10"), ("tcp_keepintvl", "5"), ("tcp_keepcnt", "3")];
 
 pub(super) fn pooler(generation: &Generation, power: Power) -> Vec<Value> {
     let Some(sizing) = sizing(&generation.spec) else { return Vec::new() };
