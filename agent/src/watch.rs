@@ -20,7 +20,6 @@ use kube::api::{Api, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -55,8 +54,6 @@ pub(crate) struct World {
     targets: watch::Sender<Vec<Target>>,
     /// How full volumes are, in per cent, by claim, as far as PostgreSQL has said.
     filled: Mutex<BTreeMap<String, u8>>,
-    /// Everything has been listed once: before that, much would seem to have happened.
-    listed: AtomicBool,
     outbox: Arc<Outbox>,
 }
 
@@ -86,11 +83,8 @@ impl World {
             known: Mutex::default(),
             targets: watch::Sender::new(Vec::new()),
             filled: Mutex::default(),
-            listed: AtomicBool::new(false),
             outbox: Arc::clone(&outbox),
         });
-        let listing = Arc::clone(&world);
-        tokio::spawn(async move { listing.wait_until_listed().await });
         let watching = Arc::clone(&world);
         tokio::spawn(async move {
             loop {
@@ -145,7 +139,7 @@ impl World {
 
     /// Tells what has happened to a database since the last look.
     fn tell(&self, database: &DatabaseId, name: &str, found: &Seen) {
-        if !self.listed.load(Ordering::Relaxed) {
+        if !self.is_listed() {
             return;
         }
         let now = crate::now();
@@ -185,13 +179,10 @@ impl World {
         self.outbox.push(ReportBody::Event(DatabaseEvent { database_id, at: crate::now(), what }));
     }
 
-    /// Waits for the first list of each kind.
-    async fn wait_until_listed(&self) {
-        for kind in [&self.clusters, &self.poolers, &self.backups, &self.pods, &self.claims, &self.services, &self.nodes] {
-            kind.listed().await;
-        }
-        self.listed.store(true, Ordering::Relaxed);
-        self.changed.notify_one();
+    /// Whether everything has been listed once: before that, much would seem to have happened.
+    fn is_listed(&self) -> bool {
+        let kinds = [&self.clusters, &self.poolers, &self.backups, &self.pods, &self.claims, &self.services, &self.nodes];
+        kinds.into_iter().all(Watched::is_listed)
     }
 
     fn look(&self, database: &DatabaseId, name: &str, cluster: Option<&DynamicObject>) -> Seen {
@@ -233,7 +224,7 @@ impl World {
                 found.hibernated || found.healthy()
             })
         };
-        self.listed.load(Ordering::Relaxed) && self.clusters.state().iter().all(rests)
+        self.is_listed() && self.clusters.state().iter().all(rests)
     }
 
     /// Brings the runbook to what is there, once the Clusters have been listed.

@@ -58,6 +58,11 @@ impl Watched {
         self.store.state()
     }
 
+    /// Whether it has been listed once.
+    pub(crate) fn is_listed(&self) -> bool {
+        *self.listed.borrow()
+    }
+
     /// Waits for the first list. The store's own `wait_until_ready` wakes the last of its waiters alone: the others would wait for ever.
     pub(crate) async fn listed(&self) {
         if self.listed.clone().wait_for(|listed| *listed).await.is_err() {
