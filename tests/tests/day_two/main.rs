@@ -76,7 +76,7 @@ async fn changes_under_a_writer_lose_no_acknowledged_row() {
     }
     shown(&customer, &database, &[("work_mem", "8MB"), ("max_connections", "150")]).await;
     refused_growth(&customer, &database, &request).await;
-    let acknowledged = [("writes", writer.stop().await.unwrap()), ("pooled_writes", pooled.stop().await.unwrap())];
+    let acknowledged = [writer.stop().await.unwrap(), pooled.stop().await.unwrap()];
     kept_while_off(&customer, &database, &mut request).await;
 
     let client = target.connect().await.unwrap();

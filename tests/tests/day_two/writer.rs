@@ -76,6 +76,7 @@ struct Shared {
 
 /// A running writer.
 pub struct Writer {
+    table: &'static str,
     shared: Arc<Shared>,
     task: JoinHandle<Vec<i64>>,
 }
@@ -86,7 +87,7 @@ impl Writer {
         target.connect().await?.batch_execute(&format!("CREATE TABLE {table} (n bigint PRIMARY KEY)")).await?;
         let shared = Arc::new(Shared::default());
         let task = tokio::spawn(write(target, table, Arc::clone(&shared)));
-        Ok(Self { shared, task })
+        Ok(Self { table, shared, task })
     }
 
     /// Waits until writes are acknowledged, and forgets the gap so far.
@@ -104,10 +105,10 @@ impl Writer {
         Duration::from_micros(u64::try_from(self.shared.gap.load(Ordering::Relaxed)).unwrap_or(0))
     }
 
-    /// Ends it; answers what was acknowledged.
-    pub async fn stop(self) -> anyhow::Result<Vec<i64>> {
+    /// Ends it; answers its table and what was acknowledged.
+    pub async fn stop(self) -> anyhow::Result<(&'static str, Vec<i64>)> {
         self.shared.stop.store(true, Ordering::Relaxed);
-        Ok(self.task.await?)
+        Ok((self.table, self.task.await?))
     }
 }
 
