@@ -53,13 +53,19 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// How long the answer to a release may take to the relay: nobody comes back to give it again.
 const LAST_WORD_MAX: Duration = Duration::from_secs(60);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<ExitCode> {
-    tracing_subscriber::fmt().json().with_env_filter(tracing_subscriber::EnvFilter::new("info,kube=warn")).with_writer(std::io::stderr).init();
+    let filter = Targets::new().with_default(Level::INFO).with_target("kube", Level::WARN);
+    tracing_subscriber::registry().with(filter).with(fmt::layer().json().with_writer(std::io::stderr)).init();
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider was installed before");
     }

@@ -27,7 +27,6 @@ impl Observer {
     #[must_use]
     pub fn start(config: &Config, meter: &Meter) -> Self {
         let tracer = config.otlp_endpoint.as_deref().map(|endpoint| Tracer::new(endpoint, &format!("kiven-{}", config.function.as_str())));
-        // A fixed list needs no EnvFilter, whose regular expressions every function's zip would carry.
         let filter = Targets::new().with_default(Level::INFO).with_targets(QUIET.map(|target| (target, Level::WARN)));
         let lines = fmt::layer().json().with_span_list(false).with_writer(std::io::stderr);
         tracing_subscriber::registry().with(filter).with(lines).with(tracer.clone()).init();

@@ -6,6 +6,11 @@ use kiven_local::stack::{self, Options, VirtualClock};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 const USAGE: &str = "usage: kiven-local dev [status|stop|clock [set TIME]] [--state FOLDER] [--port PORT] [--clock TIME]
                        [--kubeconfig FILE [--s3 URL]]
@@ -20,6 +25,8 @@ const USAGE: &str = "usage: kiven-local dev [status|stop|clock [set TIME]] [--st
   --clock              begins virtual time there; a folder that began in virtual time stays in it
   --kubeconfig         databases run on this Kubernetes cluster instead of processes of this machine: docs/cluster-suite.md
   --s3                 where WAL and backups of that cluster go: an S3 that this machine and its pods reach";
+/// Libraries of which warnings are enough.
+const QUIET: [&str; 3] = ["aws_config", "aws_smithy_runtime", "hyper"];
 /// How long a stack may take to end.
 const STOP_LOOKS_MAX: u32 = 500;
 
@@ -107,9 +114,9 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 fn start_logs(options: &Options) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::new("info,aws_config=warn,aws_smithy_runtime=warn,hyper=warn");
+    let filter = Targets::new().with_default(Level::INFO).with_targets(QUIET.map(|target| (target, Level::WARN)));
     let log = std::fs::File::create(options.state_log()?).context("cannot write the log")?;
-    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::sync::Mutex::new(log)).init();
+    tracing_subscriber::registry().with(filter).with(fmt::layer().json().with_writer(std::sync::Mutex::new(log))).init();
     Ok(())
 }
 

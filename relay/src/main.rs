@@ -38,6 +38,14 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Libraries of which warnings are enough.
+const QUIET: [&str; 2] = ["aws_config", "aws_smithy_runtime"];
 
 /// The queue that reports wait in.
 pub(crate) struct Reports(Queue);
@@ -50,8 +58,8 @@ impl ReportQueue for Reports {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::new("info,aws_config=warn,aws_smithy_runtime=warn");
-    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter = Targets::new().with_default(Level::INFO).with_targets(QUIET.map(|target| (target, Level::WARN)));
+    tracing_subscriber::registry().with(filter).with(fmt::layer().json().with_writer(std::io::stderr)).init();
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     let config = Config::parse(|name| std::env::var(name).ok())?;
     process::prepare();
